@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 
@@ -96,6 +96,19 @@ class Config:
     env: EnvConfig = field(default_factory=EnvConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, parts: dict[str, dict[str, Any]]) -> Config:
+        """Undo :meth:`to_dict`. Raise ConfigError on a setting that this version does not have."""
+        known = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig}
+        for name, values in parts.items():
+            unknown = set(values) - {f.name for f in fields(known[name])}
+            if unknown:
+                raise ConfigError(f"unknown setting {sorted(unknown)[0]!r}: made by another version of sac_dist")
+        return cls(**{name: known[name](**values) for name, values in parts.items()})
 
 
 def positive(config: Any, *names: str) -> None:

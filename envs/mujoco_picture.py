@@ -1,0 +1,87 @@
+"""Pictures of the MuJoCo Sawyer, off screen or in a window, from a second model that has looks but does no physics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mujoco
+import mujoco.viewer
+import numpy as np
+
+from .backend import BackendError
+from .choice import has_display
+from .mujoco_looks import wood
+from .mujoco_model import sawyer_xml
+
+MAX_WIDTH, MAX_HEIGHT = 1920, 1440
+
+
+class Picture:
+    """Draws a given state; made when the first picture is wanted, as the meshes and OpenGL take their time."""
+
+    def __init__(self) -> None:
+        self.model = mujoco.MjModel.from_xml_string(sawyer_xml(looks=True))
+        self.data = mujoco.MjData(self.model)
+        texture = self.model.texture("wood")
+        pixels = wood(int(texture.width[0])).ravel()
+        start = int(texture.adr[0])
+        self.model.tex_data[start : start + pixels.size] = pixels
+        self._renderer: Any = None
+        self._viewer: Any = None
+
+    def render(self, qpos: np.ndarray, camera: str, width: int, height: int) -> np.ndarray:
+        """(height, width, 3) uint8.
+
+        Raises:
+            BackendError: OpenGL does not work here, or there is no such camera or size.
+        """
+        cameras = [self.model.camera(i).name for i in range(self.model.ncam)]
+        if camera not in cameras or not (0 < width <= MAX_WIDTH and 0 < height <= MAX_HEIGHT):
+            raise BackendError(f"no picture {camera!r} {width}x{height}: cameras are {', '.join(cameras)}, size to {MAX_WIDTH}x{MAX_HEIGHT}")
+        if self._renderer is None or (self._renderer.width, self._renderer.height) != (width, height):
+            self._close_renderer()
+            self._renderer = open_renderer(self.model, width, height)
+        self._pose(qpos)
+        self._renderer.update_scene(self.data, camera)
+        picture: np.ndarray = self._renderer.render()
+        return picture.copy()
+
+    def show(self, qpos: np.ndarray) -> None:
+        """Draw in the window, which is opened if it is not open.
+
+        Raises:
+            BackendError: no display.
+        """
+        if not has_display():
+            raise BackendError("no display for the window (DISPLAY is not set): use render_mode rgb_array, or xvfb-run")
+        if self._viewer is None or not self._viewer.is_running():
+            self._viewer = mujoco.viewer.launch_passive(self.model, self.data, show_left_ui=False, show_right_ui=False)
+        with self._viewer.lock():
+            self._pose(qpos)
+        self._viewer.sync()
+
+    def close(self) -> None:
+        self._close_renderer()
+        if self._viewer is not None:
+            self._viewer.close()
+            self._viewer = None
+
+    def _pose(self, qpos: np.ndarray) -> None:
+        self.data.qpos[:] = qpos
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
+
+    def _close_renderer(self) -> None:
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
+def open_renderer(model: Any, width: int, height: int) -> Any:
+    try:
+        return mujoco.Renderer(model, height, width)
+    except Exception as error:  # each GL platform has errors of its own
+        raise BackendError(
+            f"OpenGL does not work off screen ({error}): apt-get install libegl1 libgl1-mesa-dri (or libosmesa6), set MUJOCO_GL=egl (or osmesa)"
+        ) from error

@@ -1,0 +1,111 @@
+"""Checkpoints: one safetensors file (tensors, and JSON as its metadata), read without running code, renamed into place."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from sac_dist.agent import SACAgent
+from sac_dist.config import Config, ConfigError
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds: the agent's tensors, how to build the agent, and for a run its own state."""
+
+    agent: dict[str, torch.Tensor]
+    observation_size: int
+    action_size: int
+    config: Config
+    info: dict[str, Any]  # where the policy comes from: training steps, evaluation
+    run: dict[str, Any] | None = None  # counters, workers, log, replay: only in a run's last checkpoint
+
+    def build_agent(self) -> SACAgent:
+        agent = SACAgent(self.observation_size, self.action_size, self.config.agent)
+        agent.load_state_dict(self.agent)
+        return agent
+
+
+def write(path: Path, checkpoint: Checkpoint) -> None:
+    """Replace ``path`` in one step: a reader, or a crash, meets the old file or the new one."""
+    tensors = {f"agent.{name}": tensor.contiguous() for name, tensor in checkpoint.agent.items()}
+    meta = {
+        "version": VERSION,
+        "observation_size": checkpoint.observation_size,
+        "action_size": checkpoint.action_size,
+        "config": checkpoint.config.to_dict(),
+        "info": checkpoint.info,
+        "run": _detach(checkpoint.run, "run", tensors),
+    }
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(tensors, temporary, {"sac_dist": json.dumps(meta)})
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read(path: Path) -> Checkpoint:
+    """Raise ConfigError with the file and what is wrong with it; nothing in the file is executed."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {}).get("sac_dist", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a dict
+    except FileNotFoundError:
+        raise ConfigError(f"no such checkpoint: {path}") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ConfigError(f"{path} is not a checkpoint of sac_dist: {error}") from None
+    if not isinstance(meta, dict) or "version" not in meta:
+        raise ConfigError(f"{path} is not a checkpoint of sac_dist: it is a safetensors file of something else")
+    if meta["version"] != VERSION:
+        raise ConfigError(f"{path} has checkpoint version {meta['version']}, this sac_dist reads {VERSION}")
+    try:
+        return Checkpoint(
+            {name.removeprefix("agent."): tensor for name, tensor in tensors.items() if name.startswith("agent.")},
+            int(meta["observation_size"]),
+            int(meta["action_size"]),
+            Config.from_dict(meta["config"]),
+            meta["info"],
+            _attach(meta["run"], tensors),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is damaged: its metadata lacks or garbles {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def save_policy(path: Path, agent: SACAgent, config: Config, info: dict[str, Any]) -> None:
+    """An agent by itself: what evaluation, ``--test`` and ``models/`` use."""
+    state = {name: tensor.clone() for name, tensor in agent.state_dict().items()}
+    write(path, Checkpoint(state, agent.observation_size, agent.action_size, config, info))
+
+
+def _detach(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """JSON for ``value``; tensors inside go to ``tensors`` and leave their name."""
+    if isinstance(value, torch.Tensor):
+        tensors[name] = value.clone()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {key: _detach(item, f"{name}.{key}", tensors) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_detach(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]
+    return value
+
+
+def _attach(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Undo :func:`_detach`."""
+    if isinstance(value, dict):
+        if value.keys() == {"tensor"}:
+            return tensors[value["tensor"]]
+        return {key: _attach(item, tensors) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_attach(item, tensors) for item in value]
+    return value

@@ -1,0 +1,204 @@
+"""The command line: ``python -m sac_dist --train``, ``--resume RUN``, ``--test``, ``--export-book PREFIX``.
+
+Every field of the configuration (config.py) is a flag with its help text; a YAML file holds the same names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import typing
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml
+
+from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
+
+SECTIONS = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig}
+PRESETS = {"book": {"hidden_width": 512, "hidden_depth": 4}}
+# What may change when a run goes on: what to do with the time, not what is learned.
+RESUMABLE = ("steps", "episodes", "time", "success_target", "workers", "eval_interval", "eval_episodes", "checkpoint_interval", "compile")
+MODES = ("train", "test", "resume", "export_book")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with an error that is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see --help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, 1 when training failed, 2 for a mistake of the caller, 128 + signal."""
+    try:
+        given = parse(sys.argv[1:] if arguments is None else arguments)
+        return run(given)
+    except ConfigError as error:
+        print(f"sac-dist: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def build_parser() -> Parser:
+    parser = Parser(prog="sac-dist", description=__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    modes = parser.add_argument_group("what to do (one of these)")
+    modes.add_argument("--train", action="store_true", help="train a policy")
+    modes.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    modes.add_argument("--test", action="store_true", help="show a policy: in a window, or where there is no display in an mp4")
+    modes.add_argument("--export-book", type=Path, metavar="PREFIX", help="write the policy as the book's PREFIX_q1, PREFIX_q2, PREFIX_policy")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings by the flags' names; flags win over it")
+    parser.add_argument("--preset", choices=PRESETS, help="book: networks of 4 layers of 512, as the book's")
+    parser.add_argument("--episodes", type=int, metavar="N", help="train: stop after so many episodes; test: episodes to show (default 30)")
+    test = parser.add_argument_group("showing a policy")
+    test.add_argument("--model", type=Path, metavar="PATH", help="run folder, .safetensors file or the book's PREFIX; default: newest run, else models/")
+    test.add_argument("--video", type=Path, metavar="FILE.mp4", help="write a video instead of opening a window")
+    test.add_argument("--deterministic", action=argparse.BooleanOptionalAction, help="act by the policy's mean (default) or sample from it")
+    titles = {"env": "environment", "agent": "SAC", "train": "training"}
+    for name, section in SECTIONS.items():
+        group = parser.add_argument_group(titles[name])
+        hints = typing.get_type_hints(section)
+        for option in fields(section):
+            if option.name != "episodes":
+                add_flag(group, option, hints[option.name])
+    return parser
+
+
+def add_flag(group: Any, option: Field[Any], hint: Any) -> None:
+    """The flag of one configuration field: ``--its-name``, with its type, choices, help and default."""
+    flag = "--" + option.name.replace("_", "-")
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)] if type(None) in typing.get_args(hint) else [hint]
+    kind = kinds[0]
+    default = "" if option.default in (None, MISSING) else f" (default: {option.default})"
+    help = option.metadata["help"].replace("%", "%%")
+    if kind is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, help=help)
+    elif typing.get_origin(kind) is Literal:
+        group.add_argument(flag, choices=typing.get_args(kind), help=help + default)
+    else:
+        group.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=help + default)
+
+
+def parse(arguments: Sequence[str]) -> dict[str, Any]:
+    """The settings that were given, by name: file first, flags over it. Raise ConfigError on anything unknown."""
+    parser = build_parser()
+    flags = vars(parser.parse_args(arguments))
+    settings: dict[str, Any] = {}
+    if "config" in flags:
+        settings = vars(parser.parse_args(read_settings(flags.pop("config"))))
+    if "preset" in flags:
+        settings |= PRESETS[flags.pop("preset")]
+    return settings | flags
+
+
+def read_settings(path: Path) -> list[str]:
+    """A YAML file's settings as flags, so that one parser checks both."""
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path} holds no settings: lines such as 'workers: 2' are expected")
+    arguments = []
+    for name, value in settings.items():
+        flag = str(name).replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            arguments.append(f"--{flag}={value}")
+    return arguments
+
+
+def run(given: dict[str, Any]) -> int:
+    modes = [mode for mode in MODES if given.get(mode)]
+    if len(modes) != 1:
+        names = " or ".join("--" + mode.replace("_", "-") for mode in MODES)
+        raise ConfigError(f"give exactly one of {names}; got {'none' if not modes else ' and '.join('--' + mode.replace('_', '-') for mode in modes)}")
+    settings = {name: value for name, value in given.items() if name not in MODES}
+    return {"train": run_train, "resume": run_resume, "test": run_test, "export_book": run_export}[modes[0]](settings, given[modes[0]])
+
+
+def take(settings: dict[str, Any], section: type) -> Any:
+    """The configuration section made from its settings, which leave ``settings``."""
+    names = [option.name for option in fields(section) if option.name in settings]
+    return section(**{name: settings.pop(name) for name in names})
+
+
+def refuse_rest(settings: dict[str, Any], mode: str) -> None:
+    if settings:
+        raise ConfigError(f"--{next(iter(settings)).replace('_', '-')} has no meaning with --{mode}")
+
+
+def run_train(settings: dict[str, Any], _: Any) -> int:
+    config = Config(take(settings, EnvConfig), take(settings, AgentConfig), take(settings, TrainConfig))
+    refuse_rest(settings, "train")
+    from sac_dist.engine.train import train  # torch takes seconds to load: not before the flags are known to be right
+
+    return finish(lambda: train(config))
+
+
+def run_resume(settings: dict[str, Any], path: Path) -> int:
+    fixed = [name for name in settings if name not in RESUMABLE]
+    if fixed:
+        raise ConfigError(f"--{fixed[0].replace('_', '-')} cannot change when a run is resumed")
+    from sac_dist.engine.train import read_run, resume
+
+    saved = read_run(path).config
+    config = replace(saved, train=replace(saved.train, **settings))
+    return finish(lambda: resume(path, config))
+
+
+def finish(train: Any) -> int:
+    from sac_dist.engine.supervisor import TrainingFailed
+
+    try:
+        reason = train().outcome.reason
+    except TrainingFailed as error:
+        print(f"sac-dist: {error}", file=sys.stderr)
+        return 1
+    return 128 + signal.Signals[reason] if reason in signal.Signals.__members__ else 0
+
+
+def run_test(settings: dict[str, Any], _: Any) -> int:
+    episodes = settings.pop("episodes", 30)
+    if episodes < 1:
+        raise ConfigError(f"--episodes is {episodes}: it must be above 0")
+    overrides = take(settings, EnvConfig)
+    model, video = settings.pop("model", None), settings.pop("video", None)
+    deterministic = settings.pop("deterministic", True)
+    refuse_rest(settings, "test")
+    from sac_dist.play import find_policy, has_display, play
+
+    path, policy = find_policy(model, overrides.env)
+    print(f"policy {path}: {policy.config.env.env}, {policy.info.get('steps', '?')} training steps")
+    if video is None and not has_display():
+        video = Path("rollout.mp4")
+        print(f"no display: writing {video} instead")
+    evaluation = play(policy, overrides, episodes, deterministic, video, video is None, show_episode)
+    print(evaluation)
+    if video is not None:
+        print(f"video {video}")
+    return 0
+
+
+def show_episode(index: int, episode: Any) -> None:
+    verdict = "" if episode.success is None else "  success" if episode.success else "  failure"
+    print(f"episode {index + 1:>4}  return {episode.total_reward:>9.2f}  {episode.length:>4} steps{verdict}", flush=True)
+
+
+def run_export(settings: dict[str, Any], prefix: Path) -> int:
+    model = settings.pop("model", None)
+    refuse_rest(settings, "export-book")
+    from sac_dist.book_format import save_book_policy
+    from sac_dist.play import find_policy
+
+    path, policy = find_policy(model, "auto")
+    save_book_policy(policy.build_agent(), prefix)
+    print(f"{path} written as {prefix}_q1, {prefix}_q2, {prefix}_policy")
+    return 0

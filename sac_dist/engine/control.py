@@ -1,0 +1,58 @@
+"""Counters and commands that every process of a run sees, in one shared block where each cell has one writer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sac_dist.shared import SharedArray
+
+STEPS, UPDATES, EPISODES = range(3)  # columns of a worker's row
+PAUSE, RESUME, STOP = range(3)  # columns of the supervisor's row, the last
+
+
+class Control:
+    """Worker k writes row k, the supervisor the last row; picklable to child processes.
+
+    A row is one cache line, so that no worker slows another by counting.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._cells = SharedArray((workers + 1, 8), np.int64)
+
+    @property
+    def workers(self) -> int:
+        return len(self._cells.array) - 1
+
+    def count(self, rank: int, column: int) -> None:
+        """Add one to a counter of worker ``rank``; called by that worker alone."""
+        self._cells.array[rank, column] += 1
+
+    def total(self, column: int) -> int:
+        """STEPS, UPDATES or EPISODES over all workers."""
+        return int(self._cells.array[:-1, column].sum())
+
+    def snapshot(self) -> list[list[int]]:
+        """The counters of each worker, for a checkpoint."""
+        return [[int(cell) for cell in row[:3]] for row in self._cells.array[:-1]]
+
+    def restore(self, totals: list[int]) -> None:
+        """Start from earlier totals: they are carried by worker 0's row, whatever the number of workers was."""
+        self._cells.array[0, :3] = totals
+
+    # A pause is a ticket number: workers park when they see a new one and leave when RESUME has caught up with it.
+
+    def pause(self) -> int:
+        self._cells.array[-1, PAUSE] += 1
+        return int(self._cells.array[-1, PAUSE])
+
+    def resume(self) -> None:
+        self._cells.array[-1, RESUME] = self._cells.array[-1, PAUSE]
+
+    def paused(self) -> bool:
+        return bool(self._cells.array[-1, PAUSE] > self._cells.array[-1, RESUME])
+
+    def stop(self) -> None:
+        self._cells.array[-1, STOP] = 1
+
+    def stopped(self) -> bool:
+        return bool(self._cells.array[-1, STOP])

@@ -1,0 +1,91 @@
+"""The evaluation process: it measures a snapshot of the shared policy and keeps the best one as a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from sac_dist import checkpoint
+from sac_dist.agent import SACAgent
+from sac_dist.config import Config
+from sac_dist.engine.processes import settle_child
+from sac_dist.engine.worker import Failure
+from sac_dist.evaluation import Evaluation, evaluate, wilson_interval
+from sac_dist.rollout import make_env
+
+TARGET_EPISODES = 100  # episodes that must confirm a success target
+
+
+@dataclass(frozen=True)
+class Request:
+    """Evaluate the shared policy as it is now; ``steps`` is the training step it is booked under."""
+
+    steps: int
+    episodes: int
+
+
+@dataclass(frozen=True)
+class Result:
+    steps: int
+    evaluation: Evaluation
+    score: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class EvaluatorTask:
+    config: Config
+    agent: SACAgent  # shared memory
+    best_path: Path
+    best_score: float | None
+
+
+def score(evaluation: Evaluation) -> float:
+    """What "best" means: the lower end of the success rate's confidence interval, else the mean return.
+
+    The lower end lets evaluations of different sizes compare: 97 of 100 beats 20 of 20.
+    """
+    if evaluation.successes is None:
+        return evaluation.mean_return
+    return wilson_interval(int(evaluation.successes.sum()), len(evaluation.successes))[0]
+
+
+def evaluator_main(connection: Connection, task: EvaluatorTask) -> None:
+    """Entry point of the process; answers each Request with a Result until the pipe closes."""
+    settle_child()
+    os.nice(10)  # the workers come first
+    try:
+        serve(connection, task)
+    except EOFError:
+        return
+    except Exception:
+        connection.send(Failure(traceback.format_exc()))
+        raise SystemExit(1) from None
+
+
+def serve(connection: Connection, task: EvaluatorTask) -> None:
+    env = make_env(task.config.env)
+    best = task.best_score
+    snapshot = SACAgent(task.agent.observation_size, task.agent.action_size, task.config.agent)
+    target = task.config.train.success_target
+
+    def act(observation):  # type: ignore[no-untyped-def]
+        return snapshot.act(observation, deterministic=True)
+
+    while True:
+        request: Request = connection.recv()
+        snapshot.load_state_dict(task.agent.state_dict())
+        evaluation = evaluate(env, act, request.episodes)
+        promising = target is not None and evaluation.success_rate is not None and evaluation.success_rate >= target
+        if promising and request.episodes < TARGET_EPISODES:
+            evaluation = evaluate(env, act, TARGET_EPISODES)
+        value = score(evaluation)
+        is_best = best is None or value >= best
+        if is_best:
+            best = value
+            info = {"steps": request.steps, "evaluation": str(evaluation)}
+            checkpoint.save_policy(task.best_path, snapshot, task.config, info)
+        connection.send(Result(request.steps, evaluation, value, is_best))

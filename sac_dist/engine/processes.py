@@ -1,0 +1,124 @@
+"""Starting child processes so that none outlives the run, and so that Ctrl-C reaches only the supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing import connection
+from multiprocessing.context import BaseContext
+from typing import Any
+
+import torch
+
+PARENT_DIED = 3  # exit status of a child that lost its supervisor
+_SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def start_context() -> BaseContext:
+    """The start method of all children: forkserver with torch and the environments loaded once, else spawn."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sac_dist.engine.worker", "sac_dist.engine.evaluator"])
+    return context
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Children started inside ignore SIGINT from their first instruction and load numerical libraries single-threaded.
+
+    Signal dispositions and environment are inherited; setting them in the child would leave its start-up unprotected.
+    """
+    before = {name: os.environ.get(name) for name in _SINGLE_THREADED}
+    os.environ.update(_SINGLE_THREADED)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+    try:
+        yield
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def settle_child() -> None:
+    """First call of every child: one torch thread, no Ctrl-C, and the end of the supervisor is the child's end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "settle_child belongs into a child process"
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(PARENT_DIED)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+class Child:
+    """A process with a pipe to it, started again with back-off when it dies.
+
+    ``make_task(generation)`` gives the arguments of ``target`` after the connection; ``generation`` counts the starts.
+    """
+
+    MAX_FAILURES = 5  # deaths in a row, without a sign of progress, before the run gives up
+    BACKOFF = 0.5  # s before the first restart; doubles each time
+
+    def __init__(self, context: BaseContext, name: str, target: Callable[..., None], make_task: Callable[[int], tuple[Any, ...]]) -> None:
+        self.name = name
+        self.failures = 0
+        self.generation = -1
+        self.ended = False  # the process has nothing left to do
+        self.restart_at: float | None = None
+        self._context, self._target, self._make_task = context, target, make_task
+
+    def start(self) -> None:
+        self.generation += 1
+        self.restart_at = None
+        self.connection, theirs = self._context.Pipe()
+        self.process = self._context.Process(  # type: ignore[attr-defined]
+            target=self._target, args=(theirs, *self._make_task(self.generation)), name=self.name, daemon=True
+        )
+        with quiet_start():
+            self.process.start()
+        theirs.close()
+
+    @property
+    def running(self) -> bool:
+        return self.restart_at is None and not self.ended
+
+    def receive(self) -> list[Any]:
+        """All messages that have arrived; a message cut off by the sender's death is dropped."""
+        messages = []
+        with contextlib.suppress(EOFError, OSError):
+            while self.connection.poll():
+                messages.append(self.connection.recv())
+        return messages
+
+    def bury(self, now: float) -> None:
+        """After a death: close what is left and schedule the next start."""
+        self.process.join()
+        self.connection.close()
+        self.restart_at = now + self.BACKOFF * 2**self.failures
+        self.failures += 1
+
+    def describe_death(self) -> str:
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            return f"{self.name} was killed by {signal.Signals(-code).name}"
+        return f"{self.name} ended with status {code}"
+
+    def kill(self) -> None:
+        if self.generation >= 0 and self.process.is_alive():
+            self.process.kill()
+        if self.generation >= 0:
+            self.process.join(5)

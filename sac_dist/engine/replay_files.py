@@ -1,0 +1,68 @@
+"""The replay buffer on disk: each checkpoint adds one file with the transitions that are new, so its cost does not grow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sac_dist.config import ConfigError
+from sac_dist.replay import ReplayBuffer, ReplaySegment, shard_sizes
+from sac_dist.resources import replacing
+
+
+class ReplayFiles:
+    """Segments of the replay in ``folder``. A checkpoint lists the files it needs; others are leftovers of a crash."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.listed: list[dict[str, Any]] = []  # name, start and stop per shard, oldest first
+        self.stop: np.ndarray | None = None  # (shards,) transitions per shard that lie in files
+
+    def copy_new(self, replay: ReplayBuffer) -> ReplaySegment:
+        """What no file holds yet. Quick: the workers stand still meanwhile."""
+        return replay.snapshot(self.stop)
+
+    def write(self, segment: ReplaySegment) -> dict[str, Any]:
+        """Write a segment and return what the checkpoint has to remember; files nobody needs any more go with :meth:`prune`."""
+        if self.stop is None:
+            self.listed = []
+        self.stop = segment.stop
+        if len(segment.rows):
+            name = f"{int(segment.stop.sum()):012d}.npy"
+            with replacing(self.folder / name) as temporary:
+                np.save(temporary, segment.rows)
+            self.listed.append({"file": name, "start": segment.start.tolist(), "stop": segment.stop.tolist()})
+        oldest = segment.stop - shard_sizes(segment.capacity, len(segment.stop))
+        self.listed = [entry for entry in self.listed if (np.array(entry["stop"]) > oldest).any()]
+        return {"capacity": segment.capacity, "segments": list(self.listed)}
+
+    def prune(self) -> None:
+        """Remove the files that the newest checkpoint does not list; after that is in place."""
+        needed = {entry["file"] for entry in self.listed}
+        for path in self.folder.glob("*.npy"):
+            if path.name not in needed:
+                path.unlink(missing_ok=True)
+
+    def load(self, saved: dict[str, Any], replay: ReplayBuffer) -> None:
+        """Refill an empty buffer. Raise ConfigError with the file that is missing or damaged."""
+        if not saved["segments"]:
+            return
+        parts: list[list[np.ndarray]] = [[] for _ in saved["segments"][0]["stop"]]  # rows of each shard, oldest first
+        for entry in saved["segments"]:
+            path = self.folder / entry["file"]
+            try:
+                rows = np.load(path, allow_pickle=False)
+                if len(rows) != sum(entry["stop"]) - sum(entry["start"]):
+                    raise ValueError(f"{len(rows)} rows do not fit the checkpoint's counts")
+            except (OSError, ValueError, EOFError) as error:
+                raise ConfigError(f"cannot resume: {path} is missing or damaged: {error}") from None
+            counts = np.subtract(entry["stop"], entry["start"])
+            for shard, part in enumerate(np.split(rows, counts.cumsum()[:-1])):
+                parts[shard].append(part)
+        stop = np.array(saved["segments"][-1]["stop"], np.int64)
+        kept = np.minimum(stop, shard_sizes(saved["capacity"], len(stop)))
+        newest = [np.concatenate(part)[-count:] if count else part[0][:0] for part, count in zip(parts, kept, strict=True)]
+        if replay.restore(ReplaySegment(saved["capacity"], stop - kept, stop, np.concatenate(newest))):
+            self.listed, self.stop = saved["segments"], stop

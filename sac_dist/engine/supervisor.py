@@ -1,0 +1,327 @@
+"""The main process of a run: it starts and watches the others, logs, evaluates, checkpoints, and decides when to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import connection
+from typing import Any
+
+import torch
+
+from sac_dist import checkpoint
+from sac_dist.agent import SACAgent
+from sac_dist.checkpoint import Checkpoint
+from sac_dist.config import Config
+from sac_dist.engine.control import EPISODES, STEPS, UPDATES, Control
+from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, Request, Result, evaluator_main
+from sac_dist.engine.processes import Child, start_context
+from sac_dist.engine.replay_files import ReplayFiles
+from sac_dist.run_folder import RunFolder
+from sac_dist.engine.worker import Boundary, EpisodeDone, Failure, WorkerTask, worker_main
+from sac_dist.evaluation import Evaluation
+from sac_dist.metrics import RunLog
+from sac_dist.progress import Progress
+from sac_dist.replay import ReplayManager
+
+LOG_INTERVAL = 1000  # environment steps between rows of metrics.csv
+PATIENCE = 10.0  # s for workers to reach a boundary before the run goes on without their state
+
+
+class TrainingFailed(RuntimeError):
+    """The run cannot go on; what was learned so far is saved. The message is for the terminal."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: ``reason`` is the budget that was reached, or the signal's name."""
+
+    reason: str
+    steps: int
+    updates: int
+    episodes: int
+    seconds: float
+    evaluation: Evaluation | None  # the newest; of the final policy over 100 unseen episodes unless interrupted
+
+    @property
+    def interrupted(self) -> bool:
+        return self.reason in signal.Signals.__members__
+
+
+class Supervisor:
+    """One training run in ``folder``. :meth:`run` blocks until it ends; every child has ended when it returns."""
+
+    def __init__(
+        self, config: Config, folder: RunFolder, observation_size: int, action_size: int, progress: Progress, saved: Checkpoint | None
+    ) -> None:
+        """``saved``: a run's last checkpoint to go on from."""
+        self.config, self.folder, self.progress = config, folder, progress
+        self.agent = SACAgent(observation_size, action_size, config.agent, config.train.seed)
+        self.control = Control(config.train.workers)
+        self.log = RunLog(folder.path, None if saved is None or saved.run is None else saved.run["log"])
+        self.worker_states: list[dict[str, Any]] = [{} for _ in range(config.train.workers)]  # at the newest boundary; empty: unknown
+        self.next_generation = [0] * config.train.workers
+        self.best_score: float | None = None
+        self.stop_signal: signal.Signals | None = None
+        self.target_reached = False
+        self.last_evaluation: Result | None = None
+        self.evaluation_pending = False
+        self.printed_failures: set[str] = set()
+        self.context = start_context()
+        self.manager = ReplayManager.launch(self.context)
+        self.buffer = self.manager.ReplayBuffer(config.train.buffer_size, observation_size, action_size, config.train.workers)
+        self.replay = self.buffer.handle(0)
+        self.replay_files = ReplayFiles(folder.replay)
+        if saved is not None:
+            self._restore(saved.agent, saved.run or {})
+
+    def _restore(self, agent: dict[str, torch.Tensor], run: dict[str, Any]) -> None:
+        self.agent.load_state_dict(agent)
+        self.control.restore(run["counters"])
+        if len(run["workers"]) == self.config.train.workers:
+            self.worker_states = run["workers"]
+        self.next_generation = [max(run["next_generation"])] * self.config.train.workers
+        self.best_score = run["best_score"]
+        self.replay_files.load(run["replay"], self.replay)
+
+    # Life of the run
+
+    def run(self) -> Outcome:
+        """Train until a budget is reached or a signal arrives. Raise TrainingFailed when a part fails for good."""
+        self.agent.share_memory()
+        self.progress.begin(self.config.train)
+        train = self.config.train
+        self.workers = [Child(self.context, f"worker-{rank}", worker_main, self._worker_task(rank)) for rank in range(train.workers)]
+        self.evaluator = Child(self.context, "evaluator", evaluator_main, self._evaluator_task)
+        children = [*self.workers, self.evaluator] if train.eval_interval else self.workers
+        try:
+            with self._signals():
+                for child in children:
+                    child.start()
+                self._watch()
+                return self._finish()
+        finally:
+            for child in children:
+                child.kill()
+            self.manager.shutdown()
+            self.log.close()
+            self.progress.close()
+
+    def _worker_task(self, rank: int) -> Callable[[int], tuple[WorkerTask]]:
+        def make(start: int) -> tuple[WorkerTask]:
+            state = self.worker_states[rank] if start == 0 else {}
+            generation = state.get("generation", self.next_generation[rank])
+            self.next_generation[rank] = generation + 1
+            return (WorkerTask(rank, generation, self.config, self.agent, self.replay.for_shard(rank), self.control, state or None),)
+
+        return make
+
+    def _evaluator_task(self, start: int) -> tuple[EvaluatorTask]:
+        return (EvaluatorTask(self.config, self.agent, self.folder.best, self.best_score),)
+
+    def _watch(self) -> None:
+        train = self.config.train
+        next_log, next_evaluation, next_checkpoint = (
+            self._after(interval) for interval in (LOG_INTERVAL, train.eval_interval, train.checkpoint_interval)
+        )
+        while self._reason_to_stop() is None and not all(worker.ended for worker in self.workers):
+            self._receive(0.1)
+            self._restart_dead()
+            self._show_progress()
+            steps = self.control.total(STEPS)
+            if steps >= next_log:
+                self._log_row()
+                next_log = self._after(LOG_INTERVAL)
+            if train.eval_interval and steps >= next_evaluation and self.evaluator.running and not self.evaluation_pending:
+                self._request_evaluation(train.eval_episodes)
+                next_evaluation = self._after(train.eval_interval)
+            if steps >= next_checkpoint:
+                self._checkpoint(self._pause_workers)
+                next_checkpoint = self._after(train.checkpoint_interval)
+
+    def _finish(self) -> Outcome:
+        """Stop the workers, save, and measure the last policy."""
+        reason = self._reason_to_stop() or self._budget_reached()
+        self._checkpoint(self._stop_workers)
+        if self.stop_signal is None and self.config.train.eval_interval:
+            self._final_evaluation()
+        self._log_row()
+        self._checkpoint(lambda: None)
+        return Outcome(
+            reason,
+            self.control.total(STEPS),
+            self.control.total(UPDATES),
+            self.control.total(EPISODES),
+            self.log.wall_time_s,
+            None if self.last_evaluation is None else self.last_evaluation.evaluation,
+        )
+
+    def _final_evaluation(self) -> None:
+        while self.evaluation_pending and self.evaluator.running:
+            self._receive(0.1)
+            self._restart_dead()
+        if self.target_reached or not self.evaluator.running:
+            return  # the policy that reached the target has been measured already
+        self.progress.note(f"evaluating the final policy on {TARGET_EPISODES} unseen episodes")
+        self._request_evaluation(TARGET_EPISODES)
+        while self.evaluation_pending and self.stop_signal is None:
+            self._receive(0.1)
+            self._restart_dead()
+
+    # Budgets and signals
+
+    def _reason_to_stop(self) -> str | None:
+        """What ends the run from here; step and episode budgets end it in the workers."""
+        if self.stop_signal is not None:
+            return self.stop_signal.name
+        if self.target_reached:
+            return "success_target"
+        if self.config.train.time is not None and self.log.wall_time_s >= self.config.train.time:
+            return "time"
+        return None
+
+    def _budget_reached(self) -> str:
+        episodes = self.config.train.episodes
+        return "episodes" if episodes is not None and self.control.total(EPISODES) >= episodes else "steps"
+
+    def _after(self, interval: int) -> int:
+        """The next multiple of ``interval`` above the present step."""
+        return (self.control.total(STEPS) // interval + 1) * interval if interval else 0
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM ends the run in order, the second at once."""
+
+        def handle(number: int, frame: Any) -> None:
+            if self.stop_signal is not None:
+                raise KeyboardInterrupt
+            self.stop_signal = signal.Signals(number)
+            self.progress.note(f"{self.stop_signal.name}: saving (once more to leave at once)")
+
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals belong to the main thread
+            return
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # Messages and deaths
+
+    def _receive(self, timeout: float) -> list[Child]:
+        """Handle what has arrived within ``timeout`` seconds; return the workers that stand at a boundary."""
+        children = [child for child in (*self.workers, self.evaluator) if child.generation >= 0 and child.running]
+        connection.wait([child.connection for child in children], timeout)
+        at_boundary = []
+        for child in children:
+            for message in child.receive():
+                child.failures = 0 if isinstance(message, (EpisodeDone, Result)) else child.failures
+                if isinstance(message, Boundary):
+                    self.worker_states[self.workers.index(child)] = message.state
+                    at_boundary.append(child)
+                else:
+                    self._handle(child, message)
+        return at_boundary
+
+    def _handle(self, child: Child, message: object) -> None:
+        if isinstance(message, EpisodeDone):
+            self.log.episode(self.control.total(STEPS), message.episode)
+            if message.metrics:
+                self.log.updates(self.control.total(STEPS), message.metrics)
+        elif isinstance(message, Result):
+            self.evaluation_pending = False
+            self.last_evaluation = message
+            if message.is_best:
+                self.best_score = message.score
+            self.log.evaluation(message.steps, message.evaluation)
+            self.progress.evaluation(message.steps, message.evaluation)
+            target, rate = self.config.train.success_target, message.evaluation.success_rate
+            if target is not None and rate is not None and rate >= target and len(message.evaluation.returns) >= TARGET_EPISODES:
+                self.target_reached = True
+        elif isinstance(message, Failure) and message.text not in self.printed_failures:
+            self.printed_failures.add(message.text)
+            self.progress.note(f"{child.name} failed:\n{message.text}")
+
+    def _restart_dead(self) -> None:
+        """Bury and, after a pause that grows, start again what died; give up on what never works."""
+        now = time.monotonic()
+        if not self.manager.is_alive():
+            raise TrainingFailed("the replay manager died; go on from the last checkpoint with --resume")
+        for child in (*self.workers, self.evaluator):
+            if child.generation < 0 or child.ended:
+                continue
+            if child.running and not child.process.is_alive():
+                self._receive(0)  # its last words
+                if child.process.exitcode == 0:
+                    child.ended = True
+                    continue
+                child.bury(now)
+                self.evaluation_pending = self.evaluation_pending and child is not self.evaluator
+                if child.failures >= child.MAX_FAILURES:
+                    self._give_up(child)
+                self.progress.note(f"{child.describe_death()}; restarting it")
+            elif child.restart_at is not None and now >= child.restart_at and not self.control.stopped():
+                child.start()
+
+    def _give_up(self, child: Child) -> None:
+        self._checkpoint(self._stop_workers)
+        raise TrainingFailed(f"{child.describe_death()} {child.failures} times in a row; saved to {self.folder.last}")
+
+    # Boundaries and checkpoints
+
+    def _pause_workers(self) -> None:
+        self.control.pause()
+        self._await_boundary()
+
+    def _stop_workers(self) -> None:
+        self.control.stop()
+        self._await_boundary()
+
+    def _await_boundary(self) -> None:
+        """Until every living worker has sent its state; one that does not in time starts anew if the run is resumed."""
+        self.worker_states = [state if worker.ended else {} for worker, state in zip(self.workers, self.worker_states, strict=True)]
+        waiting = [worker for worker in self.workers if worker.running]
+        deadline = time.monotonic() + PATIENCE
+        while waiting and time.monotonic() < deadline:
+            arrived = self._receive(0.01)
+            waiting = [worker for worker in waiting if worker not in arrived and worker.process.is_alive()]
+
+    def _checkpoint(self, reach_boundary: Callable[[], None]) -> None:
+        """Copy the state while the workers stand still, let them go on, then write it."""
+        reach_boundary()
+        train = self.config.train
+        state = {name: tensor.clone() for name, tensor in self.agent.state_dict().items()}
+        segment = self.replay_files.copy_new(self.replay)
+        run = {
+            "counters": [self.control.total(column) for column in (STEPS, UPDATES, EPISODES)],
+            "workers": list(self.worker_states),
+            "next_generation": list(self.next_generation),
+            "log": self.log.state(),
+            "best_score": self.best_score,
+        }
+        self.control.resume()
+        run["replay"] = self.replay_files.write(segment)
+        info = {"steps": run["counters"][0]}
+        agent = self.agent
+        checkpoint.write(self.folder.last, Checkpoint(state, agent.observation_size, agent.action_size, self.config, info, run))
+        self.replay_files.prune()
+
+    # Showing and evaluating
+
+    def _request_evaluation(self, episodes: int) -> None:
+        with contextlib.suppress(OSError):  # the evaluator died just now: it is restarted and asked again later
+            self.evaluator.connection.send(Request(self.control.total(STEPS), episodes))
+            self.evaluation_pending = True
+
+    def _log_row(self) -> None:
+        self.log.flush(self.control.total(STEPS), {"updates": self.control.total(UPDATES)})
+
+    def _show_progress(self) -> None:
+        totals = (self.control.total(STEPS), self.control.total(UPDATES), self.control.total(EPISODES))
+        self.progress.update(*totals, self.log.wall_time_s, self.log.recent_return, self.log.recent_success)

@@ -1,0 +1,115 @@
+"""A training run from a configuration to its folder: the calls behind ``--train`` and ``--resume``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import envs
+from sac_dist import checkpoint, plots
+from sac_dist.checkpoint import Checkpoint
+from sac_dist.config import Config, ConfigError, EnvConfig
+from sac_dist.run_folder import RunFolder, default_path
+from sac_dist.engine.supervisor import Outcome, Supervisor
+from sac_dist.play import play
+from sac_dist.progress import Progress
+from sac_dist.rollout import make_env
+
+DEFAULT_STEPS = 30_000
+VIDEO_EPISODES = 4
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder (policies under ``folder.best`` and ``folder.last``) and how it ended."""
+
+    folder: RunFolder
+    outcome: Outcome
+
+
+def train(config: Config, quiet: bool = False) -> Run:
+    """Train as ``config`` says, into a new run folder.
+
+    Raise ConfigError when a setting, the environment or the folder cannot work, and
+    :class:`~sac_dist.engine.supervisor.TrainingFailed` when a part fails for good while it runs. Call it under
+    ``if __name__ == "__main__":``, as everything that starts processes.
+    """
+    progress = Progress(quiet=quiet)
+    config = _settle(config, progress)
+    observation_size, action_size = _sizes(config.env)
+    path = Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env)
+    folder = RunFolder.create(path)
+    folder.write_config(config)
+    return _run(Supervisor(config, folder, observation_size, action_size, progress, None), progress)
+
+
+def resume(path: Path, config: Config, quiet: bool = False) -> Run:
+    """Go on with the run in ``path``; ``config`` is the one of its checkpoint with what may change (see cli.py) changed."""
+    folder = RunFolder.open(path)
+    saved = read_run(path)
+    progress = Progress(quiet=quiet)
+    assert saved.run is not None
+    steps, _, episodes = saved.run["counters"]
+    budgets = ((steps, config.train.steps, "steps"), (episodes, config.train.episodes, "episodes"), (saved.run["log"]["wall_time_s"], config.train.time, "time"))
+    for done, budget, name in budgets:
+        if budget is not None and done >= budget:
+            folder.unlock()
+            raise ConfigError(f"nothing left to do in {path}: {done:.0f} of {budget:.0f} {name} done; give a larger --{name}")
+    _sizes(config.env)
+    folder.write_config(config)
+    return _run(Supervisor(config, folder, saved.observation_size, saved.action_size, progress, saved), progress)
+
+
+def read_run(path: Path) -> Checkpoint:
+    """The last checkpoint of a run folder. Raise ConfigError if it is not one that can be resumed."""
+    saved = checkpoint.read(RunFolder(path).last)
+    if saved.run is None:
+        raise ConfigError(f"{RunFolder(path).last} is a policy alone, not a run's checkpoint: it cannot be resumed")
+    return saved
+
+
+def _settle(config: Config, progress: Progress) -> Config:
+    """Replace every ``auto`` and missing budget by what it comes to, and say so."""
+    resolved = envs.resolve(config.env.env)
+    progress.note(f"environment: {resolved.id}" + (f" ({resolved.reason})" if resolved.reason else ""))
+    backend = resolved.backend if config.env.backend in (None, "auto") else config.env.backend
+    train = config.train
+    if train.steps is None and train.episodes is None and train.time is None:
+        train = replace(train, steps=DEFAULT_STEPS)
+    return replace(config, env=replace(config.env, env=resolved.id, backend=backend), train=train)
+
+
+def _sizes(config: EnvConfig) -> tuple[int, int]:
+    """Observation and action size; the environment is started once here so that a broken one is met before anything else."""
+    env = make_env(config)
+    try:
+        assert env.observation_space.shape is not None and env.action_space.shape is not None
+        return env.observation_space.shape[0], env.action_space.shape[0]
+    finally:
+        env.close()
+
+
+def _run(supervisor: Supervisor, progress: Progress) -> Run:
+    folder = supervisor.folder
+    try:
+        outcome = supervisor.run()
+    finally:
+        folder.unlock()
+    plots.learning_curve(folder.path)
+    model = folder.best if folder.best.is_file() else folder.last
+    if not outcome.interrupted:
+        _film(model, folder.videos / "final.mp4", progress)
+    progress.note(f"ended by {outcome.reason} after {outcome.steps:,} steps, {outcome.episodes:,} episodes, {outcome.seconds:.0f} s")
+    if outcome.evaluation is not None:
+        progress.note(f"final policy: {outcome.evaluation}")
+    progress.note(f"policy {model}, curve {folder.path / 'learning_curve.png'}; see it: python -m sac_dist --test --model {model}")
+    return Run(folder, outcome)
+
+
+def _film(model: Path, path: Path, progress: Progress) -> None:
+    """A video is a present, not a duty: where no picture can be drawn the run has still succeeded."""
+    try:
+        play(checkpoint.read(model), EnvConfig(), VIDEO_EPISODES, video=path)
+        progress.note(f"video {path}")
+    except ConfigError as error:
+        progress.note(f"no video: {error}")

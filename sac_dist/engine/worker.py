@@ -1,0 +1,168 @@
+"""One worker process: it acts in its own environment, fills its shard of the replay, and updates the shared networks."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import torch
+
+from sac_dist.agent import SACAgent
+from sac_dist.config import Config
+from sac_dist.engine.control import EPISODES, STEPS, UPDATES, Control
+from sac_dist.engine.processes import settle_child
+from sac_dist.replay import ReplayBuffer
+from sac_dist.rollout import Episode, make_env, success_of, training_seed
+
+PARKED_POLL = 0.0005  # s between looks at the supervisor's row while parked
+
+
+@dataclass(frozen=True)
+class EpisodeDone:
+    """A finished training episode, and the metrics of the newest update if there was one."""
+
+    episode: Episode
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """The worker stands still between two steps (parked) or has ended; ``state`` resumes it exactly."""
+
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The worker died of a Python error; the text is its traceback."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    rank: int
+    generation: int  # of this rank, over all its restarts
+    config: Config
+    agent: SACAgent  # shared memory
+    replay: ReplayBuffer  # shared memory, this worker's shard
+    control: Control  # shared memory
+    state: dict[str, Any] | None  # to go on exactly from a checkpoint
+
+
+def worker_main(connection: Connection, task: WorkerTask) -> None:
+    """Entry point of the process."""
+    settle_child()
+    try:
+        worker = Worker(connection, task)
+        worker.run()
+        connection.send(Boundary(worker.state()))
+    except Exception:
+        connection.send(Failure(traceback.format_exc()))
+        raise SystemExit(1) from None
+
+
+class Worker:
+    """Steps, inserts and updates until the budget is reached or the supervisor says stop.
+
+    With one worker, the run pauses and stops only between episodes: a new episode is a function of its seed, so the
+    checkpoint holds everything and a resumed run gives the same bits. Several workers pause at the next step.
+    """
+
+    def __init__(self, connection: Connection, task: WorkerTask) -> None:
+        self.connection = connection
+        self.rank, self.generation = task.rank, task.generation
+        self.config = task.config.train
+        self.agent, self.replay, self.control = task.agent, task.replay, task.control
+        self.env = make_env(task.config.env)
+        action_seed, sample_seed = np.random.SeedSequence((self.config.seed, self.rank, self.generation)).generate_state(2)
+        self.agent.reseed(int(action_seed))
+        self.rng = np.random.default_rng(sample_seed)
+        self.episode = 0
+        self.updates_owed = 0.0
+        self.metrics: dict[str, torch.Tensor] = {}
+        if task.state is not None:
+            self.restore(task.state)
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the shared memory, as JSON-ready numbers and one uint8 tensor."""
+        return {
+            "generation": self.generation,
+            "episode": self.episode,
+            "updates_owed": self.updates_owed,
+            "sampling": self.rng.bit_generator.state,
+            "generator": self.agent.rng_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.episode = state["episode"]
+        self.updates_owed = state["updates_owed"]
+        self.rng.bit_generator.state = state["sampling"]
+        self.agent.set_rng_state(state["generator"])
+
+    def run(self) -> None:
+        try:
+            while not self.finished():
+                self.run_episode()
+                self.park_if_asked()
+        finally:
+            self.env.close()
+
+    def finished(self) -> bool:
+        steps, episodes = self.config.steps, self.config.episodes
+        return (
+            self.control.stopped()
+            or (steps is not None and self.control.total(STEPS) >= steps)
+            or (episodes is not None and self.control.total(EPISODES) >= episodes)
+        )
+
+    def park_if_asked(self) -> None:
+        if self.control.paused():
+            self.connection.send(Boundary(self.state()))
+            while self.control.paused() and not self.control.stopped():
+                time.sleep(PARKED_POLL)
+
+    def run_episode(self) -> None:
+        """One training episode; ends early, without being counted, when several workers share a reached budget."""
+        alone = self.control.workers == 1
+        observation, _ = self.env.reset(seed=training_seed(self.config.seed, self.rank, self.generation, self.episode))
+        total_reward, length = 0.0, 0
+        while True:
+            action = self.choose(observation)
+            next_observation, reward, terminated, truncated, info = self.env.step(action)
+            self.replay.push(observation, action, reward, next_observation, terminated, truncated)
+            self.control.count(self.rank, STEPS)
+            self.learn()
+            observation = next_observation
+            total_reward += float(reward)
+            length += 1
+            if terminated or truncated:
+                break
+            if not alone:
+                self.park_if_asked()
+                if self.finished():
+                    return
+        self.episode += 1
+        self.control.count(self.rank, EPISODES)
+        metrics = {name: float(value) for name, value in self.metrics.items()}
+        self.connection.send(EpisodeDone(Episode(total_reward, length, success_of(info), bool(terminated)), metrics))
+
+    def choose(self, observation: np.ndarray) -> np.ndarray:
+        """Uniform in [-1, 1] during the warm-up, then the policy's sample."""
+        if self.control.total(STEPS) < self.config.warmup_steps:
+            return self.rng.uniform(-1, 1, self.agent.action_size).astype(np.float32)
+        return self.agent.act(observation)
+
+    def learn(self) -> None:
+        """The updates this step owes; each worker pays for its own steps, so the ratio holds over all of them."""
+        if self.control.total(STEPS) <= self.config.warmup_steps:
+            return
+        self.updates_owed += self.config.update_ratio
+        while self.updates_owed >= 1:
+            self.metrics = self.agent.update(self.replay.sample(self.config.batch_size, self.rng))
+            self.control.count(self.rank, UPDATES)
+            self.updates_owed -= 1

@@ -1,0 +1,51 @@
+"""The objectives of Soft Actor-Critic as pure functions: no parameters, no random numbers, nothing changed in place.
+
+Equation numbers are those of Haarnoja et al., Soft Actor-Critic Algorithms and Applications, arXiv:1812.05905.
+Shapes: B transitions, E critics. Every function works in the dtype it is given.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def scaled_reward(reward: Tensor, scale: float, bias: float, standardise: bool) -> Tensor:
+    """The reward (B,) that SAC learns from: scale · reward + bias.
+
+    ``standardise`` first maps the batch to mean 0 and standard deviation 1, as the book does. Off by default in AgentConfig:
+    it changes the task from batch to batch.
+    """
+    if standardise:
+        reward = (reward - reward.mean()) / (reward.std() + 1e-6)
+    return scale * reward + bias
+
+
+def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, next_log_prob: Tensor, alpha: Tensor, discount: float) -> Tensor:
+    """The soft Bellman target y = r + γ (1 − terminated) (min_e Q_e(s′, a′) − α log π(a′|s′)), equations 2, 3 and 5: (B,).
+
+    ``next_q`` (E, B) comes from the target networks at actions a′ drawn from the current policy; the minimum over the critics
+    is section 4.2's answer to overestimation. No gradient passes. A time limit is no termination: the value goes on there.
+    """
+    soft_value = next_q.min(dim=0).values - alpha * next_log_prob
+    return (reward + discount * (1 - terminated) * soft_value).detach()
+
+
+def critic_loss(q: Tensor, target: Tensor) -> Tensor:
+    """J_Q = E[½ (Q(s, a) − y)²], equation 5, summed over the critics: ``q`` (E, B), ``target`` (B,) → ()."""
+    return 0.5 * (q - target).square().mean(dim=1).sum()
+
+
+def actor_loss(log_prob: Tensor, q: Tensor, alpha: Tensor) -> Tensor:
+    """J_π = E[α log π(a|s) − min_e Q_e(s, a)] at a reparametrised action, equation 9: (B,), (E, B), () → ().
+
+    α is a constant here: its own objective is ``temperature_loss``.
+    """
+    return (alpha.detach() * log_prob - q.min(dim=0).values).mean()
+
+
+def temperature_loss(log_alpha: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
+    """J(α) = E[−α (log π(a|s) + H̄)], equation 18, with α = exp(log_alpha): (), (B,) → ().
+
+    log π is a constant here. α rises while the entropy −E[log π] is below the target H̄ (nats), and falls above it.
+    """
+    return -(log_alpha.exp() * (log_prob.detach() + target_entropy)).mean()

@@ -1,0 +1,126 @@
+"""The networks: a tanh-Gaussian policy and an ensemble of Q functions.
+
+A network object holds sizes, never numbers. Its parameters are one float32 vector that the caller owns, so that processes can
+share it and an optimizer step is a few operations on one tensor; ``unpack`` names its pieces as views, and calling the network
+with them computes. Weights lie as (inputs, outputs): the transpose of ``torch.nn.Linear``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # the book's bounds
+OUTPUT_BOUND = 3e-3  # the book's initial values of the last layer are uniform in ± this
+Parameters = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A multilayer perceptron with ReLU between its layers ``linear1`` … ``linear{depth + 1}``.
+
+    Every bias has as many dimensions as its weight, so one expression serves a single network and an ensemble.
+    """
+
+    observation_size: int
+    action_size: int
+    width: int  # units of a hidden layer
+    depth: int  # hidden layers, at least 1
+
+    def ends(self) -> tuple[int, int]:
+        """Numbers of inputs and outputs."""
+        raise NotImplementedError
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each parameter, in the vector's order: (inputs, outputs) weights and (1, outputs) biases."""
+        inputs, outputs = self.ends()
+        sizes = [inputs, *[self.width] * self.depth, outputs]
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i in range(1, len(sizes)):
+            shapes[f"linear{i}.weight"] = (sizes[i - 1], sizes[i])
+            shapes[f"linear{i}.bias"] = (1, sizes[i])
+        return shapes
+
+    def size(self) -> int:
+        """Length of the parameter vector."""
+        return sum(map(math.prod, self.shapes().values()))
+
+    def unpack(self, vector: Tensor) -> Parameters:
+        """The named parameters, as views into ``vector`` (size(),)."""
+        shapes = self.shapes()
+        pieces = vector.split([math.prod(shape) for shape in shapes.values()])
+        return {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+
+    def initialise(self, vector: Tensor, generator: torch.Generator) -> None:
+        """Fill ``vector`` (size(),): uniform in ±1/√inputs as torch.nn.Linear does, the last layer in ±3e-3 as the book does."""
+        parameters = self.unpack(vector)
+        for name, parameter in parameters.items():
+            layer = name.split(".")[0]
+            inputs = parameters[f"{layer}.weight"].shape[-2]
+            bound = OUTPUT_BOUND if layer == f"linear{self.depth + 1}" else 1 / math.sqrt(inputs)
+            parameter.uniform_(-bound, bound, generator=generator)
+
+    def forward(self, parameters: Parameters, x: Tensor, linear: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        """Apply the layers to ``x`` (…, B, inputs); ``linear`` (bias, x, weight) is torch.addmm or torch.baddbmm."""
+        for i in range(1, self.depth + 1):
+            x = linear(parameters[f"linear{i}.bias"], x, parameters[f"linear{i}.weight"]).relu()
+        last = f"linear{self.depth + 1}"
+        return linear(parameters[f"{last}.bias"], x, parameters[f"{last}.weight"])
+
+
+@dataclass(frozen=True)
+class GaussianPolicy(Network):
+    """π(a|s): the tanh of a Gaussian whose mean and log standard deviation are functions of s (the book's PolicyNetwork).
+
+    The last layer's first ``action_size`` outputs are the mean, the others log σ, clamped to [-20, 2].
+    Soft Actor-Critic Algorithms and Applications, arXiv:1812.05905, section 4.2 and appendix C.
+    """
+
+    def ends(self) -> tuple[int, int]:
+        return self.observation_size, 2 * self.action_size
+
+    def __call__(self, parameters: Parameters, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation, each (B, action_size), of the pre-tanh Gaussian at ``observation`` (B, observation_size)."""
+        mean, log_std = self.forward(parameters, observation, torch.addmm).chunk(2, dim=-1)
+        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+
+
+@dataclass(frozen=True)
+class QEnsemble(Network):
+    """Q_1 … Q_E(s, a): E critics with parameters of their own, evaluated together (each is the book's SoftQNetwork).
+
+    A layer is one batched product over (E, inputs, outputs), so more critics cost no more operations.
+    """
+
+    critics: int
+
+    def ends(self) -> tuple[int, int]:
+        return self.observation_size + self.action_size, 1
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """As Network.shapes with the critics in front: (E, inputs, outputs) weights and (E, 1, outputs) biases."""
+        return {name: (self.critics, *shape) for name, shape in super().shapes().items()}
+
+    def __call__(self, parameters: Parameters, observation: Tensor, action: Tensor) -> Tensor:
+        """Q values (E, B) of ``observation`` (B, observation_size) with ``action`` (B, action_size)."""
+        x = torch.cat([observation, action], dim=-1).expand(self.critics, -1, -1)  # (B, inputs) → (E, B, inputs)
+        return self.forward(parameters, x, torch.baddbmm).squeeze(-1)  # (E, B, 1) → (E, B)
+
+
+def sample_action(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Reparametrised sample a = tanh(u), u = mean + σ·noise, and its log density log π(a|s).
+
+    ``mean``, ``log_std`` and ``noise`` (standard normal, independent per sample and dimension) are (…, action_size); returns the
+    action (…, action_size) in [-1, 1] and log π (…). The density of tanh(u) follows from the change of variables in
+    arXiv:1812.05905, appendix C: log π = Σ log N(u) − Σ log(1 − tanh²u), where log(1 − tanh²u) = 2 (log 2 − u − softplus(−2u))
+    stays finite for every u.
+    """
+    u = mean + log_std.exp() * noise
+    log_normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)  # noise is (u - mean) / σ
+    log_prob = (log_normal - 2 * (math.log(2) - u - softplus(-2 * u))).sum(-1)
+    return u.tanh(), log_prob

@@ -1,0 +1,104 @@
+"""Showing what a policy does: the call behind ``--test``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from sac_dist.book_format import load_book_policy
+from sac_dist.checkpoint import Checkpoint, read
+from sac_dist.config import Config, ConfigError, EnvConfig
+from sac_dist.evaluation import Evaluation, evaluation_seed, record
+from sac_dist.resources import models_dir
+from sac_dist.rollout import Episode, make_env, run_episode
+from sac_dist.run_folder import RunFolder, newest_models
+
+DEFAULT_FPS = 30
+
+
+def has_display() -> bool:
+    """Whether a window can be opened here."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def play(
+    policy: Checkpoint,
+    overrides: EnvConfig,
+    episodes: int,
+    deterministic: bool = True,
+    video: Path | None = None,
+    window: bool = False,
+    on_episode: Callable[[int, Episode], None] = lambda index, episode: None,
+) -> Evaluation:
+    """Play the fixed unseen episodes 0 … ``episodes`` - 1 in the policy's own environment, changed where ``overrides`` says.
+
+    Draws into ``video`` (an mp4) or a window if asked. Raise ConfigError if the policy does not fit the environment.
+    """
+    config = merge(policy.config.env, overrides)
+    env = make_env(config, "rgb_array" if video is not None else "human" if window else None)
+    try:
+        for name, space, size in (
+            ("observations", env.observation_space, policy.observation_size),
+            ("actions", env.action_space, policy.action_size),
+        ):
+            assert space.shape is not None
+            if space.shape[0] != size:
+                raise ConfigError(f"the policy has {size} {name}, {config.env} with these options has {space.shape[0]}: another model or other options")
+        agent = policy.build_agent()
+
+        def act(observation: np.ndarray) -> np.ndarray:
+            return agent.act(observation, deterministic=deterministic)
+
+        played = []
+        with ExitStack() as stack:
+            on_frame = None
+            if video is not None:
+                on_frame = stack.enter_context(record(video, env.metadata.get("render_fps", DEFAULT_FPS)))
+            for index in range(episodes):
+                played.append(run_episode(env, act, evaluation_seed(index), on_frame))
+                on_episode(index, played[-1])
+    finally:
+        env.close()
+    return Evaluation.of(played)
+
+
+def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:
+    """The policy at ``path`` (run folder, checkpoint or the book's prefix); without one, the newest run's, else a shipped one.
+
+    ``env`` narrows the search without a path to that environment unless it is "auto". Raise ConfigError if nothing is found.
+    """
+    if path is None:
+        candidates = [*newest_models(), *sorted(models_dir().glob("*.safetensors"))]
+        for candidate in candidates:
+            policy = read(candidate)
+            if env in ("auto", policy.config.env.env):
+                return candidate, policy
+        raise ConfigError(f"no trained policy for {env} in runs/ or {models_dir()}: train one with --train, or name one with --model")
+    if path.is_dir():
+        folder = RunFolder(path)
+        path = folder.best if folder.best.is_file() else folder.last
+    elif not path.exists() and path.with_name(path.name + "_policy").exists():
+        return path, read_book(path)
+    return path, read(path)
+
+
+def read_book(prefix: Path) -> Checkpoint:
+    """The book's three files, as a policy for its task: SawyerGrasp-v0 with its 17 observations and its fixed target."""
+    agent = load_book_policy(prefix)
+    env = EnvConfig(env="SawyerGrasp-v0", observation="book", random_target=False, random_yaw=False)
+    config = Config(env=env, agent=agent.config)
+    return Checkpoint(agent.state_dict(), agent.observation_size, agent.action_size, config, {"from": str(prefix)})
+
+
+def merge(config: EnvConfig, overrides: EnvConfig) -> EnvConfig:
+    """``config`` with every field that ``overrides`` sets; ``env`` "auto" counts as not set."""
+    given = {f.name: getattr(overrides, f.name) for f in fields(overrides) if getattr(overrides, f.name) is not None}
+    if given.get("env") == "auto":
+        del given["env"]
+    return replace(config, **given)

@@ -1,0 +1,470 @@
+"""The replay buffer: a ring of transitions in shared memory, written by many processes and sampled by all of them, with no lock.
+
+A row is float32 ``[observation | action | reward | next_observation | terminated | truncated]``. The rows are divided into
+shards, each a ring of its own with one writer at a time, so that writers never meet. The i-th transition ever written to a
+shard lies in its row ``i % (size + 1)``; ``written``, the shard's count of transitions, is raised only after the row is whole.
+Hence
+
+- the transitions ``written - size … written - 1`` are whole, and the row of the next one is none of theirs (the guard row);
+- a writer killed at any instruction leaves at most a torn guard row, which nobody reads and its successor overwrites;
+- a reader has whole rows if, after it has copied them, none is older than ``written - size``.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from multiprocessing import util
+from multiprocessing.context import BaseContext
+from multiprocessing.managers import BaseManager, BaseProxy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sac_dist.shared import SharedArray, memory_fence
+
+if TYPE_CHECKING:
+    from sac_dist.types import Batch
+
+FIELDS = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
+Rows = npt.NDArray[np.float32]
+Counts = npt.NDArray[np.int64]
+
+
+class ReplaySegment(NamedTuple):
+    """Consecutive transitions of every shard, for a checkpoint: plain arrays that share nothing with the buffer.
+
+    Row for row: shard 0's transitions ``start[0] … stop[0] - 1``, then shard 1's, …
+    """
+
+    capacity: int
+    start: Counts  # (shards,) transitions written before the first row here
+    stop: Counts  # (shards,) transitions written, the last row here included: ``since`` for the next snapshot
+    rows: Rows  # (sum(stop - start), row width)
+
+
+class ReplayBuffer:
+    """A handle on the shared transitions: writes to one shard, samples from all of them.
+
+    Pickling it to another process (see SharedArray) gives a handle on the same memory. A handle is for one thread.
+
+    Args:
+        capacity: transitions it holds; its memory is ``(capacity + shards)`` rows and a count per shard.
+        observation_size, action_size: entries of an observation and of an action.
+        shards: how many processes may write at the same time.
+
+    Raises:
+        ValueError: a size below 1, or more shards than capacity.
+        ConfigError: not enough memory.
+    """
+
+    def __init__(self, capacity: int, observation_size: int, action_size: int, shards: int = 1) -> None:
+        if min(observation_size, action_size, shards) < 1 or capacity < shards:
+            raise ValueError(
+                f"a replay buffer needs sizes above 0 and a row per shard: capacity {capacity}, observation_size {observation_size}, "
+                f"action_size {action_size}, shards {shards}"
+            )
+        rows = SharedArray((capacity + shards, 2 * observation_size + action_size + 3), np.float32)
+        written = SharedArray((shards,), np.int64)
+        self._open(observation_size, action_size, rows, written, shard=0)
+
+    def _open(self, observation_size: int, action_size: int, rows: SharedArray, written: SharedArray, shard: int | None) -> None:
+        self._memory = (observation_size, action_size, rows, written)
+        self.shard = shard
+        self._rows: Rows = rows.array
+        self._written: Counts = written.array
+        shards = len(self._written)
+        self.capacity = len(self._rows) - shards
+        self._sizes: Counts = self.capacity // shards + (np.arange(shards) < self.capacity % shards)
+        self._rings: Counts = self._sizes + 1
+        self._first: Counts = np.cumsum(self._rings) - self._rings  # each shard's first row
+        action, reward = observation_size, observation_size + action_size
+        following, end = reward + 1, reward + 1 + observation_size
+        self.columns: tuple[slice | int, ...] = (slice(0, action), slice(action, reward), reward, slice(following, end), end, end + 1)
+        self._shapes = ((observation_size,), (action_size,), (), (observation_size,), (), ())
+        self._sampled: Rows = np.empty((0, self._rows.shape[1]), np.float32)
+        self._batch: Batch | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, (*self._memory, self.shard)
+
+    def for_shard(self, shard: int | None) -> ReplayBuffer:
+        """A handle on the same memory that writes to ``shard``, or only reads where that is None. IndexError if there is none."""
+        if shard is not None and not 0 <= shard < self.shards:
+            raise IndexError(f"shard {shard} of a replay buffer of {self.shards}")
+        return _open(*self._memory, shard)
+
+    # Writing
+
+    def push(
+        self,
+        observation: npt.ArrayLike,
+        action: npt.ArrayLike,
+        reward: npt.ArrayLike,
+        next_observation: npt.ArrayLike,
+        terminated: npt.ArrayLike,
+        truncated: npt.ArrayLike = False,
+    ) -> None:
+        """Append one transition, over the shard's oldest one where it is full. Only this handle may write to the shard.
+
+        Args:
+            observation, next_observation: (observation_size,); the true last one at an episode's end.
+            action: (action_size,).
+            reward, terminated, truncated: numbers.
+
+        Raises:
+            ValueError: a wrong shape, or an entry that is not a finite float32; nothing is stored.
+        """
+        shard = self._own_shard()
+        written = self._written[shard]
+        row = self._rows[self._first[shard] + written % self._rings[shard]]
+        self._fill(row, (observation, action, reward, next_observation, terminated, truncated))
+        self._publish(shard, written + 1)
+
+    def extend(
+        self,
+        observations: npt.ArrayLike,
+        actions: npt.ArrayLike,
+        rewards: npt.ArrayLike,
+        next_observations: npt.ArrayLike,
+        terminated: npt.ArrayLike,
+        truncated: npt.ArrayLike,
+    ) -> None:
+        """Append n transitions, oldest first: as ``push``, every argument with a leading n. Stores all of them or none."""
+        rows = np.empty((np.size(rewards), self._rows.shape[1]), np.float32)
+        self._fill(rows, (observations, actions, rewards, next_observations, terminated, truncated))
+        self._append(self._own_shard(), rows)
+
+    def _own_shard(self) -> int:
+        if self.shard is None:
+            raise ValueError("this handle of the replay buffer only reads: take one with for_shard")
+        return self.shard
+
+    def _fill(self, target: Rows, values: tuple[npt.ArrayLike, ...]) -> None:
+        """Write the fields' values into ``target``, one row (width,) or (n, width), and check them."""
+        for name, value, columns, shape in zip(FIELDS, values, self.columns, self._shapes, strict=True):
+            shape = target.shape[:-1] + shape
+            try:
+                array = np.asarray(value, np.float32)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{name} is no array of numbers: {error}") from None
+            if array.shape != shape:
+                raise ValueError(f"{name} has the shape {array.shape} instead of {shape}")
+            target[..., columns] = array
+        if not np.isfinite(target).all():
+            bad = [name for name, columns in zip(FIELDS, self.columns, strict=True) if not np.isfinite(target[..., columns]).all()]
+            raise ValueError(f"{' and '.join(bad)} must be finite in float32; the transition was not stored")
+
+    def _append(self, shard: int, rows: Rows) -> None:
+        first, ring = self._first[shard], self._rings[shard]
+        written = self._written[shard]
+        # What no reader may be looking at: the rows never written to, later the guard row alone.
+        while len(rows):
+            n = max(min(len(rows), ring - written), 1)
+            start = first + written % ring
+            self._rows[start : start + n] = rows[:n]
+            written += n
+            self._publish(shard, written)
+            rows = rows[n:]
+
+    def _publish(self, shard: int, written: int) -> None:
+        memory_fence()
+        self._written[shard] = written
+        memory_fence()
+
+    # Reading
+
+    def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
+        """Draw transitions uniformly, with replacement, from all shards.
+
+        The tensors are views of one (batch_size, row width) array that this handle's next ``sample`` overwrites.
+
+        Raises:
+            ValueError: the buffer is empty.
+        """
+        rows = self.sample_rows(batch_size, rng)
+        if self._batch is None:
+            import torch
+
+            from sac_dist.types import Batch  # torch takes a second to import; the manager's process does without
+
+            self._batch = Batch(*(torch.from_numpy(rows)[:, columns] for columns in self.columns[:5]))
+        return self._batch
+
+    def sample_rows(self, batch_size: int, rng: np.random.Generator) -> Rows:
+        """As ``sample``: the rows themselves, (batch_size, row width)."""
+        if len(self._sampled) != batch_size:
+            self._sampled = np.empty((batch_size, self._rows.shape[1]), np.float32)
+            self._batch = None
+        shard, index = self._draw(batch_size, rng)
+        self._take(shard, index, self._sampled)
+        overwritten = self._overwritten(shard, index)
+        while overwritten.any():  # a writer came by: draw those again, from what is stored now
+            again = overwritten.nonzero()[0]
+            shard, index = self._draw(len(again), rng)
+            self._sampled[again] = self._take(shard, index, np.empty((len(again), self._rows.shape[1]), np.float32))
+            overwritten = np.zeros(batch_size, bool)
+            overwritten[again] = self._overwritten(shard, index)
+        return self._sampled
+
+    def _draw(self, n: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
+        """n of the stored transitions: each one's shard and how many were written to that shard before it."""
+        written = self._written.copy()
+        stored = np.minimum(written, self._sizes)
+        ends = stored.cumsum()
+        total = int(ends[-1])
+        if total == 0:
+            raise ValueError("the replay buffer is empty: push transitions before you sample")
+        place = (rng.random(n) * total).astype(np.int64)  # rng.integers takes ten times as long
+        shard = ends.searchsorted(place, side="right")
+        return shard, place + (written - ends).take(shard)
+
+    def _take(self, shard: Counts, index: Counts, out: Rows) -> Rows:
+        row = self._first.take(shard) + index % self._rings.take(shard)
+        return self._rows.take(row, axis=0, out=out, mode="clip")  # the mode "raise" would gather into a copy first
+
+    def _overwritten(self, shard: Counts, index: Counts) -> npt.NDArray[np.bool_]:
+        memory_fence()
+        overwritten: npt.NDArray[np.bool_] = index < (self._written - self._sizes).take(shard)
+        return overwritten
+
+    @property
+    def shards(self) -> int:
+        return len(self._written)
+
+    @property
+    def nbytes(self) -> int:
+        """The shared memory of the whole buffer."""
+        return self._memory[2].nbytes + self._memory[3].nbytes
+
+    def get_length(self) -> int:
+        """How many transitions are stored, over all shards."""
+        return int(np.minimum(self._written, self._sizes).sum())
+
+    __len__ = get_length
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers for logs and status displays."""
+        written = self._written.tolist()
+        return {
+            "capacity": self.capacity,
+            "size": self.get_length(),
+            "shards": self.shards,
+            "written": written,  # ever, per shard
+            "total": sum(written),
+            "row_bytes": self._rows.strides[0],
+            "bytes": self.nbytes,
+        }
+
+    # Checkpoints
+
+    def snapshot(self, since: npt.ArrayLike | None = None) -> ReplaySegment:
+        """Copy what was written after the counts ``since`` (a segment's ``stop``) and is still stored; None: all that is stored.
+
+        Complete even while others write: each shard is copied from its oldest row on, faster than a writer can follow.
+        """
+        after = np.zeros(self.shards, np.int64) if since is None else np.asarray(since, np.int64)
+        start, stop, parts = self._written.copy(), self._written.copy(), []
+        for shard in range(self.shards):
+            while True:
+                stop[shard] = self._written[shard]
+                start[shard] = max(stop[shard] - self._sizes[shard], after[shard])
+                rows = self._copy(shard, int(start[shard]), int(stop[shard]))
+                if rows is not None:
+                    break
+            parts.append(rows)
+        return ReplaySegment(self.capacity, start, stop, np.concatenate(parts))
+
+    def _copy(self, shard: int, start: int, stop: int) -> Rows | None:
+        """Transitions start … stop - 1 of the shard, or None if its writer overtook the copying."""
+        copy = np.empty((stop - start, self._rows.shape[1]), np.float32)
+        begin = start
+        while begin < stop:
+            end = min(start + max(2 * (begin - start), 64), stop)  # first the rows that are in danger
+            row = self._first[shard] + np.arange(begin, end) % self._rings[shard]
+            self._rows.take(row, axis=0, out=copy[begin - start : end - start], mode="clip")
+            memory_fence()
+            if begin < self._written[shard] - self._sizes[shard]:
+                return None
+            begin = end
+        return copy
+
+    def restore(self, segment: ReplaySegment) -> bool:
+        """Put back a snapshot, and then those taken ``since`` it in order, before anyone else reads or writes.
+
+        Returns:
+            True if the buffer has the snapshot's capacity and shards: every row and count is then as it was. False if not: the
+            rows were divided evenly over the shards, and the next snapshot has to be a whole one.
+
+        Raises:
+            ValueError: rows of another width or not finite, or a segment that does not go on where the buffer stands.
+        """
+        capacity, rows = segment.capacity, segment.rows
+        start, stop = np.asarray(segment.start, np.int64), np.asarray(segment.stop, np.int64)
+        if rows.ndim != 2 or rows.shape[1] != self._rows.shape[1] or rows.dtype != np.float32:
+            raise ValueError(f"replay rows are {rows.dtype} {rows.shape} instead of float32 (…, {self._rows.shape[1]})")
+        if not np.isfinite(rows).all():
+            raise ValueError("replay rows must be finite")
+        if len(start) != len(stop) or (start > stop).any() or (stop - start).sum() != len(rows):
+            raise ValueError(f"{len(rows)} replay rows do not fit the counts {start} … {stop}")
+        if capacity != self.capacity or len(stop) != self.shards:
+            for shard, part in enumerate(np.array_split(rows, self.shards)):
+                self._append(shard, part)
+            return False
+        if (start != np.maximum(self._written, stop - self._sizes)).any():
+            raise ValueError(f"a replay segment from {start} to {stop} cannot follow {self._written}")
+        for shard, part in enumerate(np.split(rows, (stop - start).cumsum()[:-1])):
+            self._rows[self._first[shard] + np.arange(start[shard], stop[shard]) % self._rings[shard]] = part
+        self._written[:] = stop
+        return True
+
+
+def _open(observation_size: int, action_size: int, rows: SharedArray, written: SharedArray, shard: int | None) -> ReplayBuffer:
+    buffer = ReplayBuffer.__new__(ReplayBuffer)
+    buffer._open(observation_size, action_size, rows, written, shard)
+    return buffer
+
+
+class ServedReplay:
+    """What lives in the manager's process behind a ReplayProxy: a ReplayBuffer and the leases of its shards."""
+
+    def __init__(self, capacity: int, observation_size: int, action_size: int, shards: int = 1, seed: int | None = None) -> None:
+        self._buffer = ReplayBuffer(capacity, observation_size, action_size, shards).for_shard(None)
+        self._rng = np.random.default_rng(seed)
+        self._leased: set[int] = set()
+        self._lock = threading.RLock()  # every client has a thread of its own here
+
+    def push(self, *transition: npt.ArrayLike) -> None:
+        with self._lock:
+            self._writer().push(*transition)
+
+    def extend(self, *transitions: npt.ArrayLike) -> None:
+        with self._lock:
+            self._writer().extend(*transitions)
+
+    def _writer(self) -> ReplayBuffer:
+        if self._buffer.shard is None:
+            self._buffer = self._buffer.for_shard(self.lease())
+        return self._buffer
+
+    def sample(self, batch_size: int) -> tuple[Rows, ...]:
+        with self._lock:
+            rows = self._buffer.sample_rows(batch_size, self._rng)
+            return tuple(rows[:, columns].copy() for columns in self._buffer.columns[:5])
+
+    def get_length(self) -> int:
+        return self._buffer.get_length()
+
+    __len__ = get_length
+
+    def state(self) -> dict[str, Any]:
+        return self._buffer.state()
+
+    def lease(self) -> int:
+        with self._lock:
+            free = set(range(self._buffer.shards)) - self._leased
+            if not free:
+                raise ValueError(f"all {self._buffer.shards} shards of the replay buffer have a writer: create it with more shards")
+            shard = min(free)
+            self._leased.add(shard)
+            return shard
+
+    def release(self, shard: int) -> None:
+        with self._lock:
+            if shard not in self._leased or shard == self._buffer.shard:
+                raise ValueError(f"shard {shard} of the replay buffer is not leased")
+            self._leased.remove(shard)
+
+    def handle(self, shard: int | None = None) -> ReplayBuffer:
+        with self._lock:
+            if shard is not None and shard == self._buffer.shard:
+                raise ValueError(f"shard {shard} of the replay buffer is written to by push and extend of its proxies")
+            handle = self._buffer.for_shard(shard)
+            if shard is not None:
+                self._leased.add(shard)
+            return handle
+
+
+class ReplayProxy(BaseProxy):
+    """The book's replay buffer: every call is a message to the manager's process, numpy arrays in and out.
+
+    ``push`` and ``extend`` of all proxies share one shard, leased at the first call. For the speed of memory take a handle.
+    """
+
+    _exposed_ = ("push", "extend", "sample", "get_length", "__len__", "state", "lease", "release", "handle")
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        return self._callmethod(method, arguments)
+
+    def push(self, *transition: npt.ArrayLike) -> None:
+        """As ReplayBuffer.push. ValueError if every shard is leased."""
+        self._call("push", *transition)
+
+    def extend(self, *transitions: npt.ArrayLike) -> None:
+        """As ReplayBuffer.extend. ValueError if every shard is leased."""
+        self._call("extend", *transitions)
+
+    def sample(self, batch_size: int) -> tuple[Rows, ...]:
+        """(state, action, reward, next_state, done): float32 arrays (batch_size, …), done being ``terminated``."""
+        return tuple(self._call("sample", batch_size))
+
+    def get_length(self) -> int:
+        return int(self._call("get_length"))
+
+    __len__ = get_length
+
+    def state(self) -> dict[str, Any]:
+        """As ReplayBuffer.state."""
+        return dict(self._call("state"))
+
+    def lease(self) -> int:
+        """A shard nobody else writes to, until it is released. ValueError if there is none."""
+        return int(self._call("lease"))
+
+    def release(self, shard: int) -> None:
+        """Give a leased shard back, for a next writer that goes on where the last one stopped."""
+        self._call("release", shard)
+
+    def handle(self, shard: int | None = None) -> ReplayBuffer:
+        """The buffer's memory itself, to write to ``shard`` (which counts as leased) or only to read."""
+        handle: ReplayBuffer = self._call("handle", shard)
+        return handle
+
+
+class ReplayManager(BaseManager):
+    """The process that owns the replay buffer: ``ReplayManager.launch().ReplayBuffer(capacity, …)`` gives a ReplayProxy.
+
+    It listens on a local socket in a folder of mode 0700, knows its clients by a random key, ignores Ctrl-C, and ends with the
+    process that launched it. Whoever ends last of the two removes the folder.
+    """
+
+    ReplayBuffer: Callable[..., ReplayProxy]  # the arguments of ServedReplay
+
+    @classmethod
+    def launch(cls, context: BaseContext | None = None) -> ReplayManager:
+        """Start the process with a multiprocessing context (default: spawn); ``shutdown()`` or the caller's end ends it."""
+        folder = util.get_temp_dir()  # multiprocessing's own, of mode 0700, removed at exit
+        address = os.path.join(folder, f"replay-{os.urandom(8).hex()}")
+        manager = cls(address, os.urandom(32), ctx=context or multiprocessing.get_context("spawn"))
+        # If this process is itself a child, the folder is its parent's, which still needs it.
+        manager.start(_end_with_parent, (folder if multiprocessing.parent_process() is None else None,))
+        return manager
+
+
+ReplayManager.register("ReplayBuffer", ServedReplay, ReplayProxy)
+
+
+def _end_with_parent(folder: str | None) -> None:
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()  # returns as soon as it is dead, SIGKILL included
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

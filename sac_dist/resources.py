@@ -1,0 +1,42 @@
+"""Where the data folders lie, and how a file is written so that no reader ever meets half of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sac_dist.config import ConfigError
+
+
+def models_dir() -> Path:
+    """The folder of the trained policies: the checkout's ``models/``, else the installed copy. Raises ConfigError if neither is there."""
+    return _folder("models")
+
+
+def demons_dir() -> Path:
+    """The folder of the recorded demonstrations: the checkout's ``demons_data/``, else the installed copy. Raises ConfigError."""
+    return _folder("demons_data")
+
+
+def _folder(name: str) -> Path:
+    package = Path(__file__).resolve().parent
+    checkout, installed = package.parent / name, package / name  # setup.py copies the checkout's folder into the installed package
+    if (package.parent / "setup.py").is_file() and checkout.is_dir():
+        return checkout
+    if installed.is_dir():
+        return installed
+    raise ConfigError(f"the folder {name} is neither at {checkout} nor at {installed}: reinstall sac-dist")
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` (same suffix) and rename it to ``path`` at the end; after an exception, remove it."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,177 @@
+"""Environments as the agent sees them, and the one loop that plays an episode for evaluation, recording and showing."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.spaces import Box, Dict, Space, Tuple
+from gymnasium.spaces.utils import is_space_dtype_shape_equiv
+from gymnasium.wrappers import DtypeObservation, FlattenObservation, RescaleAction
+
+import envs
+from envs.backend import BackendError
+from sac_dist.config import ConfigError, EnvConfig
+
+TRAINING_SEEDS = 2**30  # training draws its seeds below this number, evaluation.py counts up from it: they never meet
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One finished episode."""
+
+    total_reward: float  # undiscounted sum of the environment's own rewards
+    length: int  # environment steps
+    success: bool | None  # None: the environment does not say
+    terminated: bool  # False: it was truncated
+
+
+def training_seed(seed: int, rank: int, generation: int, episode: int) -> int:
+    """The reset seed, in [0, 2**30), of one episode of one life (``generation``) of one worker (``rank``)."""
+    return int(np.random.SeedSequence((seed, rank, generation, episode)).generate_state(1)[0] % TRAINING_SEEDS)
+
+
+def success_of(info: Mapping[str, Any]) -> bool | None:
+    """``info["success"]`` (or gymnasium-robotics' ``is_success``) as a bool; None where the environment says neither."""
+    success = info.get("success", info.get("is_success"))
+    return None if success is None else bool(success)
+
+
+def run_episode(
+    env: gymnasium.Env,
+    act: Callable[[np.ndarray], np.ndarray],
+    seed: int | None,
+    on_frame: Callable[[np.ndarray], None] | None = None,
+) -> Episode:
+    """Play one episode.
+
+    ``act`` maps a float32 (O,) observation to a float32 (A,) action in [-1, 1]. ``on_frame`` gets ``env.render()``, an
+    (H, W, 3) uint8 picture, of the first state and after each step. Raises ConfigError where the environment cannot draw.
+    """
+    observation, _ = env.reset(seed=seed)
+    if on_frame is not None:
+        on_frame(_picture(env))
+    total_reward, length = 0.0, 0
+    while True:
+        observation, reward, terminated, truncated, info = env.step(act(observation))
+        total_reward += float(reward)
+        length += 1
+        if on_frame is not None:
+            on_frame(_picture(env))
+        if terminated or truncated:
+            return Episode(total_reward, length, success_of(info), bool(terminated))
+
+
+def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env:
+    """The environment with (O,) float32 observations and (A,) float32 actions in [-1, 1].
+
+    Raises ConfigError, in one line, for an unknown id, an option that the environment does not have, a simulator or package
+    that does not work, and spaces that are no vectors. Gymnasium's checking wrappers are left out: they cost time at every step.
+    """
+    identifier, options = config.env, config.options()
+    if identifier == "auto":
+        resolved = envs.resolve(identifier)
+        identifier = resolved.id
+        if resolved.backend is not None:
+            options.setdefault("backend", resolved.backend)
+    spec = copy.deepcopy(_find_spec(identifier))
+    spec.order_enforce = False
+    _check_options(spec, options, render_mode)
+    if render_mode is not None:
+        options["render_mode"] = render_mode
+    try:
+        env = gymnasium.make(spec, disable_env_checker=True, **options)
+    except Exception as error:
+        raise ConfigError(f"{identifier} does not start: {_reason(error)}") from error
+    try:
+        return _as_vectors(env, identifier)
+    except ConfigError:
+        env.close()
+        raise
+
+
+def _find_spec(identifier: str) -> EnvSpec:
+    module, _, name = identifier.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        return gymnasium.spec(name)
+    except gymnasium.error.DeprecatedEnv as error:
+        raise ConfigError(_reason(error)) from error
+    except gymnasium.error.Error as error:
+        names = {known.lower(): known for known in gymnasium.registry}
+        close = [names[match] for match in difflib.get_close_matches(name.lower(), names, n=3)]
+        hint = f": did you mean {' or '.join(close)}?" if close else "; a package's own environments are named package:Name-v0"
+        raise ConfigError(f"there is no environment {identifier}{hint}") from error
+    except ImportError as error:
+        raise ConfigError(f"{identifier} cannot be imported: {_reason(error)}") from error
+
+
+def _check_options(spec: EnvSpec, options: Mapping[str, Any], render_mode: str | None) -> None:
+    """Hold the options against the constructor's parameters before anything is started."""
+    try:
+        creator: Any = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+        parameters = inspect.signature(creator).parameters
+    except Exception as error:
+        raise ConfigError(f"{spec.id} does not start: {_reason(error)}") from error
+    # A constructor's **kwargs go to its simulator (gymnasium's MuJoCo tasks): none of our options is meant for that.
+    unknown = [name for name in options if name not in parameters]
+    if unknown:
+        raise ConfigError(f"{spec.id} has no option {unknown[0]}")
+    modes = getattr(creator, "metadata", {}).get("render_modes")
+    if render_mode is not None and modes is not None and render_mode not in modes:
+        raise ConfigError(f"{spec.id} has no render mode {render_mode}; it has {', '.join(modes) or 'none'}")
+
+
+def _as_vectors(env: gymnasium.Env, identifier: str) -> gymnasium.Env:
+    actions, observations = env.action_space, env.observation_space
+    if not isinstance(actions, Box) or len(actions.shape) != 1 or not np.issubdtype(actions.dtype, np.floating):
+        raise ConfigError(f"{identifier} has the action space {actions}: SAC needs continuous actions, a one-dimensional Box of floats")
+    if not (np.isfinite(actions.low).all() and np.isfinite(actions.high).all() and (actions.low < actions.high).all()):
+        raise ConfigError(f"{identifier} has the action space {actions}: each action needs a finite range to be rescaled from [-1, 1]")
+    if _has_image(observations) or not observations.is_np_flattenable:
+        raise ConfigError(f"{identifier} has the observation space {observations}: the networks need numbers that flatten to a vector")
+    if not is_space_dtype_shape_equiv(actions, Box(-1, 1, actions.shape)) or (actions.low != -1).any() or (actions.high != 1).any():
+        env = RescaleAction(env, np.float32(-1), np.float32(1))
+    if not isinstance(observations, Box) or len(observations.shape) != 1:
+        env = FlattenObservation(env)
+    if env.observation_space.dtype != np.float32:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the bounds lose digits
+            env = DtypeObservation(env, np.float32)
+    return env
+
+
+def _has_image(space: Space) -> bool:
+    if isinstance(space, Dict):
+        return any(map(_has_image, space.spaces.values()))
+    if isinstance(space, Tuple):
+        return any(map(_has_image, space.spaces))
+    return isinstance(space, Box) and len(space.shape) > 1 and space.dtype == np.uint8
+
+
+def _picture(env: gymnasium.Env) -> np.ndarray:
+    try:
+        frame = np.asarray(env.render())
+    except Exception as error:  # every OpenGL binding fails in its own way
+        raise ConfigError(f"cannot draw the environment: {_reason(error)} (without a screen, set MUJOCO_GL to egl or osmesa)") from error
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise ConfigError(f"the environment draws {frame.dtype} arrays of shape {frame.shape}, not (height, width, 3) pictures in uint8")
+    return frame
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong; with the exception's name where the message is not written for users."""
+    lines = str(error).strip().splitlines()
+    if isinstance(error, (BackendError, ImportError, gymnasium.error.Error)) and lines:
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

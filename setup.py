@@ -1,0 +1,44 @@
+"""Packaging of sac-dist; pyproject.toml holds the tools' settings."""
+
+from setuptools import setup
+
+# models/ and demons_data/ hold data and no code. In a wheel they become folders of sac_dist, see sac_dist/resources.py.
+DATA_FOLDERS = {"sac_dist.models": "models", "sac_dist.demons_data": "demons_data"}
+
+setup(
+    name="sac-dist",
+    version="0.1.0",
+    description="A multiprocess distributed Soft Actor-Critic that teaches a simulated Sawyer arm to grasp",
+    license="MIT",
+    packages=["sac_dist", "sac_dist.engine", "envs", *DATA_FOLDERS],
+    package_dir=DATA_FOLDERS,
+    package_data={name: ["**/*"] for name in DATA_FOLDERS},
+    entry_points={"console_scripts": ["sac-dist = sac_dist.cli:main"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.4",
+        "gymnasium>=1.0",
+        "mujoco>=3.2",
+        "numpy",
+        "matplotlib",
+        "safetensors",
+        "tensorboard",
+        "tqdm",
+        "pyyaml",
+        "imageio[ffmpeg]",
+    ],
+    extras_require={
+        # CoppeliaSim's PyRep has no extra: it is not on PyPI, and PyPI's "pyrep" is an unrelated package. See docs/.
+        "dev": [
+            "pytest",
+            "pytest-timeout",
+            "hypothesis",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "types-tqdm",
+            "build",
+            "setuptools>=77",  # the packaging test builds a wheel without fetching anything
+        ],
+    },
+)

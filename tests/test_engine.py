@@ -1,0 +1,298 @@
+"""Training runs with real processes: what they produce, repeat, survive and leave behind."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sac_dist import checkpoint
+from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
+from sac_dist.engine.supervisor import TrainingFailed
+from sac_dist.engine.train import resume, train
+
+pytestmark = pytest.mark.timeout(120)
+AGENT = AgentConfig(hidden_width=16, hidden_depth=1)
+
+
+def config(tmp_path: Path, env: str = "toy_envs:Point-v0", **settings) -> Config:
+    defaults = {"workers": 1, "warmup_steps": 20, "batch_size": 16, "buffer_size": 5000, "eval_interval": 0, "run_dir": str(tmp_path / "run"), "compile": "off"}
+    return Config(EnvConfig(env=env), AGENT, TrainConfig(**(defaults | settings)))
+
+
+def policy_of(run) -> dict[str, torch.Tensor]:
+    return checkpoint.read(run.folder.last).agent
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def shared_memory() -> set[str]:
+    return set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+
+
+def descendants(parent: int) -> list[int]:
+    """Process ids below ``parent``, from /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if fields[0] != "Z":
+                children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, waiting = [], [parent]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def holds_listening_socket(pid: int) -> bool:
+    inodes = {line.split()[6] for line in Path("/proc/net/unix").read_text().splitlines()[1:] if "/listener-" in line}
+    links = (os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir())
+    return any(link.startswith("socket:[") and link[8:-1] in inodes for link in links)
+
+
+def start(tmp_path: Path, *flags: str, env: str = "toy_envs:Slow-v0") -> subprocess.Popen:
+    """The command line in a process of its own; its workers leave their ids in ``tmp_path/pids``."""
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    command = [sys.executable, "-m", "sac_dist", "--train", "--env", env, "--run-dir", str(tmp_path / "run"), "--hidden-width", "16",
+               "--compile", "off", "--warmup-steps", "20", "--batch-size", "16", "--buffer-size", "5000", "--eval-interval", "0", *flags]  # fmt: skip
+    return subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "TOY_PIDS": str(pids)})
+
+
+def worker_ids(tmp_path: Path, process: subprocess.Popen, count: int) -> list[int]:
+    """Process ids of the first ``count`` workers, once each has trained for a while."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        found = [int(path.name) for path in (tmp_path / "pids").iterdir() if alive(int(path.name))]
+        if len(found) >= count:
+            time.sleep(1.0)
+            return found
+        time.sleep(0.05)
+    raise AssertionError("the workers did not start")
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def assert_all_gone(pids: list[int], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in pids if alive(pid)]
+
+
+def test_run_folder_holds_everything_the_run_knows(tmp_path):
+    run = train(config(tmp_path, steps=600, eval_interval=200, eval_episodes=3))
+    folder = run.folder.path
+    assert run.outcome.reason == "steps" and run.outcome.steps >= 600
+    assert run.outcome.evaluation is not None and len(run.outcome.evaluation.returns) == 100
+    for name in ("config.yaml", "metrics.csv", "reward_log.npy", "learning_curve.png", "checkpoints/last.safetensors", "checkpoints/best.safetensors"):
+        assert (folder / name).stat().st_size > 0, name
+    assert list(folder.glob("events.out.tfevents*"))
+    assert len(np.load(folder / "reward_log.npy")) == run.outcome.episodes
+    with open(folder / "metrics.csv") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert int(last["step"]) == run.outcome.steps and float(last["updates"]) == run.outcome.updates
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_learns_the_toy_and_stops_at_the_success_target(tmp_path):
+    run = train(config(tmp_path, workers=2, steps=20_000, success_target=0.9, eval_interval=500, eval_episodes=10))
+    assert run.outcome.reason == "success_target"
+    assert run.outcome.steps < 20_000 and run.outcome.evaluation.success_rate >= 0.9
+
+
+def test_one_worker_with_a_seed_repeats_bit_for_bit(tmp_path):
+    first = train(config(tmp_path / "a", steps=300, seed=3))
+    again = train(config(tmp_path / "b", steps=300, seed=3, eval_interval=50, eval_episodes=2, checkpoint_interval=70))
+    other = train(config(tmp_path / "c", steps=300, seed=4))
+    assert same(policy_of(first), policy_of(again)), "evaluations and checkpoints must not touch the run"
+    assert not same(policy_of(first), policy_of(other))
+
+
+def test_resumed_run_gives_the_bits_of_one_that_never_stopped(tmp_path):
+    whole = train(config(tmp_path / "whole", steps=400))
+    half = train(config(tmp_path / "half", steps=200))
+    saved = checkpoint.read(half.folder.last).config
+    resumed = resume(half.folder.path, replace(saved, train=replace(saved.train, steps=400)))
+    assert same(policy_of(whole), policy_of(resumed))
+    assert resumed.outcome.steps == whole.outcome.steps and resumed.outcome.episodes == whole.outcome.episodes
+    np.testing.assert_array_equal(np.load(whole.folder.path / "reward_log.npy"), np.load(half.folder.path / "reward_log.npy"))
+
+
+def test_resuming_a_finished_run_says_what_to_do(tmp_path):
+    run = train(config(tmp_path, steps=100))
+    with pytest.raises(ConfigError, match=r"nothing left to do.*larger --steps"):
+        resume(run.folder.path, checkpoint.read(run.folder.last).config)
+
+
+@pytest.mark.parametrize(("workers", "ratio"), [(1, 1.0), (2, 1.0), (2, 0.25), (3, 2.5)])
+def test_update_ratio_holds_over_all_workers(tmp_path, workers, ratio):
+    run = train(config(tmp_path, workers=workers, steps=400, update_ratio=ratio, warmup_steps=100))
+    assert run.outcome.updates == pytest.approx(ratio * (run.outcome.steps - 100), abs=workers * (ratio + 1))
+
+
+def test_step_budget_is_kept_by_many_workers(tmp_path):
+    run = train(config(tmp_path, workers=3, steps=500))
+    assert 500 <= run.outcome.steps <= 502
+
+
+def test_episode_and_time_budgets(tmp_path):
+    run = train(config(tmp_path / "episodes", episodes=7))
+    assert (run.outcome.reason, run.outcome.episodes) == ("episodes", 7)
+    run = train(config(tmp_path / "time", env="toy_envs:Slow-v0", time=3.0))
+    assert run.outcome.reason == "time" and 3.0 <= run.outcome.seconds < 15.0
+
+
+def test_environment_that_raises_is_shown_once_and_replaced(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("TOY_FLAG", str(tmp_path / "flag"))
+    run = train(config(tmp_path, env="toy_envs:RaisesOnce-v0", workers=2, steps=300))
+    assert run.outcome.steps >= 300
+    errors = capfd.readouterr().err
+    assert errors.count("Traceback") == 1 and errors.count("ZeroDivisionError: the toy broke") == 1
+
+
+def test_simulator_that_dies_by_signal_is_replaced(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("TOY_FLAG", str(tmp_path / "flag"))
+    run = train(config(tmp_path, env="toy_envs:KillsItself-v0", workers=2, steps=300))
+    assert run.outcome.steps >= 300
+    assert "was killed by SIGSEGV; restarting it" in capfd.readouterr().err
+
+
+def test_environment_that_never_works_ends_the_run_saved(tmp_path, capfd):
+    before = shared_memory()
+    with pytest.raises(TrainingFailed, match="times in a row; saved to"):
+        train(config(tmp_path, env="toy_envs:AlwaysRaises-v0", steps=300))
+    assert capfd.readouterr().err.count("the toy never works") == 1
+    assert load_file(tmp_path / "run/checkpoints/last.safetensors")
+    assert shared_memory() == before
+
+
+def test_killed_worker_is_replaced_and_training_goes_on(tmp_path):
+    process = start(tmp_path, "--workers", "2", "--steps", "1500")
+    os.kill(worker_ids(tmp_path, process, 2)[0], signal.SIGKILL)
+    errors = process.communicate(timeout=90)[1]
+    assert process.returncode == 0, errors
+    assert errors.count("was killed by SIGKILL; restarting it") == 1
+    assert len(list((tmp_path / "pids").iterdir())) == 3
+    saved = checkpoint.read(tmp_path / "run/checkpoints/last.safetensors")
+    steps, updates, _ = saved.run["counters"]
+    assert steps >= 1500 and updates >= 0.98 * (steps - 20)
+    assert sum(saved.run["replay"]["segments"][-1]["stop"]) == steps, "every counted transition is in the replay"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_saves_and_leaves_nothing_behind(tmp_path, number, status):
+    before = shared_memory()
+    process = start(tmp_path, "--workers", "2", "--steps", "1000000")
+    worker_ids(tmp_path, process, 2)
+    family = descendants(process.pid)
+    process.send_signal(number)
+    errors = process.communicate(timeout=30)[1]
+    assert process.returncode == status, errors
+    assert "Traceback" not in errors
+    assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0] > 0
+    assert_all_gone(family)
+    assert shared_memory() == before
+
+
+def test_ctrl_c_reaches_the_whole_group_and_still_saves(tmp_path):
+    """A terminal sends SIGINT to every process of the group: the children must leave it to the supervisor."""
+    command = [sys.executable, "-m", "sac_dist", "--train", "--env", "toy_envs:Slow-v0", "--workers", "2", "--run-dir", str(tmp_path / "run"),
+               "--eval-interval", "100", "--eval-episodes", "2", "--buffer-size", "5000", "--steps", "100000"]  # fmt: skip
+    (tmp_path / "pids").mkdir()
+    environment = {**os.environ, "TOY_PIDS": str(tmp_path / "pids")}
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    worker_ids(tmp_path, process, 2)
+    os.killpg(process.pid, signal.SIGINT)
+    errors = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors and "failed" not in errors
+    assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["workers"][0]["sampling"]
+
+
+@pytest.mark.parametrize("victim", ["main", "manager"])
+def test_death_of_a_central_process_ends_all_within_seconds(tmp_path, victim):
+    before = shared_memory()
+    process = start(tmp_path, "--workers", "2", "--steps", "1000000", "--checkpoint-interval", "50")
+    workers = worker_ids(tmp_path, process, 2)
+    family = descendants(process.pid)
+    if victim == "main":
+        process.kill()
+    else:  # the process that is no worker and holds the manager's socket
+        (manager,) = [pid for pid in family if pid not in workers and holds_listening_socket(pid)]
+        os.kill(manager, signal.SIGKILL)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == (-9 if victim == "main" else 1), errors
+    assert_all_gone(family)
+    assert shared_memory() == before
+    assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0] > 0
+
+
+def test_resume_after_kill_minus_nine_goes_on_exactly(tmp_path):
+    whole = train(config(tmp_path / "whole", env="toy_envs:Slow-v0", steps=600, checkpoint_interval=100))
+    process = start(tmp_path, "--workers", "1", "--steps", "600", "--checkpoint-interval", "100", "--hidden-depth", "1")
+    last = tmp_path / "run/checkpoints/last.safetensors"
+    while not (last.exists() and checkpoint.read(last).run["counters"][0] > 200):
+        time.sleep(0.02)
+        assert process.poll() is None, process.communicate()[1]
+    process.kill()
+    process.communicate()
+    time.sleep(0.5)
+    resumed = resume(tmp_path / "run", checkpoint.read(last).config)
+    assert same(policy_of(whole), policy_of(resumed))
+    with open(tmp_path / "run/metrics.csv") as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == sorted(set(steps))
+
+
+def test_full_ring_resumes_with_every_transition_in_place(tmp_path):
+    whole = train(config(tmp_path / "whole", steps=900, buffer_size=100, checkpoint_interval=60))
+    half = train(config(tmp_path / "half", steps=450, buffer_size=100, checkpoint_interval=60))
+    kept = sum(len(np.load(path)) for path in half.folder.replay.glob("*.npy"))
+    assert 100 <= kept <= 100 + 60 + 2 * 10, "old segments are removed"
+    saved = checkpoint.read(half.folder.last).config
+    resumed = resume(half.folder.path, replace(saved, train=replace(saved.train, steps=900)))
+    assert same(policy_of(whole), policy_of(resumed))
+
+
+def test_resume_with_other_workers_keeps_counts_and_transitions(tmp_path):
+    run = train(config(tmp_path, workers=3, steps=300))
+    saved = checkpoint.read(run.folder.last).config
+    resumed = resume(run.folder.path, replace(saved, train=replace(saved.train, steps=500, workers=2)))
+    again = checkpoint.read(resumed.folder.last).run
+    assert again["counters"][0] == resumed.outcome.steps >= 500
+    assert sum(again["replay"]["segments"][-1]["stop"]) == resumed.outcome.steps
+
+
+def test_second_run_in_one_folder_is_refused(tmp_path):
+    process = start(tmp_path, "--workers", "1", "--steps", "100000", "--checkpoint-interval", "50")
+    worker_ids(tmp_path, process, 1)
+    while not (tmp_path / "run/checkpoints/last.safetensors").exists():
+        time.sleep(0.05)
+    with pytest.raises(ConfigError, match="not empty"):
+        train(config(tmp_path))
+    with pytest.raises(ConfigError, match="another run is writing"):
+        resume(tmp_path / "run", config(tmp_path))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
