@@ -28,7 +28,7 @@ setup(
         "imageio[ffmpeg]",
     ],
     extras_require={
-        # CoppeliaSim's PyRep has no extra: it is not on PyPI, and PyPI's "pyrep" is an unrelated package. See docs/.
+        # CoppeliaSim's PyRep has no extra: it is not on PyPI, and PyPI's "pyrep" is an unrelated package.
         "dev": [
             "pytest",
             "pytest-timeout",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import importlib.util
 import os
 import sys
@@ -61,6 +61,8 @@ def coppelia_obstacle() -> str | None:
         return "COPPELIASIM_ROOT is not set"
     if not any(Path(root).glob("libcoppeliaSim*")):
         return f"COPPELIASIM_ROOT={root} holds no libcoppeliaSim"
+    if not any(Path(folder).resolve() == Path(root).resolve() for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder):
+        return "COPPELIASIM_ROOT is not on LD_LIBRARY_PATH"
     if importlib.util.find_spec("envs.coppelia_backend") is None:
         return "this version has no CoppeliaSim backend"
     return None

@@ -45,6 +45,8 @@ class MujocoBackend:
     """The workplace of ``mujoco_model.py``, stepped; see :class:`envs.backend.Backend` for what each method promises."""
 
     def __init__(self) -> None:
+        if mujoco.get_mju_user_warning() is None:  # else mujoco writes MUJOCO_LOG.TXT where we stand; _read raises instead
+            mujoco.set_mju_user_warning(lambda message: None)
         self.model = mujoco.MjModel.from_xml_string(sawyer_xml(looks=False))
         self.data = mujoco.MjData(self.model)
         model, data = self.model, self.data

@@ -17,7 +17,7 @@ MATERIALS = f"""
 <texture name="tiles" type="2d" builtin="checker" rgb1="0.74 0.75 0.77" rgb2="0.66 0.67 0.70" mark="edge" markrgb="0.44 0.46 0.49"
          width="512" height="512"/>
 <texture name="wood" type="2d" builtin="flat" rgb1="0.7 0.5 0.3" width="{WOOD_SIZE}" height="{WOOD_SIZE}"/>
-<material name="tiles" texture="tiles" texrepeat="1.25 1.25" texuniform="true" specular="0.3" shininess="0.5" reflectance="0.12"/>
+<material name="tiles" texture="tiles" texrepeat="1.25 1.25" texuniform="true" specular="0.3" shininess="0.5"/>
 <material name="wood" texture="wood" texrepeat="1 1" texuniform="true" specular="0.25" shininess="0.4"/>
 <material name="leg" rgba="0.40 0.26 0.15 1" specular="0.2" shininess="0.3"/>
 <material name="red" rgba="0.70 0.035 0.045 1" specular="0.7" shininess="0.75"/>
@@ -34,14 +34,14 @@ MATERIALS = f"""
 """
 
 LIGHTS = """
-<light name="sun" pos="1.9 -0.9 2.9" dir="-0.42 0.28 -1" cutoff="42" exponent="1" diffuse="0.78 0.76 0.73" specular="0.35 0.35 0.35"/>
+<light name="sun" pos="1.9 -0.9 2.9" dir="-0.42 0.28 -1" cutoff="42" exponent="1" diffuse="0.66 0.645 0.62" specular="0.35 0.35 0.35"/>
 <light name="fill" type="directional" pos="2 3 2" dir="-0.5 -0.8 -0.5" diffuse="0.24 0.26 0.30" specular="0.1 0.1 0.1" castshadow="false"/>
 """
 
 VISUAL = """
 <visual>
-  <headlight ambient="0.40 0.40 0.41" diffuse="0.20 0.20 0.20" specular="0.05 0.05 0.05"/>
-  <global offwidth="1920" offheight="1440" azimuth="140" elevation="-20"/>
+  <headlight ambient="0.36 0.36 0.37" diffuse="0.18 0.18 0.18" specular="0.05 0.05 0.05"/>
+  <global offwidth="1920" offheight="1440" azimuth="120" elevation="-20"/>
   <quality shadowsize="4096" offsamples="4"/>
   <map znear="0.05" zfar="30" shadowclip="1.2" haze="0.35"/>
   <rgba haze="0.80 0.86 0.92 1"/>
@@ -49,7 +49,10 @@ VISUAL = """
 <statistic center="0.45 0 0" extent="1.4"/>
 """
 
-CAMERAS = {"scene": ((1.42, -1.78, 0.74), (0.42, 0.0, -0.01), 38), "closeup": ((1.15, -0.74, 0.36), (0.60, 0.0, -0.03), 36)}  # from, to, fovy
+CAMERAS = {  # name: (from, to, vertical field of view in degrees)
+    "scene": ((1.50, -1.86, 0.80), (0.42, 0.0, 0.02), 40),
+    "closeup": ((1.15, -0.74, 0.36), (0.60, 0.0, -0.03), 36),
+}
 
 
 def room(shapes: Shapes) -> str:
@@ -156,7 +159,7 @@ def head(shapes: Shapes) -> str:
         face.append(shapes.ellipsoid("iris", (0.0155, y - 0.004, -0.007), (0.003, 0.018, 0.019)))
         face.append(shapes.ellipsoid("pupil", (0.0176, y - 0.004, -0.008), (0.002, 0.009, 0.010)))
         face.append(shapes.ellipsoid("white", (0.0192, y + 0.001, -0.002), (0.001, 0.0035, 0.0035)))
-        face.append(shapes.capsule("white", (0.0132, y - side * 0.026, 0.046), (0.0132, y + side * 0.030, 0.052), 0.0042))
+        face.append(shapes.capsule("white", (0.0132, y - side * 0.028, 0.053), (0.0132, y + side * 0.028, 0.047), 0.0042))
     tablet = f'<body name="tablet" pos="0.055 0 0.205" euler="0 {lean} {pan}">{"".join(face)}</body>'
     neck = shapes.barrel("dark", (0, 0, -0.06), (0, 0, 0.05), 0.062, 0.05, edge=0.012) + shapes.barrel(
         "grey", (0, 0, 0.04), (0.035, 0, 0.2), 0.034, 0.03, edge=0.008

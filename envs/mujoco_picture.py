@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
+import weakref
 from typing import Any
 
 import mujoco
-import mujoco.viewer
 import numpy as np
 
 from .backend import BackendError
@@ -28,6 +30,7 @@ class Picture:
         self.model.tex_data[start : start + pixels.size] = pixels
         self._renderer: Any = None
         self._viewer: Any = None
+        self._viewer_threads: set[threading.Thread] = set()
 
     def render(self, qpos: np.ndarray, camera: str, width: int, height: int) -> np.ndarray:
         """(height, width, 3) uint8.
@@ -36,11 +39,14 @@ class Picture:
             BackendError: OpenGL does not work here, or there is no such camera or size.
         """
         cameras = [self.model.camera(i).name for i in range(self.model.ncam)]
-        if camera not in cameras or not (0 < width <= MAX_WIDTH and 0 < height <= MAX_HEIGHT):
-            raise BackendError(f"no picture {camera!r} {width}x{height}: cameras are {', '.join(cameras)}, size to {MAX_WIDTH}x{MAX_HEIGHT}")
+        if camera not in cameras:
+            raise BackendError(f"there is no camera {camera!r}: choose one of {', '.join(cameras)}")
+        if not (0 < width <= MAX_WIDTH and 0 < height <= MAX_HEIGHT):
+            raise BackendError(f"no picture of {width}x{height} pixels: at most {MAX_WIDTH}x{MAX_HEIGHT}")
         if self._renderer is None or (self._renderer.width, self._renderer.height) != (width, height):
             self._close_renderer()
             self._renderer = open_renderer(self.model, width, height)
+            self._release = weakref.finalize(self, self._renderer.close)  # OpenGL must be let go before the interpreter ends
         self._pose(qpos)
         self._renderer.update_scene(self.data, camera)
         picture: np.ndarray = self._renderer.render()
@@ -52,10 +58,10 @@ class Picture:
         Raises:
             BackendError: no display.
         """
-        if not has_display():
-            raise BackendError("no display for the window (DISPLAY is not set): use render_mode rgb_array, or xvfb-run")
         if self._viewer is None or not self._viewer.is_running():
-            self._viewer = mujoco.viewer.launch_passive(self.model, self.data, show_left_ui=False, show_right_ui=False)
+            before = set(threading.enumerate())
+            self._viewer = open_viewer(self.model, self.data)
+            self._viewer_threads = set(threading.enumerate()) - before
         with self._viewer.lock():
             self._pose(qpos)
         self._viewer.sync()
@@ -65,6 +71,8 @@ class Picture:
         if self._viewer is not None:
             self._viewer.close()
             self._viewer = None
+            for thread in self._viewer_threads:
+                thread.join(5.0)  # the interpreter must not end while the window's thread still draws
 
     def _pose(self, qpos: np.ndarray) -> None:
         self.data.qpos[:] = qpos
@@ -74,7 +82,7 @@ class Picture:
 
     def _close_renderer(self) -> None:
         if self._renderer is not None:
-            self._renderer.close()
+            self._release()
             self._renderer = None
 
 
@@ -83,5 +91,23 @@ def open_renderer(model: Any, width: int, height: int) -> Any:
         return mujoco.Renderer(model, height, width)
     except Exception as error:  # each GL platform has errors of its own
         raise BackendError(
-            f"OpenGL does not work off screen ({error}): apt-get install libegl1 libgl1-mesa-dri (or libosmesa6), set MUJOCO_GL=egl (or osmesa)"
+            f"OpenGL does not work off screen ({error}): "
+            "apt-get install libegl1 libgl1-mesa-dri (or libosmesa6), set MUJOCO_GL=egl (or osmesa)"
         ) from error
+
+
+def open_viewer(model: Any, data: Any) -> Any:
+    if not has_display():
+        raise BackendError("no display for the window (DISPLAY is not set): use render_mode rgb_array, or xvfb-run")
+    try:
+        import glfw
+        import mujoco.viewer
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            works = glfw.init()  # asked here because launch_passive waits for ever where this fails
+    except ImportError as error:
+        raise BackendError(f"the window does not open ({error}): pip install glfw") from error
+    if not works:
+        raise BackendError("the window does not open (is DISPLAY right?): use render_mode rgb_array, or xvfb-run")
+    return mujoco.viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)

@@ -56,6 +56,8 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         check_choice("control", control, ("joint_velocity", "end_position"))
         check_choice("observation", observation, ("relative", "book"))
         check_choice("reward", reward, ("sparse", "dense", "augmented"))
+        check_choice("random_target", random_target, (True, False))
+        check_choice("random_yaw", random_yaw, (None, True, False))
         check_choice("render_mode", render_mode, (None, "human", "rgb_array"))
         for name, count in (("horizon", horizon), ("width", width), ("height", height)):
             if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:

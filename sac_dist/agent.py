@@ -1,4 +1,4 @@
-"""Soft Actor-Critic over one flat float32 vector, so that processes can share it and train it together (Hogwild)."""
+"""Soft Actor-Critic whose every number lies in one float32 vector, so that processes can share it and train it together (Hogwild)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import math
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,7 +21,12 @@ from sac_dist.networks import LOG_STD_MAX, LOG_STD_MIN, GaussianPolicy, Network,
 from sac_dist.shared import SharedArray
 from sac_dist.types import Batch
 
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as in torch.optim.Adam
+LOG_BETAS = torch.tensor([math.log(BETA1), math.log(BETA2)])
+TRAINED = ("critics", "policy", "log_alpha")  # the order in which an update trains them
 ALIGNMENT = 16  # floats: each vector starts on a cache line of its own
+
+Metrics = dict[str, Tensor]
 
 
 class Trained(NamedTuple):
@@ -32,24 +38,24 @@ class Trained(NamedTuple):
     step: Tensor
 
 
-def adam_step(trained: Trained, gradient: Tensor, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
-    """One step of Adam (arXiv:1412.6980, algorithm 1), in place; equal to torch.optim.Adam with its defaults.
+def bias_corrections(steps: Tensor) -> Tensor:
+    """Adam's 1 − β₁ᵗ and 1 − β₂ᵗ for each of the ``steps`` t (n,): (n, 2), without their cancellation at small t in float32."""
+    return -torch.expm1(steps[:, None] * LOG_BETAS)
 
-    Inductor drops the ``alpha`` of ``add(x, matmul, alpha=…)`` (torch 2.13, pytorch issue 167313), so none is used in here.
+
+def adam_step(trained: Trained, gradient: Tensor, lr: float, corrections: Tensor) -> None:
+    """One step of Adam (arXiv:1412.6980, algorithm 1) in place, as torch.optim.Adam; ``corrections`` (2,) are those of this step.
+
+    Inductor drops ``alpha`` from ``add(x, matmul, alpha=…)`` (torch 2.13, pytorch issue 167313): none is used here.
     """
-    parameters, exp_avg, exp_avg_sq, step = trained
-    step.add_(1)
-    exp_avg.lerp_(gradient, 1 - beta1)
-    exp_avg_sq.lerp_(gradient.square(), 1 - beta2)
-    # 1 - βᵗ without its cancellation at small t in float32
-    correction1 = -torch.expm1(step * math.log(beta1))
-    correction2 = -torch.expm1(step * math.log(beta2))
-    denominator = (exp_avg_sq / correction2).sqrt_().add_(eps)
-    parameters.sub_(exp_avg * (lr / correction1) / denominator)
+    trained.exp_avg.lerp_(gradient, 1 - BETA1)
+    trained.exp_avg_sq.lerp_(gradient.square(), 1 - BETA2)
+    denominator = (trained.exp_avg_sq / corrections[1]).sqrt() + EPS
+    trained.parameters.sub_(trained.exp_avg / denominator * (lr / corrections[0]))
 
 
 def clip_by_norm(gradient: Tensor, largest: float | None) -> tuple[Tensor, Tensor]:
-    """The gradient scaled to a norm of at most ``largest`` (as clip_grad_norm_ does), and its norm before."""
+    """The gradient scaled to a norm of at most ``largest`` (as clip_grad_norm_ does), and its norm before that."""
     norm = torch.linalg.vector_norm(gradient)
     if largest is not None:
         gradient = gradient * (largest / (norm + 1e-6)).clamp(max=1.0)
@@ -57,24 +63,27 @@ def clip_by_norm(gradient: Tensor, largest: float | None) -> tuple[Tensor, Tenso
 
 
 class SACAgent:
-    """Policy, critics, target critics and temperature with their optimizers.
+    """Policy, critics, target critics and temperature with their optimizers, on the CPU.
 
-    ``observation_size`` and ``action_size`` are the lengths of the vectors in a Batch; ``seed`` draws the initial networks and
-    then feeds ``generator``, the source of all noise. ``critic_depth`` gives the critics another number of hidden layers than
-    ``config.hidden_depth`` (the book's networks differ). Everything lives on the CPU.
+    SAC with automatic temperature: arXiv:1812.05905, algorithm 1, with one deviation: as usual since, each update trains the
+    critics first and the policy against the new critics.
+
+    Args:
+        observation_size, action_size: lengths of the vectors in a Batch.
+        seed: draws the initial networks; then ``generator`` continues from it and is the source of all noise.
+        critic_depth: hidden layers of the critics, where not ``config.hidden_depth`` (the book's have 3, its policy 4).
     """
 
-    def __init__(self, observation_size: int, action_size: int, config: AgentConfig, seed: int = 0, critic_depth: int | None = None):
-        self.config = config
-        self.observation_size, self.action_size = observation_size, action_size
-        self.target_entropy = -float(action_size) if config.target_entropy is None else config.target_entropy
+    def __init__(self, observation_size: int, action_size: int, config: AgentConfig, seed: int = 0, critic_depth: int | None = None) -> None:
+        self.observation_size, self.action_size, self.config = observation_size, action_size, config
         depth = config.hidden_depth if critic_depth is None else critic_depth
         self.policy = GaussianPolicy(observation_size, action_size, config.hidden_width, config.hidden_depth)
         self.q = QEnsemble(observation_size, action_size, config.hidden_width, depth, config.critics)
+        self.target_entropy = -float(action_size) if config.target_entropy is None else config.target_entropy
         self.generator = torch.Generator().manual_seed(seed)
         self._shared: SharedArray | None = None
-        self._step: Any = self.gradient_step
-        self._bind(torch.zeros(self._slots()[1]))
+        slots = self._slots()
+        self._bind(torch.zeros(max(start + ALIGNMENT + math.prod(shape) for start, shape in slots.values())))
         self.policy.initialise(self.actor.parameters, self.generator)
         self.q.initialise(self.critics.parameters, self.generator)
         self.targets.copy_(self.critics.parameters)
@@ -82,67 +91,66 @@ class SACAgent:
 
     # memory
 
-    def _slots(self) -> tuple[dict[str, tuple[int, tuple[int, ...]]], int]:
-        """Where each vector lies, name → (offset, shape), and the number of floats in all."""
-        shapes: dict[str, tuple[int, ...]] = {"targets": (self.q.size(),)}
-        for name, shape in (("policy", (self.policy.size(),)), ("critics", (self.q.size(),)), ("log_alpha", ())):
-            shapes |= {name: shape, f"{name}.exp_avg": shape, f"{name}.exp_avg_sq": shape, f"{name}.step": ()}
+    def _slots(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """Where each vector lies in the memory: name → (offset in floats, shape)."""
+        q, policy = (sum(self.q.sizes),), (sum(self.policy.sizes),)
+        shapes: dict[str, tuple[int, ...]] = {"targets": q, "steps": (len(TRAINED),)}
+        for name, shape in zip(TRAINED, (q, policy, ()), strict=True):
+            shapes |= {name: shape, f"{name}.exp_avg": shape, f"{name}.exp_avg_sq": shape}
         slots, end = {}, 0
         for name, shape in shapes.items():
             slots[name] = (end, shape)
             end += math.ceil(math.prod(shape) / ALIGNMENT) * ALIGNMENT
-        return slots, end
+        return slots
 
     def _bind(self, memory: Tensor) -> None:
         """Make every tensor of the agent a view into ``memory``."""
         self._memory = memory
-        slots, _ = self._slots()
-        self._vectors = {name: memory[start : start + math.prod(shape)].view(shape) for name, (start, shape) in slots.items()}
-        self.actor, self.critics, self.temperature = (
-            Trained(*(self._vectors[name + part] for part in ("", ".exp_avg", ".exp_avg_sq", ".step")))
-            for name in ("policy", "critics", "log_alpha")
+        vectors = {name: memory[start : start + math.prod(shape)].view(shape) for name, (start, shape) in self._slots().items()}
+        self.targets, self.steps = vectors["targets"], vectors["steps"]
+        self.critics, self.actor, self.temperature = (
+            Trained(vectors[name], vectors[f"{name}.exp_avg"], vectors[f"{name}.exp_avg_sq"], self.steps[i])
+            for i, name in enumerate(TRAINED)
         )
-        self.targets = self._vectors["targets"]
         layers = [parameter.numpy() for parameter in self.policy.unpack(self.actor.parameters).values()]
-        self._layers = [(weight, bias[0]) for weight, bias in zip(layers[::2], layers[1::2], strict=True)]
+        self._layers = [(weight, bias[0]) for weight, bias in zip(layers[::2], layers[1::2], strict=True)]  # what ``act`` reads
+        self._gradient_step: Callable[[Batch, Tensor, Tensor], Metrics] = self.gradient_step
 
     def share_memory(self) -> None:
-        """Move every tensor into one SharedArray; agents pickled from now on train the same tensors."""
+        """Move every tensor into one SharedArray. An agent sent to another process from now on trains the same tensors there."""
         if self._shared is None:
-            self._shared = SharedArray((self._memory.numel(),), np.float32)
+            self._shared = SharedArray(self._memory.numel(), np.float32)
             shared = self._shared.tensor()
             shared.copy_(self._memory)
             self._bind(shared)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        for name in ("_vectors", "actor", "critics", "temperature", "targets", "_layers", "_step"):
-            del state[name]
-        # as bytes: a tensor would be moved to /dev/shm by torch's pickler
-        state["_memory"] = self._memory.numpy().copy() if self._shared is None else None
-        state["generator"] = self.generator.get_state().numpy()
-        return state
+        kept = ("observation_size", "action_size", "config", "policy", "q", "target_entropy", "_shared")
+        state = {name: self.__dict__[name] for name in kept}
+        # arrays: multiprocessing would move tensors to /dev/shm
+        return state | {"memory": None if self._shared else self._memory.numpy(), "generator": self.generator.get_state().numpy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        memory, generator = state.pop("memory"), state.pop("generator")
         self.__dict__.update(state)
         self.generator = torch.Generator()
-        self.generator.set_state(torch.from_numpy(state["generator"]))
-        self._step = self.gradient_step
-        self._bind(torch.from_numpy(state["_memory"]) if self._shared is None else self._shared.tensor())
+        self.set_rng_state(torch.from_numpy(generator))
+        self._bind(torch.from_numpy(memory) if self._shared is None else self._shared.tensor())
 
     # acting
 
-    def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:
+    def act(self, observation: npt.NDArray[Any], deterministic: bool = False) -> npt.NDArray[np.float32]:
         """An action (action_size,) in [-1, 1], float32, for one ``observation`` (observation_size,).
 
-        ``deterministic`` takes the tanh of the Gaussian's mean; else the noise comes from ``generator``. In numpy: for a single
-        row the calls cost more than the arithmetic.
+        ``deterministic`` takes the tanh of the Gaussian's mean; else the noise comes from ``generator``. It is in numpy because for
+        a single row the calls cost more than the arithmetic.
         """
-        x = np.asarray(observation, dtype=np.float32)
+        x: npt.NDArray[np.float32] = np.asarray(observation, dtype=np.float32)
         for weight, bias in self._layers[:-1]:
             x = np.maximum(x @ weight + bias, 0)
         weight, bias = self._layers[-1]
-        mean, log_std = np.split(x @ weight + bias, 2)
+        output = x @ weight + bias
+        mean, log_std = output[: self.action_size], output[self.action_size :]
         if deterministic:
             return np.tanh(mean)
         noise = torch.randn(self.action_size, generator=self.generator).numpy()
@@ -150,30 +158,35 @@ class SACAgent:
 
     # learning
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One gradient step of everything on ``batch``; returns 0-d tensors of the losses, α, entropy and gradient norms."""
-        return self._step(batch, self.noise(len(batch.reward)))
+    def update(self, batch: Batch) -> Metrics:
+        """Train everything once on ``batch``.
+
+        Returns 0-d tensors: critic_loss, actor_loss, q_mean, entropy (nats), alpha (as used), critic_grad_norm and actor_grad_norm
+        (before clipping).
+        """
+        steps = self.steps if self.config.alpha is None else self.steps[:2]
+        steps.add_(1)  # float32 counts to 2²⁴ and stays there, where both corrections have long been 1
+        return self._gradient_step(batch, self.noise(len(batch.reward)), bias_corrections(steps))
 
     def noise(self, batch_size: int) -> Tensor:
         """Standard normal noise (2, B, action_size) from ``generator``: for the actions at s and at s′."""
         return torch.randn(2, batch_size, self.action_size, generator=self.generator)
 
-    def gradient_step(self, batch: Batch, noise: Tensor) -> dict[str, Tensor]:
-        """The numeric part of ``update``: a function of the batch, the noise and the agent's tensors, which it changes in place."""
+    def gradient_step(self, batch: Batch, noise: Tensor, corrections: Tensor) -> Metrics:
+        """The numeric part of ``update``, which ``compile`` fuses: it changes the agent's tensors in place and draws nothing."""
         alpha = self.temperature.parameters.exp()
-        metrics = self._train_critics(batch, noise, alpha)
-        log_prob, actor_metrics = self._train_actor(batch, noise, alpha)
-        metrics |= actor_metrics
+        metrics = self._train_critics(batch, noise, alpha, corrections[0])
+        log_prob, actor_metrics = self._train_actor(batch, noise[0], alpha, corrections[1])
         if self.config.alpha is None:
-            self._train_temperature(log_prob)
+            self._train_temperature(log_prob, corrections[2])
         self.targets.lerp_(self.critics.parameters, self.config.tau)
-        return metrics | {"alpha": alpha, "entropy": -log_prob.mean()}
+        return metrics | actor_metrics | {"alpha": alpha, "entropy": -log_prob.mean()}
 
-    def critic_objective(self, critics: Tensor, batch: Batch, noise: Tensor, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the critics' parameter vector minimises, and metrics. A subclass adds its penalty here (CQL)."""
+    def critic_objective(self, critics: Tensor, batch: Batch, noise: Tensor, alpha: Tensor) -> tuple[Tensor, Metrics]:
+        """What the critics' parameter vector minimises, and its metrics. A subclass adds its penalty here (and its noise in ``noise``)."""
         config = self.config
-        policy = self.policy.unpack(self.actor.parameters)
-        next_action, next_log_prob = sample_action(*self.policy(policy, batch.next_observation), noise[1])
+        mean, log_std = self.policy(self.policy.unpack(self.actor.parameters), batch.next_observation)
+        next_action, next_log_prob = sample_action(mean, log_std, noise[1])
         next_q = self.q(self.q.unpack(self.targets), batch.next_observation, next_action)
         reward = losses.scaled_reward(batch.reward, config.reward_scale, config.reward_bias, config.normalize_rewards)
         target = losses.td_target(reward, batch.terminated, next_q, next_log_prob, alpha, config.discount)
@@ -181,55 +194,53 @@ class SACAgent:
         loss = losses.critic_loss(q, target)
         return loss, {"critic_loss": loss.detach(), "q_mean": q.detach().mean()}
 
-    def _train_critics(self, batch: Batch, noise: Tensor, alpha: Tensor) -> dict[str, Tensor]:
-        critics = self.critics.parameters.detach().requires_grad_()
+    def _train_critics(self, batch: Batch, noise: Tensor, alpha: Tensor, corrections: Tensor) -> Metrics:
+        critics = self.critics.parameters.detach().requires_grad_()  # the same memory, with gradients for this step only
         loss, metrics = self.critic_objective(critics, batch, noise, alpha)
-        (gradient,) = torch.autograd.grad(loss, [critics])
-        gradient, norm = clip_by_norm(gradient, self.config.grad_clip)
-        adam_step(self.critics, gradient, self.config.critic_lr)
+        gradient, norm = clip_by_norm(torch.autograd.grad(loss, [critics])[0], self.config.grad_clip)
+        adam_step(self.critics, gradient, self.config.critic_lr, corrections)
         return metrics | {"critic_grad_norm": norm}
 
-    def _train_actor(self, batch: Batch, noise: Tensor, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _train_actor(self, batch: Batch, noise: Tensor, alpha: Tensor, corrections: Tensor) -> tuple[Tensor, Metrics]:
         policy = self.actor.parameters.detach().requires_grad_()
-        action, log_prob = sample_action(*self.policy(self.policy.unpack(policy), batch.observation), noise[0])
+        mean, log_std = self.policy(self.policy.unpack(policy), batch.observation)
+        action, log_prob = sample_action(mean, log_std, noise)
         q = self.q(self.q.unpack(self.critics.parameters), batch.observation, action)
         loss = losses.actor_loss(log_prob, q, alpha)
-        (gradient,) = torch.autograd.grad(loss, [policy])
-        gradient, norm = clip_by_norm(gradient, self.config.grad_clip)
-        adam_step(self.actor, gradient, self.config.actor_lr)
+        gradient, norm = clip_by_norm(torch.autograd.grad(loss, [policy])[0], self.config.grad_clip)
+        adam_step(self.actor, gradient, self.config.actor_lr, corrections)
         return log_prob.detach(), {"actor_loss": loss.detach(), "actor_grad_norm": norm}
 
-    def _train_temperature(self, log_prob: Tensor) -> None:
+    def _train_temperature(self, log_prob: Tensor, corrections: Tensor) -> None:
         log_alpha = self.temperature.parameters.detach().requires_grad_()
         loss = losses.temperature_loss(log_alpha, log_prob, self.target_entropy)
-        (gradient,) = torch.autograd.grad(loss, [log_alpha])
-        adam_step(self.temperature, gradient, self.config.alpha_lr)
+        adam_step(self.temperature, torch.autograd.grad(loss, [log_alpha])[0], self.config.alpha_lr, corrections)
 
     def compile(self) -> None:
-        """Fuse ``gradient_step`` with torch.compile; the next ``update`` pays for it (seconds, or tens of them without a cache).
+        """Fuse ``gradient_step`` by torch.compile. The next ``update`` pays: half a minute, or seconds from inductor's cache.
 
-        A batch of another size, or a change of torch.get_num_threads, compiles anew.
+        It is the first update after this, another batch size or another torch.get_num_threads() that compiles (the cache is kept per
+        thread count). ``share_memory`` and sending the agent to another process return to eager. See ``compile_obstacle``.
         """
         compiled = torch.compile(self.gradient_step, fullgraph=True, dynamic=False)
 
-        def step(batch: Batch, noise: Tensor) -> dict[str, Tensor]:
-            with torch._dynamo.config.patch(trace_autograd_ops=True):
-                return compiled(batch, noise)
+        def step(batch: Batch, noise: Tensor, corrections: Tensor) -> Metrics:
+            with torch._dynamo.config.patch(trace_autograd_ops=True):  # it is off by default in torch 2.13
+                return compiled(batch, noise, corrections)
 
-        self._step = step
+        self._gradient_step = step
 
     # state
 
     def _named(self) -> dict[str, Tensor]:
-        """Every tensor by its name in ``state_dict``, as a view."""
-        networks: dict[str, Network] = {"policy": self.policy, "critics": self.q, "targets": self.q}
-        named = {}
-        for name, vector in self._vectors.items():
-            network = networks.get(name.split(".")[0])
-            if network is None or name.endswith(".step"):
-                named[name] = vector
-            else:
-                named |= {f"{name}.{part}": view for part, view in network.unpack(vector).items()}
+        """Every tensor under its name in ``state_dict``, as a view."""
+        named = {f"targets.{part}": view for part, view in self.q.unpack(self.targets).items()}
+        networks: tuple[Network | None, ...] = (self.q, self.policy, None)
+        for name, trained, network in zip(TRAINED, (self.critics, self.actor, self.temperature), networks, strict=True):
+            named[f"{name}.step"] = trained.step
+            for suffix, vector in (("", trained.parameters), (".exp_avg", trained.exp_avg), (".exp_avg_sq", trained.exp_avg_sq)):
+                pieces = {"": vector} if network is None else {f".{part}": view for part, view in network.unpack(vector).items()}
+                named |= {f"{name}{suffix}{part}": view for part, view in pieces.items()}
         return named
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -237,9 +248,9 @@ class SACAgent:
         return {name: tensor.clone() for name, tensor in self._named().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Copy ``state`` into the agent's tensors, which stay where they are (shared ones stay shared).
+        """Copy ``state`` into the agent's tensors, which stay where they are: shared ones stay shared.
 
-        Raises ConfigError, and changes nothing, if a name is missing or unknown or a tensor has another shape or dtype or is not finite.
+        Raises ConfigError, and changes nothing, if a name is missing or unknown, or a tensor has another shape or dtype or is not finite.
         """
         named = self._named()
         check_tensors(state, {name: tuple(tensor.shape) for name, tensor in named.items()})
@@ -250,28 +261,53 @@ class SACAgent:
         self.generator.manual_seed(seed)
 
     def rng_state(self) -> Tensor:
-        """State of ``generator`` as a uint8 tensor."""
+        """State of ``generator``, a uint8 tensor."""
         return self.generator.get_state()
 
     def set_rng_state(self, state: Tensor) -> None:
-        """Continue from ``rng_state()``. Raises ConfigError if that is no generator state."""
+        """Continue from ``state``, a result of ``rng_state``. Raises ConfigError if it is none."""
         try:
             self.generator.set_state(state)
         except (RuntimeError, TypeError) as error:
-            raise ConfigError(f"random generator state does not fit: {str(error).splitlines()[0]}") from error
+            raise ConfigError(f"the random generator's state does not fit: {str(error).splitlines()[0]}") from error
 
 
 def check_tensors(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ConfigError unless ``state`` has exactly the names of ``shapes`` with finite float32 tensors of those shapes."""
-    missing, unknown = sorted(shapes.keys() - state.keys()), sorted(state.keys() - shapes.keys())
-    if missing or unknown:
-        found = [f"{word} {', '.join(map(str, names[:3]))}{' …' if len(names) > 3 else ''}" for word, names in (("missing", missing), ("unknown", unknown)) if names]
-        raise ConfigError("parameters do not fit this agent: " + "; ".join(found))
+    """Raise ConfigError unless ``state`` has exactly the names of ``shapes``, with finite float32 tensors of those shapes."""
+    for word, names in (("missing", shapes.keys() - state.keys()), ("unknown", state.keys() - shapes.keys())):
+        if names:
+            shown = ", ".join(sorted(map(str, names))[:3])
+            raise ConfigError(f"{word} tensor{'s' if len(names) > 1 else ''} {shown}{' …' if len(names) > 3 else ''}")
     for name, shape in shapes.items():
         tensor = state[name]
         if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32:
             raise ConfigError(f"{name} is {tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__}, not a float32 tensor")
         if tuple(tensor.shape) != shape:
-            raise ConfigError(f"{name} has shape {tuple(tensor.shape)}, this agent needs {shape}")
-        if not tensor.isfinite().all():
+            raise ConfigError(f"{name} has shape {tuple(tensor.shape)} where {shape} is needed")
+        if not bool(tensor.isfinite().all()):
             raise ConfigError(f"{name} holds NaN or infinite values")
+
+
+def compile_obstacle() -> str | None:
+    """Why ``SACAgent.compile`` cannot work on this machine, in one line, or None. Builds a small library, which takes about a second."""
+    try:
+        from torch._inductor.cpp_builder import get_cpp_compiler
+
+        if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
+            return f"torch {torch.__version__} cannot trace gradients: 2.13 or newer can"
+        compiler = get_cpp_compiler()
+    except Exception as error:  # whatever inductor raises without a compiler, it is the answer
+        return f"no C++ compiler ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "probe.cpp"
+        source.write_text("#include <Python.h>\n#include <cmath>\n#include <omp.h>\nextern \"C\" double probe(double x) { return std::exp(x); }\n")
+        include = sysconfig.get_path("include")
+        command = [compiler, "-shared", "-fPIC", "-fopenmp", f"-I{include}", str(source), "-o", str(Path(folder) / "probe.so")]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"{compiler} does not run ({error})"
+    if result.returncode != 0:
+        errors = [line for line in result.stderr.splitlines() if "error" in line]
+        return f"{compiler} cannot build a Python extension ({(errors or ['no message'])[0]})"
+    return None

@@ -27,7 +27,7 @@ class Checkpoint:
     action_size: int
     config: Config
     info: dict[str, Any]  # where the policy comes from: training steps, evaluation
-    run: dict[str, Any] | None = None  # counters, workers, log, replay: only in a run's last checkpoint
+    run: dict[str, Any] | None = None  # plain JSON: counters, workers, log, replay: only in a run's last checkpoint
 
     def build_agent(self) -> SACAgent:
         agent = SACAgent(self.observation_size, self.action_size, self.config.agent)
@@ -44,7 +44,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         "action_size": checkpoint.action_size,
         "config": checkpoint.config.to_dict(),
         "info": checkpoint.info,
-        "run": _detach(checkpoint.run, "run", tensors),
+        "run": checkpoint.run,
     }
     temporary = path.with_name(path.name + ".tmp")
     save_file(tensors, temporary, {"sac_dist": json.dumps(meta)})
@@ -58,7 +58,7 @@ def read(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {}).get("sac_dist", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
         raise ConfigError(f"no such checkpoint: {path}") from None
     except (SafetensorError, OSError, ValueError) as error:
@@ -74,7 +74,7 @@ def read(path: Path) -> Checkpoint:
             int(meta["action_size"]),
             Config.from_dict(meta["config"]),
             meta["info"],
-            _attach(meta["run"], tensors),
+            meta["run"],
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is damaged: its metadata lacks or garbles {error}") from None
@@ -86,26 +86,3 @@ def save_policy(path: Path, agent: SACAgent, config: Config, info: dict[str, Any
     """An agent by itself: what evaluation, ``--test`` and ``models/`` use."""
     state = {name: tensor.clone() for name, tensor in agent.state_dict().items()}
     write(path, Checkpoint(state, agent.observation_size, agent.action_size, config, info))
-
-
-def _detach(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """JSON for ``value``; tensors inside go to ``tensors`` and leave their name."""
-    if isinstance(value, torch.Tensor):
-        tensors[name] = value.clone()
-        return {"tensor": name}
-    if isinstance(value, dict):
-        return {key: _detach(item, f"{name}.{key}", tensors) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_detach(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]
-    return value
-
-
-def _attach(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """Undo :func:`_detach`."""
-    if isinstance(value, dict):
-        if value.keys() == {"tensor"}:
-            return tensors[value["tensor"]]
-        return {key: _attach(item, tensors) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_attach(item, tensors) for item in value]
-    return value

@@ -137,6 +137,7 @@ class RunLog:
             "step": self._flushed[0],
             "updates": self._flushed[1],
             "wall_time_s": self.wall_time_s,
+            "pending": {"episodes": self._new_episodes, "evaluation": self._evaluation, "sums": self._sums},
         }
 
     def close(self) -> None:
@@ -157,6 +158,9 @@ class RunLog:
         self._recent.extend((total_reward, length, success) for total_reward, length, success in state["recent"])
         self._earlier_s = state["wall_time_s"]
         self._flushed = (state["step"], state["updates"], self._earlier_s)
+        pending = state["pending"]
+        self._new_episodes, self._evaluation = pending["episodes"], dict(pending["evaluation"])
+        self._sums = {key: (total, count) for key, (total, count) in pending["sums"].items()}
 
     def _append(self, row: Mapping[str, Any]) -> None:
         new = [key for key in row if key not in self._columns]

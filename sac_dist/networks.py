@@ -8,8 +8,8 @@ with them computes. Weights lie as (inputs, outputs): the transpose of ``torch.n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ class Network:
         """Numbers of inputs and outputs."""
         raise NotImplementedError
 
+    @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of each parameter, in the vector's order: (inputs, outputs) weights and (1, outputs) biases."""
         inputs, outputs = self.ends()
@@ -46,18 +47,18 @@ class Network:
             shapes[f"linear{i}.bias"] = (1, sizes[i])
         return shapes
 
-    def size(self) -> int:
-        """Length of the parameter vector."""
-        return sum(map(math.prod, self.shapes().values()))
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Number of elements of each parameter; their sum is the length of the parameter vector."""
+        return [math.prod(shape) for shape in self.shapes.values()]
 
     def unpack(self, vector: Tensor) -> Parameters:
-        """The named parameters, as views into ``vector`` (size(),)."""
-        shapes = self.shapes()
-        pieces = vector.split([math.prod(shape) for shape in shapes.values()])
-        return {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+        """The named parameters, as views into ``vector`` (sum of sizes,)."""
+        pieces = vector.split(self.sizes)
+        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
 
     def initialise(self, vector: Tensor, generator: torch.Generator) -> None:
-        """Fill ``vector`` (size(),): uniform in ±1/√inputs as torch.nn.Linear does, the last layer in ±3e-3 as the book does."""
+        """Fill ``vector``: uniform in ±1/√inputs as torch.nn.Linear does, the last layer in ±3e-3 as the book does."""
         parameters = self.unpack(vector)
         for name, parameter in parameters.items():
             layer = name.split(".")[0]
@@ -65,12 +66,12 @@ class Network:
             bound = OUTPUT_BOUND if layer == f"linear{self.depth + 1}" else 1 / math.sqrt(inputs)
             parameter.uniform_(-bound, bound, generator=generator)
 
-    def forward(self, parameters: Parameters, x: Tensor, linear: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """Apply the layers to ``x`` (…, B, inputs); ``linear`` (bias, x, weight) is torch.addmm or torch.baddbmm."""
+    def hidden(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """What the hidden layers make of ``x`` (…, B, inputs): (…, B, width)."""
+        product = torch.mm if x.dim() == 2 else torch.bmm
         for i in range(1, self.depth + 1):
-            x = linear(parameters[f"linear{i}.bias"], x, parameters[f"linear{i}.weight"]).relu()
-        last = f"linear{self.depth + 1}"
-        return linear(parameters[f"{last}.bias"], x, parameters[f"{last}.weight"])
+            x = (product(x, parameters[f"linear{i}.weight"]) + parameters[f"linear{i}.bias"]).relu()
+        return x
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,9 @@ class GaussianPolicy(Network):
 
     def __call__(self, parameters: Parameters, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, each (B, action_size), of the pre-tanh Gaussian at ``observation`` (B, observation_size)."""
-        mean, log_std = self.forward(parameters, observation, torch.addmm).chunk(2, dim=-1)
+        last = f"linear{self.depth + 1}"
+        output = self.hidden(parameters, observation) @ parameters[f"{last}.weight"] + parameters[f"{last}.bias"]
+        mean, log_std = output.chunk(2, dim=-1)
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
 
@@ -102,14 +105,17 @@ class QEnsemble(Network):
     def ends(self) -> tuple[int, int]:
         return self.observation_size + self.action_size, 1
 
+    @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """As Network.shapes with the critics in front: (E, inputs, outputs) weights and (E, 1, outputs) biases."""
-        return {name: (self.critics, *shape) for name, shape in super().shapes().items()}
+        return {name: (self.critics, *shape) for name, shape in super().shapes.items()}
 
     def __call__(self, parameters: Parameters, observation: Tensor, action: Tensor) -> Tensor:
         """Q values (E, B) of ``observation`` (B, observation_size) with ``action`` (B, action_size)."""
         x = torch.cat([observation, action], dim=-1).expand(self.critics, -1, -1)  # (B, inputs) → (E, B, inputs)
-        return self.forward(parameters, x, torch.baddbmm).squeeze(-1)  # (E, B, 1) → (E, B)
+        last = f"linear{self.depth + 1}"
+        # (E, B, width) · (E, 1, width) → (E, B): BLAS is slower than this at a product with one column
+        return (self.hidden(parameters, x) * parameters[f"{last}.weight"].mT).sum(-1) + parameters[f"{last}.bias"].squeeze(-1)
 
 
 def sample_action(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

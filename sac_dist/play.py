@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sac_dist.book_format import load_book_policy
 from sac_dist.checkpoint import Checkpoint, read
 from sac_dist.config import Config, ConfigError, EnvConfig
 from sac_dist.evaluation import Evaluation, evaluation_seed, record
@@ -90,6 +89,8 @@ def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:
 
 def read_book(prefix: Path) -> Checkpoint:
     """The book's three files, as a policy for its task: SawyerGrasp-v0 with its 17 observations and its fixed target."""
+    from sac_dist.book_format import load_book_policy
+
     agent = load_book_policy(prefix)
     env = EnvConfig(env="SawyerGrasp-v0", observation="book", random_target=False, random_yaw=False)
     config = Config(env=env, agent=agent.config)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sac_dist.config import ConfigError
 from sac_dist.shared import SharedArray, memory_fence
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 FIELDS = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
 Rows = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]
+
+
+def shard_sizes(capacity: int, shards: int) -> Counts:
+    """(shards,) how many of the ``capacity`` transitions each shard holds: the same, or one more in the first ones."""
+    sizes: Counts = capacity // shards + (np.arange(shards) < capacity % shards)
+    return sizes
 
 
 class ReplaySegment(NamedTuple):
@@ -79,7 +86,7 @@ class ReplayBuffer:
         self._written: Counts = written.array
         shards = len(self._written)
         self.capacity = len(self._rows) - shards
-        self._sizes: Counts = self.capacity // shards + (np.arange(shards) < self.capacity % shards)
+        self._sizes: Counts = shard_sizes(self.capacity, shards)
         self._rings: Counts = self._sizes + 1
         self._first: Counts = np.cumsum(self._rings) - self._rings  # each shard's first row
         action, reward = observation_size, observation_size + action_size
@@ -120,8 +127,8 @@ class ReplayBuffer:
             ValueError: a wrong shape, or an entry that is not a finite float32; nothing is stored.
         """
         shard = self._own_shard()
-        written = self._written[shard]
-        row = self._rows[self._first[shard] + written % self._rings[shard]]
+        written = self._written.item(shard)
+        row = self._rows[self._first.item(shard) + written % self._rings.item(shard)]
         self._fill(row, (observation, action, reward, next_observation, terminated, truncated))
         self._publish(shard, written + 1)
 
@@ -134,7 +141,7 @@ class ReplayBuffer:
         terminated: npt.ArrayLike,
         truncated: npt.ArrayLike,
     ) -> None:
-        """Append n transitions, oldest first: as ``push``, every argument with a leading n. Stores all of them or none."""
+        """Append n transitions, oldest first: as ``push``, every argument with a leading n, and all of them are checked first."""
         rows = np.empty((np.size(rewards), self._rows.shape[1]), np.float32)
         self._fill(rows, (observations, actions, rewards, next_observations, terminated, truncated))
         self._append(self._own_shard(), rows)
@@ -146,18 +153,18 @@ class ReplayBuffer:
 
     def _fill(self, target: Rows, values: tuple[npt.ArrayLike, ...]) -> None:
         """Write the fields' values into ``target``, one row (width,) or (n, width), and check them."""
+        lead = target.shape[:-1]
         for name, value, columns, shape in zip(FIELDS, values, self.columns, self._shapes, strict=True):
-            shape = target.shape[:-1] + shape
             try:
                 array = np.asarray(value, np.float32)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{name} is no array of numbers: {error}") from None
-            if array.shape != shape:
-                raise ValueError(f"{name} has the shape {array.shape} instead of {shape}")
+            if array.shape != lead + shape:
+                raise ValueError(f"{name} has the shape {array.shape} instead of {lead + shape}")
             target[..., columns] = array
         if not np.isfinite(target).all():
             bad = [name for name, columns in zip(FIELDS, self.columns, strict=True) if not np.isfinite(target[..., columns]).all()]
-            raise ValueError(f"{' and '.join(bad)} must be finite in float32; the transition was not stored")
+            raise ValueError(f"{' and '.join(bad)} must be finite in float32; nothing was stored")
 
     def _append(self, shard: int, rows: Rows) -> None:
         first, ring = self._first[shard], self._rings[shard]
@@ -202,13 +209,11 @@ class ReplayBuffer:
             self._batch = None
         shard, index = self._draw(batch_size, rng)
         self._take(shard, index, self._sampled)
-        overwritten = self._overwritten(shard, index)
-        while overwritten.any():  # a writer came by: draw those again, from what is stored now
-            again = overwritten.nonzero()[0]
-            shard, index = self._draw(len(again), rng)
-            self._sampled[again] = self._take(shard, index, np.empty((len(again), self._rows.shape[1]), np.float32))
-            overwritten = np.zeros(batch_size, bool)
-            overwritten[again] = self._overwritten(shard, index)
+        again = self._overwritten(shard, index)
+        while again.size:  # a writer came by: draw those anew, from what is stored now
+            shard, index = self._draw(again.size, rng)
+            self._sampled[again] = self._take(shard, index, np.empty((again.size, self._rows.shape[1]), np.float32))
+            again = again[self._overwritten(shard, index)]
         return self._sampled
 
     def _draw(self, n: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
@@ -219,7 +224,7 @@ class ReplayBuffer:
         total = int(ends[-1])
         if total == 0:
             raise ValueError("the replay buffer is empty: push transitions before you sample")
-        place = (rng.random(n) * total).astype(np.int64)  # rng.integers takes ten times as long
+        place = (rng.random(n) * total).astype(np.int64)  # rng.integers takes three times as long
         shard = ends.searchsorted(place, side="right")
         return shard, place + (written - ends).take(shard)
 
@@ -227,10 +232,10 @@ class ReplayBuffer:
         row = self._first.take(shard) + index % self._rings.take(shard)
         return self._rows.take(row, axis=0, out=out, mode="clip")  # the mode "raise" would gather into a copy first
 
-    def _overwritten(self, shard: Counts, index: Counts) -> npt.NDArray[np.bool_]:
+    def _overwritten(self, shard: Counts, index: Counts) -> Counts:
+        """Which of these transitions, copied just before, may have been overwritten meanwhile: positions in ``index``."""
         memory_fence()
-        overwritten: npt.NDArray[np.bool_] = index < (self._written - self._sizes).take(shard)
-        return overwritten
+        return (index < (self._written - self._sizes).take(shard)).nonzero()[0]
 
     @property
     def shards(self) -> int:
@@ -298,7 +303,7 @@ class ReplayBuffer:
 
         Returns:
             True if the buffer has the snapshot's capacity and shards: every row and count is then as it was. False if not: the
-            rows were divided evenly over the shards, and the next snapshot has to be a whole one.
+            rows were dealt out over the shards, oldest first, and the next snapshot has to be a whole one.
 
         Raises:
             ValueError: rows of another width or not finite, or a segment that does not go on where the buffer stands.
@@ -312,8 +317,10 @@ class ReplayBuffer:
         if len(start) != len(stop) or (start > stop).any() or (stop - start).sum() != len(rows):
             raise ValueError(f"{len(rows)} replay rows do not fit the counts {start} … {stop}")
         if capacity != self.capacity or len(stop) != self.shards:
-            for shard, part in enumerate(np.array_split(rows, self.shards)):
-                self._append(shard, part)
+            age = np.concatenate([np.arange(n, 0, -1) for n in stop - start])  # 1: the newest of its shard
+            oldest_first = np.argsort(-age, kind="stable")
+            for shard in range(self.shards):
+                self._append(shard, rows[oldest_first[shard :: self.shards]])
             return False
         if (start != np.maximum(self._written, stop - self._sizes)).any():
             raise ValueError(f"a replay segment from {start} to {stop} cannot follow {self._written}")
@@ -443,12 +450,23 @@ class ReplayManager(BaseManager):
     """
 
     ReplayBuffer: Callable[..., ReplayProxy]  # the arguments of ServedReplay
+    _process: Any  # BaseManager's own, after start()
+
+    def is_alive(self) -> bool:
+        """Whether the manager's process still runs."""
+        return bool(self._process.is_alive())
 
     @classmethod
     def launch(cls, context: BaseContext | None = None) -> ReplayManager:
-        """Start the process with a multiprocessing context (default: spawn); ``shutdown()`` or the caller's end ends it."""
+        """Start the process with a multiprocessing context (default: spawn); ``shutdown()`` or the caller's end ends it.
+
+        Raises:
+            ConfigError: the folder of temporary files has too long a name for a socket.
+        """
         folder = util.get_temp_dir()  # multiprocessing's own, of mode 0700, removed at exit
         address = os.path.join(folder, f"replay-{os.urandom(8).hex()}")
+        if len(os.fsencode(address)) > 100:  # the kernel's limit is 107 on Linux, 103 on macOS
+            raise ConfigError(f"the temporary folder {folder} has too long a name for a socket: set TMPDIR to a shorter one")
         manager = cls(address, os.urandom(32), ctx=context or multiprocessing.get_context("spawn"))
         # If this process is itself a child, the folder is its parent's, which still needs it.
         manager.start(_end_with_parent, (folder if multiprocessing.parent_process() is None else None,))

@@ -54,7 +54,7 @@ class RunFolder:
         return folder
 
     def _lock(self) -> None:
-        self._lock_file = open(self.path / "lock", "w")  # noqa: SIM115: held until the process ends
+        self._lock_file = open(self.path / "lock", "w")  # noqa: SIM115 (held until the process ends)
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -73,8 +73,9 @@ class Supervisor:
         self.printed_failures: set[str] = set()
         self.context = start_context()
         self.manager = ReplayManager.launch(self.context)
-        self.buffer = self.manager.ReplayBuffer(config.train.buffer_size, observation_size, action_size, config.train.workers)
-        self.replay = self.buffer.handle(0)
+        buffer = self.manager.ReplayBuffer(config.train.buffer_size, observation_size, action_size, config.train.workers)
+        self.replay = buffer.handle()
+        self.shards = [buffer.handle(rank) for rank in range(config.train.workers)]
         self.replay_files = ReplayFiles(folder.replay)
         if saved is not None:
             self._restore(saved.agent, saved.run or {})
@@ -116,7 +117,7 @@ class Supervisor:
             state = self.worker_states[rank] if start == 0 else {}
             generation = state.get("generation", self.next_generation[rank])
             self.next_generation[rank] = generation + 1
-            return (WorkerTask(rank, generation, self.config, self.agent, self.replay.for_shard(rank), self.control, state or None),)
+            return (WorkerTask(rank, generation, self.config, self.agent, self.shards[rank], self.control, state or None),)
 
         return make
 
@@ -298,7 +299,7 @@ class Supervisor:
         train = self.config.train
         state = {name: tensor.clone() for name, tensor in self.agent.state_dict().items()}
         segment = self.replay_files.copy_new(self.replay)
-        run = {
+        run: dict[str, Any] = {
             "counters": [self.control.total(column) for column in (STEPS, UPDATES, EPISODES)],
             "workers": list(self.worker_states),
             "next_generation": list(self.next_generation),

@@ -89,20 +89,20 @@ class Worker:
             self.restore(task.state)
 
     def state(self) -> dict[str, Any]:
-        """Everything but the shared memory, as JSON-ready numbers and one uint8 tensor."""
+        """Everything but the shared memory, ready for JSON (a tensor in a message would need this process to live on)."""
         return {
             "generation": self.generation,
             "episode": self.episode,
             "updates_owed": self.updates_owed,
             "sampling": self.rng.bit_generator.state,
-            "generator": self.agent.rng_state(),
+            "generator": self.agent.rng_state().numpy().tobytes().hex(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.episode = state["episode"]
         self.updates_owed = state["updates_owed"]
         self.rng.bit_generator.state = state["sampling"]
-        self.agent.set_rng_state(state["generator"])
+        self.agent.set_rng_state(torch.tensor(list(bytes.fromhex(state["generator"])), dtype=torch.uint8))
 
     def run(self) -> None:
         try:
@@ -134,7 +134,7 @@ class Worker:
         while True:
             action = self.choose(observation)
             next_observation, reward, terminated, truncated, info = self.env.step(action)
-            self.replay.push(observation, action, reward, next_observation, terminated, truncated)
+            self.replay.push(observation, action, float(reward), next_observation, terminated, truncated)
             self.control.count(self.rank, STEPS)
             self.learn()
             observation = next_observation

@@ -1,0 +1,183 @@
+import re
+
+import gymnasium
+import numpy as np
+import pytest
+from corridor import CannotDraw, Corridor
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sac_dist.config import ConfigError, EnvConfig
+from sac_dist.evaluation import evaluation_seed
+from sac_dist.rollout import TRAINING_SEEDS, make_env, run_episode, success_of, training_seed
+
+FULL_SPEED = np.ones(1, np.float32)
+
+
+def wrappers(env: gymnasium.Env) -> list[str]:
+    names = []
+    while isinstance(env, gymnasium.Wrapper):
+        names.append(type(env).__name__)
+        env = env.env
+    return names
+
+
+def refusal(config: EnvConfig, render_mode: str | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        make_env(config, render_mode)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_observations_become_float32_and_actions_are_rescaled_to_the_environment():
+    env = make_env(EnvConfig("Corridor-v0"))
+    observation, _ = env.reset(seed=3)
+    assert observation.dtype == np.float32 and observation.shape == (2,)
+    assert env.action_space == gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    observation, *_ = env.step(FULL_SPEED)
+    assert observation.dtype == np.float32 and observation[0] == 0.5
+    observation, *_ = env.step(-FULL_SPEED / 2)
+    assert observation[0] == 0.25
+
+
+def test_the_ends_of_the_action_range_stay_inside_the_environments_own():
+    env = make_env(EnvConfig("Humanoid-v5"))
+    rescale = env
+    while type(rescale).__name__ != "RescaleAction":
+        rescale = rescale.env
+    for end in (1, -1):
+        assert rescale.env.action_space.contains(rescale.action(np.full(17, end, np.float32)))
+
+
+def test_an_environment_that_fits_gets_no_wrapper():
+    env = make_env(EnvConfig("Fitting-v0"))
+    assert env is env.unwrapped
+
+
+def test_gymnasiums_checking_wrappers_are_left_out():
+    assert wrappers(make_env(EnvConfig("Pendulum-v1"))) == ["RescaleAction", "TimeLimit"]
+    assert gymnasium.spec("Pendulum-v1").order_enforce, "the registry's own entry must stay as it was"
+
+
+def test_parts_are_flattened_to_a_vector():
+    observation, _ = make_env(EnvConfig("Parts-v0")).reset()
+    assert observation.dtype == np.float32
+    assert sorted(observation.tolist()) == [0, 0, 0, 1]  # one-hot door and position
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("DiscreteActions-v0", r"DiscreteActions-v0 has the action space Discrete\(4\): SAC needs continuous actions"),
+        ("MatrixActions-v0", "one-dimensional Box of floats"),
+        ("UnboundedActions-v0", "each action needs a finite range"),
+        ("Image-v0", "the networks need numbers that flatten to a vector"),
+        ("PartsWithImage-v0", "the networks need numbers that flatten to a vector"),
+        ("NeedsPackage-v0", "NeedsPackage-v0 does not start: Box3D is missing: pip install box3d$"),
+        ("Pendulm-v1", "there is no environment Pendulm-v1: did you mean Pendulum-v1"),
+        ("pendulum-v1", "did you mean Pendulum-v1"),
+        ("Pendulum-v9", "did you mean Pendulum-v1"),
+        ("Qqqq", "there is no environment Qqqq; a package's own"),
+        ("no such id!", "there is no environment no such id!"),
+        ("", "there is no environment"),
+        ("not_a_module:Thing-v0", "cannot be imported: No module named 'not_a_module'"),
+        ("Reacher-v2", "Reacher-v2 does not start"),
+        ("Reacher-v1", "deprecated"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_refused_in_one_line(name, reason):
+    assert re.search(reason, refusal(EnvConfig(name))), refusal(EnvConfig(name))
+
+
+def test_options_that_the_environment_does_not_have_are_refused():
+    assert refusal(EnvConfig("Pendulum-v1", control="end_position")) == "Pendulum-v1 has no option control"
+    assert refusal(EnvConfig("HalfCheetah-v5", horizon=5)) == "HalfCheetah-v5 has no option horizon"  # in spite of its **kwargs
+    assert refusal(EnvConfig("Corridor-v0"), "human") == "Corridor-v0 has no render mode human; it has rgb_array"
+
+
+def test_a_simulator_that_fails_is_told_by_its_first_line():
+    assert refusal(EnvConfig("BrokenSimulator-v0", backend="coppelia")) == "BrokenSimulator-v0 does not start: no coppelia here: install it"
+
+
+def test_a_module_can_bring_its_own_environment():
+    assert isinstance(make_env(EnvConfig("corridor:Corridor-v0")).unwrapped, Corridor)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [name for name, spec in gymnasium.registry.items() if "gymnasium." in str(spec.entry_point)])
+def test_every_registered_environment_works_or_is_refused(name):
+    try:
+        env = make_env(EnvConfig(name))
+    except ConfigError as error:
+        assert "\n" not in str(error)
+        return
+    observation, _ = env.reset(seed=0)
+    assert env.observation_space.shape == observation.shape and observation.ndim == 1 and observation.dtype == np.float32
+    observation, *_ = env.step(env.action_space.sample())
+    assert observation.dtype == np.float32
+    env.close()
+
+
+def test_the_sawyer_needs_no_wrapper_and_auto_finds_it():
+    pytest.importorskip("mujoco")
+    for name in ("SawyerGrasp-v0", "auto"):
+        env = make_env(EnvConfig(name, backend="mujoco", horizon=3))
+        assert env is env.unwrapped
+        episode = run_episode(env, lambda observation: np.zeros(7, np.float32), seed=0)
+        assert episode.length == 3 and episode.success is False and not episode.terminated
+        env.close()
+
+
+def test_an_episode_adds_up():
+    env = Corridor()
+    episode = run_episode(env, lambda observation: np.array([0.25]), seed=7)
+    goal = env.goal
+    distances = [abs(goal - 0.25 * step) for step in range(1, episode.length + 1)]
+    assert episode.total_reward == pytest.approx(-sum(distances))
+    assert all(distance >= 0.1 for distance in distances[:-1])
+    assert episode.terminated == episode.success == (distances[-1] < 0.1)
+
+
+def test_an_episode_that_runs_out_of_time_is_truncated():
+    episode = run_episode(Corridor(), lambda observation: np.zeros(1), seed=0)
+    assert (episode.length, episode.success, episode.terminated) == (10, False, False)
+
+
+def test_the_same_seed_gives_the_same_episode():
+    def play(seed):
+        return run_episode(make_env(EnvConfig("Corridor-v0")), lambda observation: FULL_SPEED * observation[1] / 8, seed)
+
+    assert play(5) == play(5) != play(6)
+
+
+def test_frames_show_the_first_state_and_every_step():
+    frames: list[np.ndarray] = []
+    episode = run_episode(Corridor("rgb_array"), lambda observation: np.array([0.1]), 0, frames.append)
+    assert len(frames) == episode.length + 1
+    assert not np.array_equal(frames[0], frames[-1])
+
+
+def test_an_environment_that_cannot_draw_says_so_in_one_line():
+    with pytest.raises(ConfigError, match=r"OpenGL platform library.*MUJOCO_GL") as caught:
+        run_episode(CannotDraw(), lambda observation: np.zeros(1), 0, lambda frame: None)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="not \\(height, width, 3\\) pictures"):
+        run_episode(make_env(EnvConfig("Pendulum-v1")), lambda observation: FULL_SPEED, 0, lambda frame: None)  # no render_mode
+
+
+def test_success_is_read_from_either_name():
+    assert success_of({"success": np.True_}) is True
+    assert success_of({"is_success": 0.0}) is False
+    assert success_of({"other": 1}) is None
+
+
+@settings(max_examples=200)
+@given(st.tuples(*[st.integers(0, 2**40)] * 4), st.integers(0, 10**6))
+def test_training_never_meets_an_evaluation_seed(identity, index):
+    assert 0 <= training_seed(*identity) < TRAINING_SEEDS <= evaluation_seed(index)
+
+
+def test_training_seeds_differ_in_every_part_of_their_identity():
+    seeds = {training_seed(*(int(part == place) for part in range(4))) for place in range(5)}
+    assert len(seeds) == 5
