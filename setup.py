@@ -17,7 +17,7 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.4",
-        "gymnasium>=1.0",
+        "gymnasium[classic-control]>=1.0",  # the fallback Pendulum draws with pygame
         "mujoco>=3.2",
         "numpy",
         "matplotlib",

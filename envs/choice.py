@@ -40,11 +40,11 @@ def resolve(id: str, backend: str = "auto") -> Resolved:
     no_coppelia, no_mujoco = coppelia_obstacle(), mujoco_obstacle()
     sawyer = "SawyerGrasp-v0" if id == "auto" else id
     if no_coppelia is None:
-        return Resolved(sawyer, "coppelia", "PyRep and COPPELIASIM_ROOT work")
+        return Resolved(sawyer, "coppelia", "CoppeliaSim: PyRep and COPPELIASIM_ROOT work")
     if no_mujoco is None:
-        return Resolved(sawyer, "mujoco", f"no CoppeliaSim ({no_coppelia})")
+        return Resolved(sawyer, "mujoco", f"MuJoCo; no CoppeliaSim: {no_coppelia}")
     if id == "auto":
-        return Resolved("Pendulum-v1", None, f"no CoppeliaSim ({no_coppelia}) and no MuJoCo ({no_mujoco})")
+        return Resolved("Pendulum-v1", None, f"no CoppeliaSim: {no_coppelia}; no MuJoCo: {no_mujoco}")
     raise BackendError(f"{id} finds no simulator: {no_coppelia}; {no_mujoco}; pip install mujoco")
 
 

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from sac_dist import losses
 from sac_dist.config import AgentConfig, ConfigError
-from sac_dist.networks import LOG_STD_MAX, LOG_STD_MIN, GaussianPolicy, Network, QEnsemble, sample_action
+from sac_dist.networks import LOG_STD_MAX, LOG_STD_MIN, GaussianPolicy, Network, QEnsemble, check_parameters, sample_action
 from sac_dist.shared import SharedArray
 from sac_dist.types import Batch
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as in torch.optim.Adam
 LOG_BETAS = torch.tensor([math.log(BETA1), math.log(BETA2)])
 TRAINED = ("critics", "policy", "log_alpha")  # the order in which an update trains them
-ALIGNMENT = 16  # floats: each vector starts on a cache line of its own
+ALIGNMENT = 16  # floats in a cache line
 
 Metrics = dict[str, Tensor]
 
@@ -36,6 +36,11 @@ class Trained(NamedTuple):
     exp_avg: Tensor
     exp_avg_sq: Tensor
     step: Tensor
+
+
+def aligned(shape: tuple[int, ...]) -> int:
+    """Floats to set aside for ``shape`` so that what follows starts on a cache line of its own."""
+    return math.ceil(math.prod(shape) / ALIGNMENT) * ALIGNMENT
 
 
 def bias_corrections(steps: Tensor) -> Tensor:
@@ -74,7 +79,9 @@ class SACAgent:
         critic_depth: hidden layers of the critics, where not ``config.hidden_depth`` (the book's have 3, its policy 4).
     """
 
-    def __init__(self, observation_size: int, action_size: int, config: AgentConfig, seed: int = 0, critic_depth: int | None = None) -> None:
+    def __init__(
+        self, observation_size: int, action_size: int, config: AgentConfig, seed: int = 0, critic_depth: int | None = None
+    ) -> None:
         self.observation_size, self.action_size, self.config = observation_size, action_size, config
         depth = config.hidden_depth if critic_depth is None else critic_depth
         self.policy = GaussianPolicy(observation_size, action_size, config.hidden_width, config.hidden_depth)
@@ -82,8 +89,7 @@ class SACAgent:
         self.target_entropy = -float(action_size) if config.target_entropy is None else config.target_entropy
         self.generator = torch.Generator().manual_seed(seed)
         self._shared: SharedArray | None = None
-        slots = self._slots()
-        self._bind(torch.zeros(max(start + ALIGNMENT + math.prod(shape) for start, shape in slots.values())))
+        self._bind(torch.zeros(sum(map(aligned, self._shapes().values()))))
         self.policy.initialise(self.actor.parameters, self.generator)
         self.q.initialise(self.critics.parameters, self.generator)
         self.targets.copy_(self.critics.parameters)
@@ -91,22 +97,20 @@ class SACAgent:
 
     # memory
 
-    def _slots(self) -> dict[str, tuple[int, tuple[int, ...]]]:
-        """Where each vector lies in the memory: name → (offset in floats, shape)."""
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """The vectors and scalars in the memory, in order."""
         q, policy = (sum(self.q.sizes),), (sum(self.policy.sizes),)
         shapes: dict[str, tuple[int, ...]] = {"targets": q, "steps": (len(TRAINED),)}
         for name, shape in zip(TRAINED, (q, policy, ()), strict=True):
             shapes |= {name: shape, f"{name}.exp_avg": shape, f"{name}.exp_avg_sq": shape}
-        slots, end = {}, 0
-        for name, shape in shapes.items():
-            slots[name] = (end, shape)
-            end += math.ceil(math.prod(shape) / ALIGNMENT) * ALIGNMENT
-        return slots
+        return shapes
 
     def _bind(self, memory: Tensor) -> None:
         """Make every tensor of the agent a view into ``memory``."""
         self._memory = memory
-        vectors = {name: memory[start : start + math.prod(shape)].view(shape) for name, (start, shape) in self._slots().items()}
+        shapes = self._shapes()
+        pieces = memory.split([aligned(shape) for shape in shapes.values()])
+        vectors = {name: piece[: math.prod(shape)].view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
         self.targets, self.steps = vectors["targets"], vectors["steps"]
         self.critics, self.actor, self.temperature = (
             Trained(vectors[name], vectors[f"{name}.exp_avg"], vectors[f"{name}.exp_avg_sq"], self.steps[i])
@@ -253,7 +257,7 @@ class SACAgent:
         Raises ConfigError, and changes nothing, if a name is missing or unknown, or a tensor has another shape or dtype or is not finite.
         """
         named = self._named()
-        check_tensors(state, {name: tuple(tensor.shape) for name, tensor in named.items()})
+        check_parameters(state, {name: tuple(tensor.shape) for name, tensor in named.items()})
         for name, tensor in named.items():
             tensor.copy_(state[name])
 
@@ -272,22 +276,6 @@ class SACAgent:
             raise ConfigError(f"the random generator's state does not fit: {str(error).splitlines()[0]}") from error
 
 
-def check_tensors(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ConfigError unless ``state`` has exactly the names of ``shapes``, with finite float32 tensors of those shapes."""
-    for word, names in (("missing", shapes.keys() - state.keys()), ("unknown", state.keys() - shapes.keys())):
-        if names:
-            shown = ", ".join(sorted(map(str, names))[:3])
-            raise ConfigError(f"{word} tensor{'s' if len(names) > 1 else ''} {shown}{' …' if len(names) > 3 else ''}")
-    for name, shape in shapes.items():
-        tensor = state[name]
-        if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32:
-            raise ConfigError(f"{name} is {tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__}, not a float32 tensor")
-        if tuple(tensor.shape) != shape:
-            raise ConfigError(f"{name} has shape {tuple(tensor.shape)} where {shape} is needed")
-        if not bool(tensor.isfinite().all()):
-            raise ConfigError(f"{name} holds NaN or infinite values")
-
-
 def compile_obstacle() -> str | None:
     """Why ``SACAgent.compile`` cannot work on this machine, in one line, or None. Builds a small library, which takes about a second."""
     try:
@@ -300,7 +288,7 @@ def compile_obstacle() -> str | None:
         return f"no C++ compiler ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "probe.cpp"
-        source.write_text("#include <Python.h>\n#include <cmath>\n#include <omp.h>\nextern \"C\" double probe(double x) { return std::exp(x); }\n")
+        source.write_text("#include <Python.h>\n#include <cmath>\n#include <omp.h>\ndouble probe(double x) { return std::exp(x); }\n")
         include = sysconfig.get_path("include")
         command = [compiler, "-shared", "-fPIC", "-fopenmp", f"-I{include}", str(source), "-o", str(Path(folder) / "probe.so")]
         try:

@@ -84,5 +84,4 @@ def read(path: Path) -> Checkpoint:
 
 def save_policy(path: Path, agent: SACAgent, config: Config, info: dict[str, Any]) -> None:
     """An agent by itself: what evaluation, ``--test`` and ``models/`` use."""
-    state = {name: tensor.clone() for name, tensor in agent.state_dict().items()}
-    write(path, Checkpoint(state, agent.observation_size, agent.action_size, config, info))
+    write(path, Checkpoint(agent.state_dict(), agent.observation_size, agent.action_size, config, info))

@@ -51,7 +51,7 @@ class RunLog:
         self._recent: deque[tuple[float, int, bool | None]] = deque(maxlen=RECENT)
         self._flushed = (0, 0, 0.0)  # step, updates and wall time of the last row, for the rates
         self._new_episodes = False
-        self._evaluation: dict[str, float | None] = {}
+        self._evaluations: list[dict[str, float | None]] = []
         self._sums: dict[str, tuple[float, int]] = {}  # key → sum and count since the last row
         self._writer: Any = None  # a SummaryWriter, made at the first row
         self._earlier_s = 0.0
@@ -94,13 +94,14 @@ class RunLog:
 
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
         """Note an evaluation of the policy as it was at ``step``; the next ``flush`` writes it."""
-        self._evaluation = {
+        row = {
             "eval_step": step,
             "eval_return": evaluation.mean_return,
             "eval_success": evaluation.success_rate,
             "eval_length": evaluation.mean_length,
             "eval_episodes": len(evaluation.returns),
         }
+        self._evaluations.append(row)
 
     def updates(self, step: int, metrics: Mapping[str, float]) -> None:
         """Note the metrics of a gradient update (or means over several); 0-d tensors will do."""
@@ -109,7 +110,10 @@ class RunLog:
             self._sums[key] = total + float(value), count + 1
 
     def flush(self, step: int, counters: Mapping[str, float]) -> None:
-        """Write a row. ``counters`` holds ``updates``, the gradient updates of the run so far, and any further column."""
+        """Write a row, or one for each evaluation if there were several.
+
+        ``counters`` holds ``updates``, the gradient updates of the run so far, and any further column.
+        """
         now, updates = self.wall_time_s, int(counters.get("updates", 0))
         last_step, last_updates, last_time = self._flushed
         elapsed = max(now - last_time, 1e-9)
@@ -122,10 +126,12 @@ class RunLog:
         }
         if self._new_episodes:
             row |= {"train_return": self.recent_return, "train_success": self.recent_success, "train_length": self.recent_length}
-        row |= self._evaluation | {key: total / count for key, (total, count) in self._sums.items()} | dict(counters)
-        self._append({key: value for key, value in row.items() if value is not None})
+        row |= {key: total / count for key, (total, count) in self._sums.items()} | dict(counters)
+        for earlier in self._evaluations[:-1]:
+            self._append({key: row[key] for key in ("step", "episodes", "wall_time_s")} | dict(counters) | earlier)
+        self._append(row | (self._evaluations[-1] if self._evaluations else {}))
         self._flushed = (step, updates, now)
-        self._new_episodes, self._evaluation, self._sums = False, {}, {}
+        self._new_episodes, self._evaluations, self._sums = False, [], {}
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint has to hold so that the log can go on from here (plain JSON). Brings reward_log.npy up to date."""
@@ -137,7 +143,7 @@ class RunLog:
             "step": self._flushed[0],
             "updates": self._flushed[1],
             "wall_time_s": self.wall_time_s,
-            "pending": {"episodes": self._new_episodes, "evaluation": self._evaluation, "sums": self._sums},
+            "pending": {"episodes": self._new_episodes, "evaluations": self._evaluations, "sums": self._sums},
         }
 
     def close(self) -> None:
@@ -159,10 +165,11 @@ class RunLog:
         self._earlier_s = state["wall_time_s"]
         self._flushed = (state["step"], state["updates"], self._earlier_s)
         pending = state["pending"]
-        self._new_episodes, self._evaluation = pending["episodes"], dict(pending["evaluation"])
+        self._new_episodes, self._evaluations = pending["episodes"], list(pending["evaluations"])
         self._sums = {key: (total, count) for key, (total, count) in pending["sums"].items()}
 
-    def _append(self, row: Mapping[str, Any]) -> None:
+    def _append(self, cells: Mapping[str, Any]) -> None:
+        row = {key: value for key, value in cells.items() if value is not None}
         new = [key for key in row if key not in self._columns]
         if new:
             self._columns += new

@@ -8,12 +8,16 @@ with them computes. Weights lie as (inputs, outputs): the transpose of ``torch.n
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
+
+from sac_dist.config import ConfigError
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # the book's bounds
 OUTPUT_BOUND = 3e-3  # the book's initial values of the last layer are uniform in ± this
@@ -130,3 +134,19 @@ def sample_action(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor,
     log_normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)  # noise is (u - mean) / σ
     log_prob = (log_normal - 2 * (math.log(2) - u - softplus(-2 * u))).sum(-1)
     return u.tanh(), log_prob
+
+
+def check_parameters(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ConfigError unless ``state`` has exactly the names of ``shapes``, with finite float32 tensors of those shapes."""
+    for word, names in (("missing", shapes.keys() - state.keys()), ("unknown", state.keys() - shapes.keys())):
+        if names:
+            shown = ", ".join(sorted(map(str, names))[:3])
+            raise ConfigError(f"{word} tensor{'s' if len(names) > 1 else ''} {shown}{' …' if len(names) > 3 else ''}")
+    for name, shape in shapes.items():
+        tensor = state[name]
+        if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32:
+            raise ConfigError(f"{name} is {tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__}, not a float32 tensor")
+        if tuple(tensor.shape) != shape:
+            raise ConfigError(f"{name} has shape {tuple(tensor.shape)} where {shape} is needed")
+        if not bool(tensor.isfinite().all()):
+            raise ConfigError(f"{name} holds NaN or infinite values")

@@ -79,7 +79,7 @@ def _draw_returns(axes: Axes, columns: dict[str, np.ndarray], returns: np.ndarra
     if len(returns) and len(columns["step"]):
         # reward_log has no steps: an episode lies between the rows that counted it
         steps = np.interp(np.arange(1, len(returns) + 1), np.append(0, columns["episodes"]), np.append(0, columns["step"]))
-        axes.plot(steps, returns, ".", color=EPISODES, markersize=2, alpha=0.4, zorder=1, rasterized=True, label="training episode")
+        axes.plot(steps, returns, ".", color=EPISODES, markersize=2.5, alpha=0.6, zorder=1, rasterized=True, label="training episode")
         _set_range(axes, returns, np.concatenate([columns["train_return"], columns["eval_return"]]))
     _line(axes, columns["step"], columns["train_return"])
     measured = np.isfinite(columns["eval_return"])

@@ -12,6 +12,7 @@ Hence
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import shutil
@@ -60,7 +61,8 @@ class ReplayBuffer:
     Pickling it to another process (see SharedArray) gives a handle on the same memory. A handle is for one thread.
 
     Args:
-        capacity: transitions it holds; its memory is ``(capacity + shards)`` rows and a count per shard.
+        capacity: transitions it holds; its memory is ``capacity + shards`` rows and a count per shard, so within 1 % of the raw
+            bytes from 100 transitions per shard on.
         observation_size, action_size: entries of an observation and of an action.
         shards: how many processes may write at the same time.
 
@@ -162,9 +164,10 @@ class ReplayBuffer:
             if array.shape != lead + shape:
                 raise ValueError(f"{name} has the shape {array.shape} instead of {lead + shape}")
             target[..., columns] = array
-        if not np.isfinite(target).all():
+        if not math.isfinite(np.vdot(target, target)):  # half the time of np.isfinite, but large numbers overflow: look closer
             bad = [name for name, columns in zip(FIELDS, self.columns, strict=True) if not np.isfinite(target[..., columns]).all()]
-            raise ValueError(f"{' and '.join(bad)} must be finite in float32; nothing was stored")
+            if bad:
+                raise ValueError(f"{' and '.join(bad)} must be finite in float32; nothing was stored")
 
     def _append(self, shard: int, rows: Rows) -> None:
         first, ring = self._first[shard], self._rings[shard]
@@ -188,7 +191,8 @@ class ReplayBuffer:
     def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
         """Draw transitions uniformly, with replacement, from all shards.
 
-        The tensors are views of one (batch_size, row width) array that this handle's next ``sample`` overwrites.
+        The tensors are views of one (batch_size, row width) array that this handle's next ``sample`` overwrites. (An update
+        takes the same time with them as with contiguous copies, which cost as much as the sampling itself.)
 
         Raises:
             ValueError: the buffer is empty.

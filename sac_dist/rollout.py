@@ -15,7 +15,6 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.spaces import Box, Dict, Space, Tuple
-from gymnasium.spaces.utils import is_space_dtype_shape_equiv
 from gymnasium.wrappers import DtypeObservation, FlattenObservation, RescaleAction
 
 import envs
@@ -140,7 +139,7 @@ def _as_vectors(env: gymnasium.Env, identifier: str) -> gymnasium.Env:
         raise ConfigError(f"{identifier} has the action space {actions}: each action needs a finite range to be rescaled from [-1, 1]")
     if _has_image(observations) or not observations.is_np_flattenable:
         raise ConfigError(f"{identifier} has the observation space {observations}: the networks need numbers that flatten to a vector")
-    if not is_space_dtype_shape_equiv(actions, Box(-1, 1, actions.shape)) or (actions.low != -1).any() or (actions.high != 1).any():
+    if actions != Box(-1, 1, actions.shape, np.float32):
         env = RescaleAction(env, np.float32(-1), np.float32(1))
     if not isinstance(observations, Box) or len(observations.shape) != 1:
         env = FlattenObservation(env)

@@ -51,6 +51,18 @@ def test_a_row_holds_what_happened_since_the_last_one(tmp_path):
     assert [second[key] for key in ("train_return", "eval_success", "critic_loss")] == ["", "", ""]
 
 
+def test_no_evaluation_is_lost_between_two_rows_or_over_a_resume(tmp_path):
+    log = RunLog(tmp_path)
+    log.flush(10, {"updates": 3})
+    for step, rate in ((12, 0.1), (14, 0.2)):
+        log.evaluation(step, evaluation(rate))
+    resumed = RunLog(tmp_path, json.loads(json.dumps(log.state())))
+    resumed.evaluation(16, evaluation(0.3))
+    resumed.flush(20, {"updates": 7})
+    rows = [(row["step"], row["updates"], row["eval_step"], row["eval_success"]) for row in read_metrics(log.metrics_path)]
+    assert rows == [("10", "3", "", ""), ("20", "7", "12", "0.1"), ("20", "7", "14", "0.2"), ("20", "7", "16", "0.3")]
+
+
 def test_rates_are_those_since_the_last_row(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr("sac_dist.metrics.time.monotonic", lambda: now[0])

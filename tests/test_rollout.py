@@ -158,6 +158,7 @@ def test_frames_show_the_first_state_and_every_step():
     assert not np.array_equal(frames[0], frames[-1])
 
 
+@pytest.mark.filterwarnings("ignore:.*render mode")
 def test_an_environment_that_cannot_draw_says_so_in_one_line():
     with pytest.raises(ConfigError, match=r"OpenGL platform library.*MUJOCO_GL") as caught:
         run_episode(CannotDraw(), lambda observation: np.zeros(1), 0, lambda frame: None)

@@ -64,6 +64,29 @@ def settle_child() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
+class StopSignals:
+    """While entered, the first SIGINT or SIGTERM is noted in ``received``, so that the run ends in order; the second ends it at once."""
+
+    def __init__(self, on_first: Callable[[signal.Signals], None]) -> None:
+        self.received: signal.Signals | None = None
+        self._on_first = on_first
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # signals belong to it
+            self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+        self._on_first(self.received)
+
+
 class Child:
     """A process with a pipe to it, started again with back-off when it dies.
 

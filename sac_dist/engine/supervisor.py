@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
@@ -19,7 +18,7 @@ from sac_dist.checkpoint import Checkpoint
 from sac_dist.config import Config
 from sac_dist.engine.control import EPISODES, STEPS, UPDATES, Control
 from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, Request, Result, evaluator_main
-from sac_dist.engine.processes import Child, start_context
+from sac_dist.engine.processes import Child, StopSignals, start_context
 from sac_dist.engine.replay_files import ReplayFiles
 from sac_dist.run_folder import RunFolder
 from sac_dist.engine.worker import Boundary, EpisodeDone, Failure, WorkerTask, worker_main
@@ -66,7 +65,7 @@ class Supervisor:
         self.worker_states: list[dict[str, Any]] = [{} for _ in range(config.train.workers)]  # at the newest boundary; empty: unknown
         self.next_generation = [0] * config.train.workers
         self.best_score: float | None = None
-        self.stop_signal: signal.Signals | None = None
+        self.signals = StopSignals(lambda number: progress.note(f"{number.name}: saving (once more to leave at once)"))
         self.target_reached = False
         self.last_evaluation: Result | None = None
         self.evaluation_pending = False
@@ -100,7 +99,7 @@ class Supervisor:
         self.evaluator = Child(self.context, "evaluator", evaluator_main, self._evaluator_task)
         children = [*self.workers, self.evaluator] if train.eval_interval else self.workers
         try:
-            with self._signals():
+            with self.signals:
                 for child in children:
                     child.start()
                 self._watch()
@@ -148,7 +147,7 @@ class Supervisor:
         """Stop the workers, save, and measure the last policy."""
         reason = self._reason_to_stop() or self._budget_reached()
         self._checkpoint(self._stop_workers)
-        if self.stop_signal is None and self.config.train.eval_interval:
+        if self.signals.received is None and self.config.train.eval_interval:
             self._final_evaluation()
         self._log_row()
         self._checkpoint(lambda: None)
@@ -169,7 +168,7 @@ class Supervisor:
             return  # the policy that reached the target has been measured already
         self.progress.note(f"evaluating the final policy on {TARGET_EPISODES} unseen episodes")
         self._request_evaluation(TARGET_EPISODES)
-        while self.evaluation_pending and self.stop_signal is None:
+        while self.evaluation_pending and self.signals.received is None:
             self._receive(0.1)
             self._restart_dead()
 
@@ -177,8 +176,8 @@ class Supervisor:
 
     def _reason_to_stop(self) -> str | None:
         """What ends the run from here; step and episode budgets end it in the workers."""
-        if self.stop_signal is not None:
-            return self.stop_signal.name
+        if self.signals.received is not None:
+            return self.signals.received.name
         if self.target_reached:
             return "success_target"
         if self.config.train.time is not None and self.log.wall_time_s >= self.config.train.time:
@@ -192,26 +191,6 @@ class Supervisor:
     def _after(self, interval: int) -> int:
         """The next multiple of ``interval`` above the present step."""
         return (self.control.total(STEPS) // interval + 1) * interval if interval else 0
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM ends the run in order, the second at once."""
-
-        def handle(number: int, frame: Any) -> None:
-            if self.stop_signal is not None:
-                raise KeyboardInterrupt
-            self.stop_signal = signal.Signals(number)
-            self.progress.note(f"{self.stop_signal.name}: saving (once more to leave at once)")
-
-        if threading.current_thread() is not threading.main_thread():
-            yield  # signals belong to the main thread
-            return
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     # Messages and deaths
 
@@ -296,8 +275,7 @@ class Supervisor:
     def _checkpoint(self, reach_boundary: Callable[[], None]) -> None:
         """Copy the state while the workers stand still, let them go on, then write it."""
         reach_boundary()
-        train = self.config.train
-        state = {name: tensor.clone() for name, tensor in self.agent.state_dict().items()}
+        state = self.agent.state_dict()
         segment = self.replay_files.copy_new(self.replay)
         run: dict[str, Any] = {
             "counters": [self.control.total(column) for column in (STEPS, UPDATES, EPISODES)],

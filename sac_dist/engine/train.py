@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import envs
 from sac_dist import checkpoint, plots
@@ -34,12 +35,12 @@ def train(config: Config, quiet: bool = False) -> Run:
     :class:`~sac_dist.engine.supervisor.TrainingFailed` when a part fails for good while it runs. Call it under
     ``if __name__ == "__main__":``, as everything that starts processes.
     """
-    progress = Progress(quiet=quiet)
-    config = _settle(config, progress)
+    config, choice = _settle(config)
     observation_size, action_size = _sizes(config.env)
-    path = Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env)
-    folder = RunFolder.create(path)
+    folder = RunFolder.create(Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env))
     folder.write_config(config)
+    progress = Progress(quiet=quiet)
+    progress.note(choice)
     return _run(Supervisor(config, folder, observation_size, action_size, progress, None), progress)
 
 
@@ -50,8 +51,9 @@ def resume(path: Path, config: Config, quiet: bool = False) -> Run:
     progress = Progress(quiet=quiet)
     assert saved.run is not None
     steps, _, episodes = saved.run["counters"]
-    budgets = ((steps, config.train.steps, "steps"), (episodes, config.train.episodes, "episodes"), (saved.run["log"]["wall_time_s"], config.train.time, "time"))
-    for done, budget, name in budgets:
+    spent = {"steps": steps, "episodes": episodes, "time": saved.run["log"]["wall_time_s"]}
+    for name, done in spent.items():
+        budget = getattr(config.train, name)
         if budget is not None and done >= budget:
             folder.unlock()
             raise ConfigError(f"nothing left to do in {path}: {done:.0f} of {budget:.0f} {name} done; give a larger --{name}")
@@ -68,15 +70,19 @@ def read_run(path: Path) -> Checkpoint:
     return saved
 
 
-def _settle(config: Config, progress: Progress) -> Config:
-    """Replace every ``auto`` and missing budget by what it comes to, and say so."""
-    resolved = envs.resolve(config.env.env)
-    progress.note(f"environment: {resolved.id}" + (f" ({resolved.reason})" if resolved.reason else ""))
-    backend = resolved.backend if config.env.backend in (None, "auto") else config.env.backend
+def _settle(config: Config) -> tuple[Config, str]:
+    """``config`` with every ``auto`` and missing budget replaced by what it comes to, and a line about the choice."""
+    try:
+        resolved = envs.resolve(config.env.env, config.env.backend or "auto")
+    except envs.BackendError as error:
+        raise ConfigError(str(error)) from None
+    env = replace(config.env, env=resolved.id)
+    if resolved.backend is not None:
+        env = replace(env, backend=cast(Any, resolved.backend))
     train = config.train
     if train.steps is None and train.episodes is None and train.time is None:
         train = replace(train, steps=DEFAULT_STEPS)
-    return replace(config, env=replace(config.env, env=resolved.id, backend=backend), train=train)
+    return replace(config, env=env, train=train), f"environment: {resolved.id} ({resolved.reason})"
 
 
 def _sizes(config: EnvConfig) -> tuple[int, int]:

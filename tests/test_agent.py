@@ -1,0 +1,473 @@
+"""SACAgent: one update against a plain implementation, its memory shared with real processes, its state, and that it learns."""
+
+from __future__ import annotations
+
+import copy
+import math
+import multiprocessing
+import pickle
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.synchronize import Event
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sac_dist.agent import LOG_BETAS, SACAgent, Trained, adam_step, bias_corrections, clip_by_norm, compile_obstacle
+from sac_dist.config import AgentConfig, ConfigError
+from sac_dist.networks import sample_action
+from sac_dist.types import Batch
+
+O, A = 5, 3
+SMALL = AgentConfig(hidden_width=16)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_batch(size: int = 32, seed: int = 0, **replaced: Tensor) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    batch = Batch(draw(size, O), draw(size, A).tanh(), draw(size), draw(size, O), (draw(size) > 1).float())
+    return batch._replace(**replaced)
+
+
+def train(agent: SACAgent, updates: int, seed: int = 100) -> SACAgent:
+    for i in range(updates):
+        agent.update(make_batch(seed=seed + i))
+    return agent
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# the update
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_adam_step_equals_torch_adam(clip: float | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    parameters = torch.randn(50, generator=generator)
+    reference = torch.nn.Parameter(parameters.clone())
+    optimizer = torch.optim.Adam([reference], lr=1e-2)
+    trained = Trained(parameters, torch.zeros(50), torch.zeros(50), torch.zeros(()))
+    for i in range(20):
+        gradient = torch.randn(50, generator=generator) * 10.0 ** (i % 4 - 3)
+        reference.grad = gradient.clone()
+        norm = torch.linalg.vector_norm(gradient)
+        if clip is not None:
+            norm = torch.nn.utils.clip_grad_norm_([reference], clip)
+        optimizer.step()
+        trained.step.add_(1)
+        clipped, own_norm = clip_by_norm(gradient, clip)
+        adam_step(trained, clipped, 1e-2, bias_corrections(trained.step.view(1))[0])
+        torch.testing.assert_close(own_norm, norm)
+        torch.testing.assert_close(trained.parameters, reference.detach(), rtol=2e-6, atol=1e-7)
+    state = optimizer.state[reference]
+    torch.testing.assert_close(trained.exp_avg, state["exp_avg"])
+    torch.testing.assert_close(trained.exp_avg_sq, state["exp_avg_sq"])
+
+
+def test_bias_corrections_are_exact_from_the_first_step_to_the_last() -> None:
+    steps = torch.tensor([1.0, 2.0, 1000.0, 2.0**24])
+    exact = [[1 - 0.9**t, 1 - 0.999**t] for t in steps.tolist()]
+    torch.testing.assert_close(bias_corrections(steps), torch.tensor(exact), rtol=1e-6, atol=0)
+    assert LOG_BETAS.dtype == torch.float32
+
+
+def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, Tensor]:
+    """SAC as in the textbooks, with torch.optim, on copies of the agent's parameters; returns them after one update."""
+    config = agent.config
+    named = agent.state_dict()
+
+    def leaves(prefix: str) -> dict[str, Tensor]:
+        keys = [key for key in named if key.startswith(f"{prefix}.linear")]
+        return {key.removeprefix(f"{prefix}."): named[key].clone().requires_grad_() for key in keys}
+
+    policy, critics, targets = leaves("policy"), leaves("critics"), leaves("targets")
+    log_alpha = named["log_alpha"].clone().requires_grad_()
+    alpha = log_alpha.exp().detach()
+
+    def critic(parameters: dict[str, Tensor], e: int, observation: Tensor, action: Tensor) -> Tensor:
+        x = torch.cat([observation, action], -1)
+        layers = len(parameters) // 2
+        for i in range(1, layers + 1):
+            x = F.linear(x, parameters[f"linear{i}.weight"][e].T, parameters[f"linear{i}.bias"][e, 0])
+            x = x if i == layers else F.relu(x)
+        return x[:, 0]
+
+    def act(observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        return sample_action(*agent.policy(policy, observation), noise)
+
+    def step(loss: Tensor, parameters: list[Tensor], lr: float) -> None:
+        optimizer = torch.optim.Adam(parameters, lr=lr)
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        if config.grad_clip is not None and parameters[0] is not log_alpha:
+            torch.nn.utils.clip_grad_norm_(parameters, config.grad_clip)
+        optimizer.step()
+
+    ensemble = range(config.critics)
+    with torch.no_grad():
+        next_action, next_log_prob = act(batch.next_observation, noise[1])
+        next_q = torch.stack([critic(targets, e, batch.next_observation, next_action) for e in ensemble]).amin(0)
+        reward = config.reward_scale * batch.reward + config.reward_bias
+        target = reward + config.discount * (1 - batch.terminated) * (next_q - alpha * next_log_prob)
+    loss = sum(0.5 * F.mse_loss(critic(critics, e, batch.observation, batch.action), target) for e in ensemble)
+    assert isinstance(loss, Tensor)
+    step(loss, list(critics.values()), config.critic_lr)
+    action, log_prob = act(batch.observation, noise[0])
+    q = torch.stack([critic(critics, e, batch.observation, action) for e in ensemble]).amin(0)
+    step((alpha * log_prob - q).mean(), list(policy.values()), config.actor_lr)
+    if config.alpha is None:
+        step(-(log_alpha.exp() * (log_prob.detach() + agent.target_entropy)).mean(), [log_alpha], config.alpha_lr)
+    with torch.no_grad():
+        for name, target_parameter in targets.items():
+            target_parameter.mul_(1 - config.tau).add_(config.tau * critics[name])
+    result = {f"{prefix}.{name}": p for prefix, net in (("policy", policy), ("critics", critics), ("targets", targets)) for name, p in net.items()}
+    return {name: p.detach() for name, p in (result | {"log_alpha": log_alpha}).items()}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        AgentConfig(hidden_width=16, hidden_depth=3, critics=5, tau=0.5, discount=0.9),
+        AgentConfig(hidden_width=16, alpha=0.3, grad_clip=0.1),
+        AgentConfig(hidden_width=16, reward_scale=3.0, reward_bias=-0.5, target_entropy=-1.0, actor_lr=1e-4, critic_lr=1e-3, alpha_lr=1e-2),
+    ],
+)
+def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
+    agent = SACAgent(O, A, config, seed=1)
+    batch = make_batch()
+    generator = torch.Generator()
+    generator.set_state(agent.rng_state())
+    noise = torch.randn(2, 32, A, generator=generator)
+    expected = reference_update(agent, batch, noise)
+    agent.update(batch)
+    state = agent.state_dict()
+    for name, value in expected.items():
+        # Adam's first step is lr · sign(gradient) but where the gradient is tiny
+        torch.testing.assert_close(state[name], value, rtol=1e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_critics_can_have_a_depth_of_their_own() -> None:
+    agent = SACAgent(O, A, AgentConfig(hidden_width=16, hidden_depth=4), critic_depth=3)
+    assert "policy.linear5.weight" in agent.state_dict() and "critics.linear5.weight" not in agent.state_dict()
+    train(agent, 2)
+    assert pickle.loads(pickle.dumps(agent)).q.depth == 3
+
+
+def test_update_returns_finite_scalars_and_leaves_no_gradients() -> None:
+    agent = SACAgent(O, A, SMALL)
+    metrics = agent.update(make_batch())
+    names = {"critic_loss", "actor_loss", "q_mean", "entropy", "alpha", "critic_grad_norm", "actor_grad_norm"}
+    assert metrics.keys() == names
+    for value in metrics.values():
+        assert value.shape == () and value.isfinite() and not value.requires_grad
+    assert metrics["alpha"].item() == pytest.approx(SMALL.initial_alpha)
+    tensors = [agent.targets, *agent.actor, *agent.critics, *agent.temperature]
+    assert all(tensor.grad is None and not tensor.requires_grad for tensor in tensors)
+
+
+def test_metrics_do_not_change_with_later_updates() -> None:
+    agent = SACAgent(O, A, SMALL)
+    metrics = agent.update(make_batch())
+    before = {name: value.item() for name, value in metrics.items()}
+    train(agent, 3)
+    assert before == {name: value.item() for name, value in metrics.items()}
+
+
+def test_where_everything_terminates_the_targets_do_not_matter() -> None:
+    states = []
+    for offset in (0.0, 100.0):
+        agent = SACAgent(O, A, SMALL)
+        agent.targets.add_(offset)
+        agent.update(make_batch(terminated=torch.ones(32)))
+        states.append({name: value for name, value in agent.state_dict().items() if not name.startswith("targets")})
+    assert same(*states)
+
+
+def test_where_nothing_terminates_the_targets_matter() -> None:
+    states = []
+    for offset in (0.0, 100.0):
+        agent = SACAgent(O, A, SMALL)
+        agent.targets.add_(offset)
+        agent.update(make_batch(terminated=torch.zeros(32)))
+        states.append(agent.critics.parameters.clone())
+    assert not torch.equal(*states)
+
+
+def test_reward_scale_and_bias_equal_rewards_changed_beforehand() -> None:
+    batch = make_batch()
+    scaled = SACAgent(O, A, AgentConfig(hidden_width=16, reward_scale=0.25, reward_bias=1.0))
+    plain = SACAgent(O, A, SMALL)
+    scaled.update(batch)
+    plain.update(batch._replace(reward=0.25 * batch.reward + 1.0))
+    assert same(scaled.state_dict(), plain.state_dict())
+
+
+def test_same_seed_same_bits() -> None:
+    a, b, other = (train(SACAgent(O, A, SMALL, seed=seed), 5) for seed in (7, 7, 8))
+    assert same(a.state_dict(), b.state_dict())
+    assert not same(a.state_dict(), other.state_dict())
+
+
+@pytest.mark.parametrize(("target_entropy", "rises"), [(100.0, True), (-100.0, False)])
+def test_alpha_moves_towards_its_target_entropy(target_entropy: float, rises: bool) -> None:
+    agent = train(SACAgent(O, A, AgentConfig(hidden_width=16, target_entropy=target_entropy)), 3)
+    assert (agent.temperature.parameters.exp().item() > 0.1) == rises
+
+
+def test_fixed_alpha_stays() -> None:
+    agent = train(SACAgent(O, A, AgentConfig(hidden_width=16, alpha=0.3)), 3)
+    assert agent.temperature.parameters.exp().item() == pytest.approx(0.3)
+    assert agent.steps.tolist() == [3, 3, 0]
+
+
+# acting
+
+
+def test_act_is_the_policy() -> None:
+    agent = train(SACAgent(O, A, SMALL), 5)
+    agent.actor.parameters.mul_(3)
+    observation = np.random.default_rng(0).normal(size=O)
+    p = agent.policy.unpack(agent.actor.parameters)
+    mean, log_std = agent.policy(p, torch.tensor(observation, dtype=torch.float32)[None])
+    action = agent.act(observation, deterministic=True)
+    assert action.dtype == np.float32 and action.shape == (A,)
+    np.testing.assert_allclose(action, mean.tanh()[0].numpy(), rtol=1e-5, atol=1e-6)
+    generator = torch.Generator()
+    generator.set_state(agent.rng_state())
+    noise = torch.randn(A, generator=generator)
+    np.testing.assert_allclose(agent.act(observation), (mean + log_std.exp() * noise).tanh()[0].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_act_clamps_log_std_as_the_policy_does() -> None:
+    agent = SACAgent(O, A, SMALL)
+    agent.policy.unpack(agent.actor.parameters)[f"linear{SMALL.hidden_depth + 1}.bias"].copy_(torch.tensor([[0.0] * A + [-500.0, 500.0, 0.0]]))
+    agent.actor.parameters[: -2 * A].zero_()
+    u = np.arctanh(np.array([agent.act(np.zeros(O)) for _ in range(200)], dtype=np.float64).clip(-1 + 1e-7, 1 - 1e-7))
+    assert u[:, 0].std() < 1e-6
+    assert np.median(np.abs(u[:, 1])) == pytest.approx(0.6745 * math.e**2, rel=0.25)
+
+
+def test_acting_continues_from_a_saved_generator() -> None:
+    agent = SACAgent(O, A, SMALL)
+    agent.act(np.zeros(O))
+    state = agent.rng_state()
+    first = [agent.act(np.zeros(O)) for _ in range(3)]
+    agent.set_rng_state(state)
+    np.testing.assert_array_equal(first, [agent.act(np.zeros(O)) for _ in range(3)])
+    agent.reseed(5)
+    reseeded = agent.act(np.zeros(O))
+    agent.reseed(5)
+    np.testing.assert_array_equal(reseeded, agent.act(np.zeros(O)))
+
+
+@pytest.mark.parametrize("state", [torch.zeros(3, dtype=torch.uint8), torch.zeros(3), "no state"])
+def test_bad_generator_state_is_refused(state: Any) -> None:
+    with pytest.raises(ConfigError, match="generator"):
+        SACAgent(O, A, SMALL).set_rng_state(state)
+
+
+# state
+
+
+def test_state_dict_round_trip_continues_bit_for_bit() -> None:
+    agent = train(SACAgent(O, A, SMALL), 3)
+    other = SACAgent(O, A, SMALL, seed=99)
+    other.load_state_dict(agent.state_dict())
+    other.set_rng_state(agent.rng_state())
+    assert same(train(agent, 3).state_dict(), train(other, 3).state_dict())
+
+
+def test_state_dict_holds_every_number() -> None:
+    agent = SACAgent(O, A, SMALL)
+    agent._memory.copy_(torch.arange(agent._memory.numel()))
+    numbers = {number for tensor in agent.state_dict().values() for number in tensor.flatten().tolist()}
+    networks = 4 * len(agent.critics.parameters) + 3 * len(agent.actor.parameters)
+    assert len(numbers) == networks + 3 + 3  # log_alpha with its moments, three steps
+
+
+def test_state_dict_is_a_copy() -> None:
+    agent = SACAgent(O, A, SMALL)
+    state = agent.state_dict()
+    before = copy.deepcopy(state)
+    train(agent, 1)
+    assert same(state, before)
+
+
+def test_loading_keeps_the_tensors_and_their_sharing() -> None:
+    agent = SACAgent(O, A, SMALL)
+    agent.share_memory()
+    addresses = [tensor.data_ptr() for tensor in (agent.targets, *agent.actor, *agent.critics, *agent.temperature)]
+    agent.load_state_dict(train(SACAgent(O, A, SMALL, seed=3), 2).state_dict())
+    assert addresses == [tensor.data_ptr() for tensor in (agent.targets, *agent.actor, *agent.critics, *agent.temperature)]
+    assert agent._shared is not None and agent._shared.array[0] == agent.targets[0]
+    assert agent.steps.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("policy.linear1.bias", None, "missing tensor policy.linear1.bias"),
+        ("surplus", torch.zeros(3), "unknown tensor surplus"),
+        ("critics.exp_avg.linear2.weight", torch.zeros(2, 16, 15), r"critics.exp_avg.linear2.weight has shape \(2, 16, 15\) where \(2, 16, 16\)"),
+        ("log_alpha", torch.zeros(1), r"log_alpha has shape \(1,\) where \(\)"),
+        ("policy.step", 3, "policy.step is int"),
+        ("policy.step", torch.tensor(3), "policy.step is torch.int64"),
+        ("targets.linear1.bias", torch.full((2, 1, 16), math.nan), "targets.linear1.bias holds NaN"),
+    ],
+)
+def test_hostile_state_is_refused_and_changes_nothing(name: str, value: Any, message: str) -> None:
+    agent = SACAgent(O, A, SMALL)
+    before = agent.state_dict()
+    state: dict[str, Any] = train(SACAgent(O, A, SMALL, seed=3), 1).state_dict()
+    if value is None:
+        del state[name]
+    else:
+        state[name] = value
+    with pytest.raises(ConfigError, match=message) as error:
+        agent.load_state_dict(state)
+    assert "\n" not in str(error.value)
+    assert same(agent.state_dict(), before)
+
+
+def test_share_memory_changes_no_number_and_may_be_repeated() -> None:
+    agent = train(SACAgent(O, A, SMALL), 2)
+    before = agent.state_dict()
+    agent.share_memory()
+    address = agent.targets.data_ptr()
+    agent.share_memory()
+    assert same(agent.state_dict(), before) and agent.targets.data_ptr() == address
+
+
+def test_a_pickled_agent_that_is_not_shared_is_independent() -> None:
+    agent = train(SACAgent(O, A, SMALL), 2)
+    twin = pickle.loads(pickle.dumps(agent))
+    assert same(train(twin, 2).state_dict(), train(pickle.loads(pickle.dumps(agent)), 2).state_dict())
+    assert agent.steps.tolist() == [2, 2, 2]
+
+
+def work(agent: SACAgent, done: Event, go_on: Event) -> None:
+    train(agent, 3)
+    done.set()
+    if not go_on.wait(30):
+        sys.exit(3)
+    sys.exit(0 if agent.steps.tolist() == [4, 4, 4] and bool((agent.targets == 7).all()) else 4)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.timeout(90)
+def test_an_update_in_another_process_is_seen_here_and_the_other_way_round(method: str) -> None:
+    agent = SACAgent(O, A, SMALL)
+    agent.share_memory()
+    before = agent.state_dict()
+    context: Any = multiprocessing.get_context(method)
+    done, go_on = context.Event(), context.Event()
+    process = context.Process(target=work, args=(agent, done, go_on), daemon=True)
+    process.start()
+    try:
+        assert done.wait(60)
+        after = agent.state_dict()
+        for name in ("policy.linear1.weight", "critics.exp_avg.linear2.bias", "policy.exp_avg_sq.linear3.weight", "targets.linear1.weight", "log_alpha"):
+            assert not torch.equal(before[name], after[name]), name
+        assert agent.steps.tolist() == [3, 3, 3]
+        np.testing.assert_array_equal(agent.act(np.ones(O), deterministic=True), pickle_free_copy(agent).act(np.ones(O), deterministic=True))
+        train(agent, 1)
+        agent.targets.fill_(7)
+        go_on.set()
+        process.join(30)
+        assert process.exitcode == 0
+    finally:
+        process.kill()
+        process.join(10)
+
+
+def pickle_free_copy(agent: SACAgent) -> SACAgent:
+    """An agent of the same numbers in memory of its own."""
+    twin = SACAgent(O, A, agent.config)
+    twin.load_state_dict(agent.state_dict())
+    return twin
+
+
+# compiling
+
+
+def test_missing_compiler_is_reported() -> None:
+    import torch._inductor.config as inductor
+
+    with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
+        obstacle = compile_obstacle()
+    assert obstacle is not None and "compiler" in obstacle and "\n" not in obstacle
+
+
+def test_compiler_that_cannot_build_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch._inductor.cpp_builder as builder
+
+    monkeypatch.setattr(builder, "get_cpp_compiler", lambda: "false")
+    obstacle = compile_obstacle()
+    assert obstacle is not None and obstacle.startswith("false cannot build")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    "config", [SMALL, AgentConfig(hidden_width=16, critics=3, alpha=0.1, grad_clip=0.5, reward_scale=2.0, normalize_rewards=True)]
+)
+def test_compiled_update_equals_the_eager_one(config: AgentConfig) -> None:
+    obstacle = compile_obstacle()
+    if obstacle is not None:
+        pytest.skip(obstacle)
+    eager, compiled = SACAgent(O, A, config), SACAgent(O, A, config)
+    compiled.share_memory()
+    compiled.compile()
+    for i in range(4):
+        expected, metrics = eager.update(make_batch(seed=i)), compiled.update(make_batch(seed=i))
+        assert expected.keys() == metrics.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(metrics[name], value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+    expected, state = eager.state_dict(), compiled.state_dict()
+    for name, value in expected.items():
+        torch.testing.assert_close(state[name], value, rtol=1e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
+
+
+# learning
+
+
+def test_learns_to_walk_to_a_sparse_reward() -> None:
+    """A point on [-1, 1] moves by 0.2 a and is paid only within 0.1 of 0: five steps away, so the values must travel through γ."""
+    rng = np.random.default_rng(0)
+    position = rng.uniform(-1.1, 1.1, 3000)
+    action = rng.uniform(-1, 1, 3000)
+    following = position + 0.2 * action
+    reward = (np.abs(following) < 0.1).astype(float)
+    columns = [torch.tensor(x, dtype=torch.float32) for x in (position[:, None], action[:, None], reward, following[:, None], reward)]
+    agent = SACAgent(1, 1, AgentConfig(hidden_width=32, discount=0.9, actor_lr=2e-3, critic_lr=2e-3, alpha_lr=2e-3, tau=0.02, initial_alpha=0.02))
+    start = time.monotonic()
+    for _ in range(1500):
+        rows = torch.from_numpy(rng.integers(0, 3000, 64))
+        agent.update(Batch(*(column[rows] for column in columns)))
+    assert time.monotonic() - start < 60
+    for begin in (-1.0, -0.5, 0.6, 1.0):
+        x = begin
+        for _ in range(7):
+            if abs(x) < 0.1:
+                break
+            x += 0.2 * float(agent.act(np.array([x]), deterministic=True)[0])
+        assert abs(x) < 0.1, f"from {begin} it came to {x:.2f}"

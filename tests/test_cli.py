@@ -1,0 +1,157 @@
+"""The command line as a user meets it: one clear line and status 2 for every mistake, and nothing overwritten."""
+
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sac_dist import cli
+from sac_dist.checkpoint import save_policy
+from sac_dist.config import AgentConfig, Config, EnvConfig, TrainConfig
+from sac_dist.agent import SACAgent
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The one line a mistake is answered with."""
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("sac-dist: "), captured.err
+    return lines[0]
+
+
+def pendulum_policy(path: Path) -> Path:
+    config = AgentConfig(hidden_width=8, hidden_depth=1)
+    save_policy(path, SACAgent(3, 1, config), Config(EnvConfig(env="Pendulum-v1"), config), {"steps": 0})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--train", "none"]),
+        (["--train", "--test"], ["--train", "--test", "exactly one"]),
+        (["--train", "--wrkers", "2"], ["--wrkers"]),
+        (["--train", "--workers", "0"], ["workers is 0"]),
+        (["--train", "--workers", "two"], ["--workers", "two"]),
+        (["--train", "--critics", "1"], ["critics is 1"]),
+        (["--train", "--backend", "gazebo"], ["--backend", "gazebo", "mujoco"]),
+        (["--train", "--success-target", "95"], ["success_target is 95"]),
+        (["--train", "--success-target", "0.9", "--eval-interval", "0"], ["success_target", "eval-interval"]),
+        (["--train", "--model", "x"], ["--model", "--train"]),
+        (["--test", "--workers", "2"], ["--workers", "--test"]),
+        (["--train", "--env", "SawyerGrisp-v0"], ["SawyerGrisp-v0", "SawyerGrasp-v0"]),
+        (["--train", "--env", "CartPole-v1"], ["Discrete(2)", "continuous"]),
+        (["--train", "--env", "Pendulum-v1", "--control", "end_position"], ["Pendulum-v1", "control"]),
+        (["--train", "--env", "SawyerGrasp-v0", "--backend", "coppelia"], ["coppelia"]),
+        (["--train", "--config", "none.yaml"], ["none.yaml", "No such file"]),
+        (["--resume", "nowhere"], ["nowhere", "last.safetensors"]),
+        (["--resume", "nowhere", "--hidden-width", "3"], ["--hidden-width", "cannot change"]),
+        (["--test", "--model", "nowhere.safetensors"], ["nowhere.safetensors", "no such checkpoint"]),
+        (["--test", "--episodes", "0"], ["episodes is 0"]),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(capsys, tmp_path, arguments, words):
+    line = refused(capsys, *arguments)
+    assert all(word in line for word in words), line
+    assert not (tmp_path / "runs").exists(), "a refused command leaves nothing behind"
+
+
+def test_foreign_and_damaged_checkpoints_are_refused_by_name(capsys, tmp_path):
+    (tmp_path / "noise.safetensors").write_bytes(os.urandom(1000))
+    assert "noise.safetensors is not a checkpoint" in refused(capsys, "--test", "--model", "noise.safetensors")
+    save_file({"weight": torch.zeros(3)}, tmp_path / "foreign.safetensors")
+    assert "something else" in refused(capsys, "--test", "--model", "foreign.safetensors")
+    whole = pendulum_policy(tmp_path / "cut.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:-100])
+    assert "cut.safetensors" in refused(capsys, "--test", "--model", "cut.safetensors")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "model.pt")
+    assert "model.pt is not a checkpoint" in refused(capsys, "--test", "--model", "model.pt")
+
+
+def test_policy_that_does_not_fit_the_environment_is_refused(capsys, tmp_path):
+    pendulum_policy(tmp_path / "p.safetensors")
+    line = refused(capsys, "--test", "--model", "p.safetensors", "--env", "SawyerGrasp-v0", "--video", "v.mp4")
+    assert "the policy has 3 observations, SawyerGrasp-v0 with these options has 31" in line
+    assert not (tmp_path / "v.mp4").exists()
+
+
+def test_run_folder_that_is_full_or_unwritable_is_refused_untouched(capsys, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/thesis.txt").write_text("precious")
+    assert "full is not empty" in refused(capsys, "--train", "--env", "Pendulum-v1", "--run-dir", "full")
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
+    (tmp_path / "file").write_text("precious")
+    assert "cannot write the run folder" in refused(capsys, "--train", "--env", "Pendulum-v1", "--run-dir", "file/run")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_every_field_of_the_configuration_is_a_flag_with_help():
+    flags = {action.dest: action for action in cli.build_parser()._actions}
+    for section in (EnvConfig, AgentConfig, TrainConfig):
+        for option in fields(section):
+            assert flags[option.name].help
+
+
+def test_config_file_gives_settings_and_flags_win(capsys, tmp_path):
+    (tmp_path / "c.yaml").write_text("workers: 3\nactor_lr: 1e-3\nrandom-target: false\nalpha: null\n")
+    given = cli.parse(["--train", "--config", "c.yaml", "--workers", "5"])
+    assert given == {"train": True, "workers": 5, "actor_lr": 1e-3, "random_target": False}
+    (tmp_path / "bad.yaml").write_text("wrkers: 3\n")
+    assert "--wrkers" in refused(capsys, "--train", "--config", "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- 3\n")
+    assert "list.yaml holds no settings" in refused(capsys, "--train", "--config", "list.yaml")
+
+
+def test_config_of_a_run_can_be_given_to_the_next(tmp_path):
+    from sac_dist.run_folder import RunFolder
+
+    config = Config(EnvConfig(env="Pendulum-v1"), AgentConfig(alpha=0.2, hidden_width=32), TrainConfig(workers=2, seed=7, success_target=0.5))
+    RunFolder(tmp_path).write_config(config)
+    given = cli.parse(["--train", "--config", "config.yaml"])
+    given.pop("train")
+    assert Config(cli.take(given, EnvConfig), cli.take(given, AgentConfig), cli.take(given, TrainConfig)) == config
+    assert not given
+
+
+def test_preset_of_the_book_and_flags_over_it():
+    assert cli.parse(["--train", "--preset", "book"]) == {"train": True, "hidden_width": 512, "hidden_depth": 4}
+    assert cli.parse(["--train", "--preset", "book", "--hidden-depth", "2"])["hidden_depth"] == 2
+
+
+def test_shows_a_policy_with_a_line_per_episode_and_a_video(capsys, tmp_path):
+    pytest.importorskip("pygame", reason="gymnasium draws the pendulum with pygame")
+    pendulum_policy(tmp_path / "p.safetensors")
+    assert cli.main(["--test", "--model", "p.safetensors", "--episodes", "2", "--video", "v.mp4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("episode ") for line in lines) == 2
+    assert (tmp_path / "v.mp4").stat().st_size > 1000
+
+
+def test_policy_goes_to_the_books_files_and_back(capsys, tmp_path):
+    pendulum_policy(tmp_path / "p.safetensors")
+    assert cli.main(["--export-book", "book/p", "--model", "p.safetensors"]) == 2, "no such folder"
+    capsys.readouterr()
+    assert cli.main(["--export-book", "p", "--model", "p.safetensors"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} >= {"p_q1", "p_q2", "p_policy"}
+    assert "the policy has 3 observations" in (cli.main(["--test", "--model", "p"]), capsys.readouterr().err)[1]
+
+
+def test_module_and_console_script_agree(tmp_path):
+    script = Path(sys.executable).with_name("sac-dist")
+    for command in ([sys.executable, "-m", "sac_dist"], [str(script)]):
+        done = subprocess.run([*command, "--workers", "1"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2 and "give exactly one of --train" in done.stderr
+        assert subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=60).returncode == 0
