@@ -50,12 +50,12 @@ def build_parser() -> Parser:
     modes.add_argument("--train", action="store_true", help="train a policy")
     modes.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
     modes.add_argument("--test", action="store_true", help="show a policy: in a window, or where there is no display in an mp4")
-    modes.add_argument("--export-book", type=Path, metavar="PREFIX", help="write the policy as the book's PREFIX_q1, PREFIX_q2, PREFIX_policy")
+    modes.add_argument("--export-book", type=Path, metavar="PREFIX", help="write the policy in the book's format")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings by the flags' names; flags win over it")
     parser.add_argument("--preset", choices=PRESETS, help="book: networks of 4 layers of 512, as the book's")
     parser.add_argument("--episodes", type=int, metavar="N", help="train: stop after so many episodes; test: episodes to show (default 30)")
     test = parser.add_argument_group("showing a policy")
-    test.add_argument("--model", type=Path, metavar="PATH", help="run folder, .safetensors file or the book's PREFIX; default: newest run, else models/")
+    test.add_argument("--model", type=Path, metavar="PATH", help="run folder, file or the book's prefix; default: newest run, else models/")
     test.add_argument("--video", type=Path, metavar="FILE.mp4", help="write a video instead of opening a window")
     test.add_argument("--deterministic", action=argparse.BooleanOptionalAction, help="act by the policy's mean (default) or sample from it")
     titles = {"env": "environment", "agent": "SAC", "train": "training"}
@@ -118,10 +118,14 @@ def read_settings(path: Path) -> list[str]:
 def run(given: dict[str, Any]) -> int:
     modes = [mode for mode in MODES if given.get(mode)]
     if len(modes) != 1:
-        names = " or ".join("--" + mode.replace("_", "-") for mode in MODES)
-        raise ConfigError(f"give exactly one of {names}; got {'none' if not modes else ' and '.join('--' + mode.replace('_', '-') for mode in modes)}")
+        raise ConfigError(f"give exactly one of {flags_of(MODES, ' or ')}; got {flags_of(modes, ' and ') or 'none'}")
     settings = {name: value for name, value in given.items() if name not in MODES}
-    return {"train": run_train, "resume": run_resume, "test": run_test, "export_book": run_export}[modes[0]](settings, given[modes[0]])
+    actions = {"train": run_train, "resume": run_resume, "test": run_test, "export_book": run_export}
+    return actions[modes[0]](settings, given[modes[0]])
+
+
+def flags_of(names: Sequence[str], joint: str) -> str:
+    return joint.join("--" + name.replace("_", "-") for name in names)
 
 
 def take(settings: dict[str, Any], section: type) -> Any:

@@ -19,11 +19,11 @@ def option(default: Any, help: str) -> Any:
 class EnvConfig:
     """The environment. Options left at None keep the environment's own default and are refused where it has none."""
 
-    env: str = option("auto", "a gymnasium id (SawyerGrasp-v0, SawyerLift-v0, Pendulum-v1, …); auto: the Sawyer where a simulator works, else Pendulum-v1")
-    backend: Literal["auto", "mujoco", "coppelia"] | None = option(None, "simulator of the Sawyer tasks; auto: CoppeliaSim where it works, else MuJoCo")
-    control: Literal["joint_velocity", "end_position"] | None = option(None, "Sawyer action: 7 joint velocities, or 3 tool velocities and a yaw rate")
-    observation: Literal["relative", "book"] | None = option(None, "Sawyer observation: 31 entries relative to the object, or the book's 17")
-    reward: Literal["sparse", "dense", "augmented"] | None = option(None, "Sawyer reward: the book's three modes")
+    env: str = option("auto", "a gymnasium id, such as SawyerLift-v0; auto: SawyerGrasp-v0 where a simulator works, else Pendulum-v1")
+    backend: Literal["auto", "mujoco", "coppelia"] | None = option(None, "simulator of the Sawyer; auto: CoppeliaSim where it works")
+    control: Literal["joint_velocity", "end_position"] | None = option(None, "7 joint velocities, or 3 of the tool and a yaw rate")
+    observation: Literal["relative", "book"] | None = option(None, "31 entries relative to the object, or the book's 17")
+    reward: Literal["sparse", "dense", "augmented"] | None = option(None, "the book's three reward modes")
     random_target: bool | None = option(None, "draw the object's position anew each episode")
     random_yaw: bool | None = option(None, "draw the object's yaw anew each episode")
     horizon: int | None = option(None, "control steps of 0.05 s until an episode is truncated")
@@ -46,7 +46,7 @@ class AgentConfig:
     tau: float = option(0.01, "share of the critics that flows into their targets at each update")
     alpha: float | None = option(None, "fixed temperature; left out, it is tuned automatically")
     initial_alpha: float = option(0.1, "where the automatic temperature starts")
-    target_entropy: float | None = option(None, "entropy in nats that the automatic temperature holds; default: minus the number of actions")
+    target_entropy: float | None = option(None, "entropy in nats the temperature aims at; default: minus the number of actions")
     critics: int = option(2, "size of the Q ensemble, at least 2; the target takes its minimum")
     grad_clip: float | None = option(None, "largest gradient norm of the policy and of the critics")
     reward_scale: float = option(1.0, "rewards are used as reward_scale * reward + reward_bias")
@@ -82,7 +82,18 @@ class TrainConfig:
     run_dir: str | None = option(None, "new folder for everything the run writes; default: runs/<env>-<date>-<time>")
 
     def __post_init__(self) -> None:
-        positive(self, "workers", "steps", "episodes", "time", "batch_size", "update_ratio", "buffer_size", "eval_episodes", "checkpoint_interval")
+        positive(
+            self,
+            "workers",
+            "steps",
+            "episodes",
+            "time",
+            "batch_size",
+            "update_ratio",
+            "buffer_size",
+            "eval_episodes",
+            "checkpoint_interval",
+        )
         if self.success_target is not None and not 0 < self.success_target <= 1:
             raise ConfigError(f"success_target is {self.success_target}: it is a rate in (0, 1]")
         if self.warmup_steps < 0 or self.eval_interval < 0 or self.seed < 0:

@@ -48,7 +48,7 @@ def play(
         ):
             assert space.shape is not None
             if space.shape[0] != size:
-                raise ConfigError(f"the policy has {size} {name}, {config.env} with these options has {space.shape[0]}: another model or other options")
+                raise ConfigError(f"the policy has {size} {name}, {config.env} with these options has {space.shape[0]}")
         agent = policy.build_agent()
 
         def act(observation: np.ndarray) -> np.ndarray:

@@ -138,7 +138,9 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
     with torch.no_grad():
         for name, target_parameter in targets.items():
             target_parameter.mul_(1 - config.tau).add_(config.tau * critics[name])
-    result = {f"{prefix}.{name}": p for prefix, net in (("policy", policy), ("critics", critics), ("targets", targets)) for name, p in net.items()}
+    result = {
+        f"{prefix}.{name}": p for prefix, net in (("policy", policy), ("critics", critics), ("targets", targets)) for name, p in net.items()
+    }
     return {name: p.detach() for name, p in (result | {"log_alpha": log_alpha}).items()}
 
 
@@ -259,7 +261,9 @@ def test_act_is_the_policy() -> None:
 
 def test_act_clamps_log_std_as_the_policy_does() -> None:
     agent = SACAgent(O, A, SMALL)
-    agent.policy.unpack(agent.actor.parameters)[f"linear{SMALL.hidden_depth + 1}.bias"].copy_(torch.tensor([[0.0] * A + [-500.0, 500.0, 0.0]]))
+    agent.policy.unpack(agent.actor.parameters)[f"linear{SMALL.hidden_depth + 1}.bias"].copy_(
+        torch.tensor([[0.0] * A + [-500.0, 500.0, 0.0]])
+    )
     agent.actor.parameters[: -2 * A].zero_()
     u = np.arctanh(np.array([agent.act(np.zeros(O)) for _ in range(200)], dtype=np.float64).clip(-1 + 1e-7, 1 - 1e-7))
     assert u[:, 0].std() < 1e-6
@@ -327,7 +331,11 @@ def test_loading_keeps_the_tensors_and_their_sharing() -> None:
     [
         ("policy.linear1.bias", None, "missing tensor policy.linear1.bias"),
         ("surplus", torch.zeros(3), "unknown tensor surplus"),
-        ("critics.exp_avg.linear2.weight", torch.zeros(2, 16, 15), r"critics.exp_avg.linear2.weight has shape \(2, 16, 15\) where \(2, 16, 16\)"),
+        (
+            "critics.exp_avg.linear2.weight",
+            torch.zeros(2, 16, 15),
+            r"critics.exp_avg.linear2.weight has shape \(2, 16, 15\) where \(2, 16, 16\)",
+        ),
         ("log_alpha", torch.zeros(1), r"log_alpha has shape \(1,\) where \(\)"),
         ("policy.step", 3, "policy.step is int"),
         ("policy.step", torch.tensor(3), "policy.step is torch.int64"),
@@ -385,10 +393,18 @@ def test_an_update_in_another_process_is_seen_here_and_the_other_way_round(metho
     try:
         assert done.wait(60)
         after = agent.state_dict()
-        for name in ("policy.linear1.weight", "critics.exp_avg.linear2.bias", "policy.exp_avg_sq.linear3.weight", "targets.linear1.weight", "log_alpha"):
+        for name in (
+            "policy.linear1.weight",
+            "critics.exp_avg.linear2.bias",
+            "policy.exp_avg_sq.linear3.weight",
+            "targets.linear1.weight",
+            "log_alpha",
+        ):
             assert not torch.equal(before[name], after[name]), name
         assert agent.steps.tolist() == [3, 3, 3]
-        np.testing.assert_array_equal(agent.act(np.ones(O), deterministic=True), pickle_free_copy(agent).act(np.ones(O), deterministic=True))
+        np.testing.assert_array_equal(
+            agent.act(np.ones(O), deterministic=True), pickle_free_copy(agent).act(np.ones(O), deterministic=True)
+        )
         train(agent, 1)
         agent.targets.fill_(7)
         go_on.set()
@@ -458,7 +474,9 @@ def test_learns_to_walk_to_a_sparse_reward() -> None:
     following = position + 0.2 * action
     reward = (np.abs(following) < 0.1).astype(float)
     columns = [torch.tensor(x, dtype=torch.float32) for x in (position[:, None], action[:, None], reward, following[:, None], reward)]
-    agent = SACAgent(1, 1, AgentConfig(hidden_width=32, discount=0.9, actor_lr=2e-3, critic_lr=2e-3, alpha_lr=2e-3, tau=0.02, initial_alpha=0.02))
+    agent = SACAgent(
+        1, 1, AgentConfig(hidden_width=32, discount=0.9, actor_lr=2e-3, critic_lr=2e-3, alpha_lr=2e-3, tau=0.02, initial_alpha=0.02)
+    )
     start = time.monotonic()
     for _ in range(1500):
         rows = torch.from_numpy(rng.integers(0, 3000, 64))

@@ -57,7 +57,9 @@ class SoftQ(Layers):
         return getattr(self, self.last)(super().forward(x))
 
 
-def write_book(prefix: Path, observations: int, actions: int, width: int, policy_depth: int, critic_depth: int) -> tuple[Policy, SoftQ, SoftQ]:
+def write_book(
+    prefix: Path, observations: int, actions: int, width: int, policy_depth: int, critic_depth: int
+) -> tuple[Policy, SoftQ, SoftQ]:
     torch.manual_seed(0)
     policy = Policy(observations, actions, width, policy_depth)
     critics = SoftQ(observations, actions, width, critic_depth), SoftQ(observations, actions, width, critic_depth)
@@ -85,7 +87,9 @@ def test_the_files_give_the_same_policy_and_critics(tmp_path: Path, sizes: tuple
         mean, log_std = modules[0](observation)
         q = torch.cat([critic(torch.cat([observation, action], 1)) for critic in modules[1:]], 1).T
     for row in range(9):
-        torch.testing.assert_close(torch.from_numpy(agent.act(observation[row].numpy(), deterministic=True)), mean[row], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            torch.from_numpy(agent.act(observation[row].numpy(), deterministic=True)), mean[row], rtol=1e-4, atol=1e-5
+        )
     torch.testing.assert_close(agent.policy(agent.policy.unpack(agent.actor.parameters), observation)[1], log_std, rtol=1e-4, atol=1e-5)
     for vector in (agent.critics.parameters, agent.targets):
         torch.testing.assert_close(agent.q(agent.q.unpack(vector), observation, action), q, rtol=1e-4, atol=1e-5)
@@ -111,7 +115,9 @@ def test_the_book_s_modules_load_what_we_save(tmp_path: Path) -> None:
     observation, action = torch.randn(4, 17), torch.rand(4, 7)
     values = agent.q(agent.q.unpack(agent.critics.parameters), observation, action)
     torch.testing.assert_close(critic(torch.cat([observation, action], 1))[:, 0].detach(), values[1])
-    torch.testing.assert_close(policy(observation)[0][0].detach().numpy(), agent.act(observation[0].numpy(), deterministic=True), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        policy(observation)[0][0].detach().numpy(), agent.act(observation[0].numpy(), deterministic=True), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_saved_files_hold_their_tensors_alone(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from sac_dist import cli
+from sac_dist.agent import SACAgent
 from sac_dist.checkpoint import save_policy
 from sac_dist.config import AgentConfig, Config, EnvConfig, TrainConfig
-from sac_dist.agent import SACAgent
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -118,7 +118,8 @@ def test_config_file_gives_settings_and_flags_win(capsys, tmp_path):
 def test_config_of_a_run_can_be_given_to_the_next(tmp_path):
     from sac_dist.run_folder import RunFolder
 
-    config = Config(EnvConfig(env="Pendulum-v1"), AgentConfig(alpha=0.2, hidden_width=32), TrainConfig(workers=2, seed=7, success_target=0.5))
+    train = TrainConfig(workers=2, seed=7, success_target=0.5)
+    config = Config(EnvConfig(env="Pendulum-v1"), AgentConfig(alpha=0.2, hidden_width=32), train)
     RunFolder(tmp_path).write_config(config)
     given = cli.parse(["--train", "--config", "config.yaml"])
     given.pop("train")

@@ -24,7 +24,8 @@ AGENT = AgentConfig(hidden_width=16, hidden_depth=1)
 
 
 def config(tmp_path: Path, env: str = "toy_envs:Point-v0", **settings) -> Config:
-    defaults = {"workers": 1, "warmup_steps": 20, "batch_size": 16, "buffer_size": 5000, "eval_interval": 0, "run_dir": str(tmp_path / "run"), "compile": "off"}
+    small = {"workers": 1, "warmup_steps": 20, "batch_size": 16, "buffer_size": 5000, "eval_interval": 0, "compile": "off"}
+    defaults = small | {"run_dir": str(tmp_path / "run")}
     return Config(EnvConfig(env=env), AGENT, TrainConfig(**(defaults | settings)))
 
 
@@ -69,9 +70,10 @@ def start(tmp_path: Path, *flags: str, env: str = "toy_envs:Slow-v0") -> subproc
     """The command line in a process of its own; its workers leave their ids in ``tmp_path/pids``."""
     pids = tmp_path / "pids"
     pids.mkdir()
-    command = [sys.executable, "-m", "sac_dist", "--train", "--env", env, "--run-dir", str(tmp_path / "run"), "--hidden-width", "16",
-               "--compile", "off", "--warmup-steps", "20", "--batch-size", "16", "--buffer-size", "5000", "--eval-interval", "0", *flags]  # fmt: skip
-    return subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "TOY_PIDS": str(pids)})
+    settings = "--hidden-width 16 --compile off --warmup-steps 20 --batch-size 16 --buffer-size 5000 --eval-interval 0".split()
+    command = [sys.executable, "-m", "sac_dist", "--train", "--env", env, "--run-dir", "run", *settings, *flags]
+    variables = {**os.environ, "TOY_PIDS": str(pids)}
+    return subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=variables, start_new_session=True)
 
 
 def worker_ids(tmp_path: Path, process: subprocess.Popen, count: int) -> list[int]:
@@ -112,7 +114,8 @@ def test_run_folder_holds_everything_the_run_knows(tmp_path):
     folder = run.folder.path
     assert run.outcome.reason == "steps" and run.outcome.steps >= 600
     assert run.outcome.evaluation is not None and len(run.outcome.evaluation.returns) == 100
-    for name in ("config.yaml", "metrics.csv", "reward_log.npy", "learning_curve.png", "checkpoints/last.safetensors", "checkpoints/best.safetensors"):
+    files = "config.yaml metrics.csv reward_log.npy learning_curve.png checkpoints/last.safetensors checkpoints/best.safetensors"
+    for name in files.split():
         assert (folder / name).stat().st_size > 0, name
     assert list(folder.glob("events.out.tfevents*"))
     assert len(np.load(folder / "reward_log.npy")) == run.outcome.episodes
@@ -224,11 +227,7 @@ def test_signal_saves_and_leaves_nothing_behind(tmp_path, number, status):
 
 def test_ctrl_c_reaches_the_whole_group_and_still_saves(tmp_path):
     """A terminal sends SIGINT to every process of the group: the children must leave it to the supervisor."""
-    command = [sys.executable, "-m", "sac_dist", "--train", "--env", "toy_envs:Slow-v0", "--workers", "2", "--run-dir", str(tmp_path / "run"),
-               "--eval-interval", "100", "--eval-episodes", "2", "--buffer-size", "5000", "--steps", "100000"]  # fmt: skip
-    (tmp_path / "pids").mkdir()
-    environment = {**os.environ, "TOY_PIDS": str(tmp_path / "pids")}
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    process = start(tmp_path, "--workers", "2", "--eval-interval", "100", "--eval-episodes", "2", "--steps", "100000")
     worker_ids(tmp_path, process, 2)
     os.killpg(process.pid, signal.SIGINT)
     errors = process.communicate(timeout=30)[1]

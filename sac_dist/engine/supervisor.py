@@ -20,12 +20,12 @@ from sac_dist.engine.control import EPISODES, STEPS, UPDATES, Control
 from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, Request, Result, evaluator_main
 from sac_dist.engine.processes import Child, StopSignals, start_context
 from sac_dist.engine.replay_files import ReplayFiles
-from sac_dist.run_folder import RunFolder
 from sac_dist.engine.worker import Boundary, EpisodeDone, Failure, WorkerTask, worker_main
 from sac_dist.evaluation import Evaluation
 from sac_dist.metrics import RunLog
 from sac_dist.progress import Progress
-from sac_dist.replay import ReplayManager
+from sac_dist.replay_manager import ReplayManager
+from sac_dist.run_folder import RunFolder
 
 LOG_INTERVAL = 1000  # environment steps between rows of metrics.csv
 PATIENCE = 10.0  # s for workers to reach a boundary before the run goes on without their state

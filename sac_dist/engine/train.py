@@ -10,11 +10,11 @@ import envs
 from sac_dist import checkpoint, plots
 from sac_dist.checkpoint import Checkpoint
 from sac_dist.config import Config, ConfigError, EnvConfig
-from sac_dist.run_folder import RunFolder, default_path
 from sac_dist.engine.supervisor import Outcome, Supervisor
 from sac_dist.play import play
 from sac_dist.progress import Progress
 from sac_dist.rollout import make_env
+from sac_dist.run_folder import RunFolder, default_path
 
 DEFAULT_STEPS = 30_000
 VIDEO_EPISODES = 4
