@@ -1,0 +1,39 @@
+"""Distributed Soft Actor-Critic for robot grasping; see README.md. The names below are loaded when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sac_dist.agent import SACAgent
+    from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
+    from sac_dist.engine.train import Run, resume, train
+    from sac_dist.evaluation import Evaluation, evaluate
+    from sac_dist.play import find_policy, play
+    from sac_dist.replay import ReplayBuffer
+    from sac_dist.replay_manager import ReplayManager
+    from sac_dist.rollout import make_env
+
+__version__ = "0.1.0"
+__all__ = [
+    "AgentConfig", "Config", "ConfigError", "EnvConfig", "Evaluation", "ReplayBuffer", "ReplayManager", "Run", "SACAgent", "TrainConfig",
+    "evaluate", "find_policy", "make_env", "play", "resume", "train",
+]  # fmt: skip
+_HOMES = {
+    "agent": ("SACAgent",),
+    "config": ("AgentConfig", "Config", "ConfigError", "EnvConfig", "TrainConfig"),
+    "engine.train": ("Run", "resume", "train"),
+    "evaluation": ("Evaluation", "evaluate"),
+    "play": ("find_policy", "play"),
+    "replay": ("ReplayBuffer",),
+    "replay_manager": ("ReplayManager",),
+    "rollout": ("make_env",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"sac_dist.{module}"), name)
+    raise AttributeError(f"module 'sac_dist' has no attribute {name!r}")

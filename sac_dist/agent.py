@@ -43,20 +43,25 @@ def aligned(shape: tuple[int, ...]) -> int:
     return math.ceil(math.prod(shape) / ALIGNMENT) * ALIGNMENT
 
 
-def bias_corrections(steps: Tensor) -> Tensor:
-    """Adam's 1 − β₁ᵗ and 1 − β₂ᵗ for each of the ``steps`` t (n,): (n, 2), without their cancellation at small t in float32."""
-    return -torch.expm1(steps[:, None] * LOG_BETAS)
+def adam_scales(steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Adam's bias corrections at the ``steps`` t (n,), as the factors of the step size and of ε in the second form of section 2.
+
+    √(1 − β₂ᵗ) / (1 − β₁ᵗ) and √(1 − β₂ᵗ), each (n,), without the cancellation of 1 − βᵗ at small t in float32.
+    """
+    correction1, correction2 = -torch.expm1(torch.outer(LOG_BETAS, steps))
+    root = correction2.sqrt()
+    return root / correction1, root * EPS
 
 
-def adam_step(trained: Trained, gradient: Tensor, lr: float, corrections: Tensor) -> None:
-    """One step of Adam (arXiv:1412.6980, algorithm 1) in place, as torch.optim.Adam; ``corrections`` (2,) are those of this step.
+def adam_step(trained: Trained, gradient: Tensor, step_size: Tensor, eps: Tensor) -> None:
+    """One step of Adam (arXiv:1412.6980, algorithm 1 as reordered in section 2), in place; equals torch.optim.Adam.
 
-    Inductor drops ``alpha`` from ``add(x, matmul, alpha=…)`` (torch 2.13, pytorch issue 167313): none is used here.
+    ``step_size`` and ``eps`` (0-d) hold the bias corrections. Inductor drops ``alpha`` from ``add(x, matmul, alpha=…)`` (torch 2.13,
+    pytorch issue 167313): none is used here.
     """
     trained.exp_avg.lerp_(gradient, 1 - BETA1)
-    trained.exp_avg_sq.lerp_(gradient.square(), 1 - BETA2)
-    denominator = (trained.exp_avg_sq / corrections[1]).sqrt() + EPS
-    trained.parameters.sub_(trained.exp_avg / denominator * (lr / corrections[0]))
+    trained.exp_avg_sq.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    trained.parameters.sub_(trained.exp_avg * step_size / (trained.exp_avg_sq.sqrt() + eps))
 
 
 def clip_by_norm(gradient: Tensor, largest: float | None) -> tuple[Tensor, Tensor]:

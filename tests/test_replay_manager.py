@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_replay import ACTION, OBSERVATION, linux, extend, numbers_of, push, wait_until
+from test_replay import ACTION, OBSERVATION, extend, linux, numbers_of, push, wait_until
 
 from sac_dist.config import ConfigError
 from sac_dist.replay import ReplayBuffer
