@@ -1,5 +1,7 @@
 """Packaging of sac-dist; pyproject.toml holds the tools' settings."""
 
+from pathlib import Path
+
 from setuptools import setup
 
 # models/ and demons_data/ hold data and no code. In a wheel they become folders of sac_dist, see sac_dist/resources.py.
@@ -9,6 +11,8 @@ setup(
     name="sac-dist",
     version="0.1.0",
     description="A multiprocess distributed Soft Actor-Critic that teaches a simulated Sawyer arm to grasp",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="MIT",
     packages=["sac_dist", "sac_dist.engine", "envs", *DATA_FOLDERS],
     package_dir=DATA_FOLDERS,

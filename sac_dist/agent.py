@@ -43,22 +43,23 @@ def aligned(shape: tuple[int, ...]) -> int:
     return math.ceil(math.prod(shape) / ALIGNMENT) * ALIGNMENT
 
 
-def adam_scales(steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Adam's bias corrections at the ``steps`` t (n,), as the factors of the step size and of ε in the second form of section 2.
+def adam_scales(steps: Tensor, lrs: Tensor) -> Tensor:
+    """Step sizes and ε with Adam's bias corrections in them, for ``steps`` t (n,) and step sizes ``lrs`` (n,): (n, 2).
 
-    √(1 − β₂ᵗ) / (1 − β₁ᵗ) and √(1 − β₂ᵗ), each (n,), without the cancellation of 1 − βᵗ at small t in float32.
+    lr √(1 − β₂ᵗ) / (1 − β₁ᵗ) and ε √(1 − β₂ᵗ), by expm1 as 1 − βᵗ cancels in float32 while t is small.
     """
     correction1, correction2 = -torch.expm1(torch.outer(LOG_BETAS, steps))
     root = correction2.sqrt()
-    return root / correction1, root * EPS
+    return torch.stack([lrs * root / correction1, EPS * root], dim=1)
 
 
-def adam_step(trained: Trained, gradient: Tensor, step_size: Tensor, eps: Tensor) -> None:
-    """One step of Adam (arXiv:1412.6980, algorithm 1 as reordered in section 2), in place; equals torch.optim.Adam.
+def adam_step(trained: Trained, gradient: Tensor, scales: Tensor) -> None:
+    """One step of Adam (arXiv:1412.6980, algorithm 1 as reordered in section 2) in place; equals torch.optim.Adam.
 
-    ``step_size`` and ``eps`` (0-d) hold the bias corrections. Inductor drops ``alpha`` from ``add(x, matmul, alpha=…)`` (torch 2.13,
+    ``scales`` (2,) is this network's row of ``adam_scales``. Inductor drops ``alpha`` from ``add(x, matmul, alpha=…)`` (torch 2.13,
     pytorch issue 167313): none is used here.
     """
+    step_size, eps = scales.unbind()
     trained.exp_avg.lerp_(gradient, 1 - BETA1)
     trained.exp_avg_sq.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
     trained.parameters.sub_(trained.exp_avg * step_size / (trained.exp_avg_sq.sqrt() + eps))
@@ -117,6 +118,7 @@ class SACAgent:
         pieces = memory.split([aligned(shape) for shape in shapes.values()])
         vectors = {name: piece[: math.prod(shape)].view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
         self.targets, self.steps = vectors["targets"], vectors["steps"]
+        self._lrs = torch.tensor([self.config.critic_lr, self.config.actor_lr, self.config.alpha_lr])
         self.critics, self.actor, self.temperature = (
             Trained(vectors[name], vectors[f"{name}.exp_avg"], vectors[f"{name}.exp_avg_sq"], self.steps[i])
             for i, name in enumerate(TRAINED)
@@ -175,19 +177,19 @@ class SACAgent:
         """
         steps = self.steps if self.config.alpha is None else self.steps[:2]
         steps.add_(1)  # float32 counts to 2²⁴ and stays there, where both corrections have long been 1
-        return self._gradient_step(batch, self.noise(len(batch.reward)), bias_corrections(steps))
+        return self._gradient_step(batch, self.noise(len(batch.reward)), adam_scales(steps, self._lrs[: len(steps)]))
 
     def noise(self, batch_size: int) -> Tensor:
         """Standard normal noise (2, B, action_size) from ``generator``: for the actions at s and at s′."""
         return torch.randn(2, batch_size, self.action_size, generator=self.generator)
 
-    def gradient_step(self, batch: Batch, noise: Tensor, corrections: Tensor) -> Metrics:
+    def gradient_step(self, batch: Batch, noise: Tensor, scales: Tensor) -> Metrics:
         """The numeric part of ``update``, which ``compile`` fuses: it changes the agent's tensors in place and draws nothing."""
         alpha = self.temperature.parameters.exp()
-        metrics = self._train_critics(batch, noise, alpha, corrections[0])
-        log_prob, actor_metrics = self._train_actor(batch, noise[0], alpha, corrections[1])
+        metrics = self._train_critics(batch, noise, alpha, scales[0])
+        log_prob, actor_metrics = self._train_actor(batch, noise[0], alpha, scales[1])
         if self.config.alpha is None:
-            self._train_temperature(log_prob, corrections[2])
+            self._train_temperature(log_prob, scales[2])
         self.targets.lerp_(self.critics.parameters, self.config.tau)
         return metrics | actor_metrics | {"alpha": alpha, "entropy": -log_prob.mean()}
 
@@ -203,27 +205,26 @@ class SACAgent:
         loss = losses.critic_loss(q, target)
         return loss, {"critic_loss": loss.detach(), "q_mean": q.detach().mean()}
 
-    def _train_critics(self, batch: Batch, noise: Tensor, alpha: Tensor, corrections: Tensor) -> Metrics:
+    def _train_critics(self, batch: Batch, noise: Tensor, alpha: Tensor, scales: Tensor) -> Metrics:
         critics = self.critics.parameters.detach().requires_grad_()  # the same memory, with gradients for this step only
         loss, metrics = self.critic_objective(critics, batch, noise, alpha)
         gradient, norm = clip_by_norm(torch.autograd.grad(loss, [critics])[0], self.config.grad_clip)
-        adam_step(self.critics, gradient, self.config.critic_lr, corrections)
+        adam_step(self.critics, gradient, scales)
         return metrics | {"critic_grad_norm": norm}
 
-    def _train_actor(self, batch: Batch, noise: Tensor, alpha: Tensor, corrections: Tensor) -> tuple[Tensor, Metrics]:
+    def _train_actor(self, batch: Batch, noise: Tensor, alpha: Tensor, scales: Tensor) -> tuple[Tensor, Metrics]:
         policy = self.actor.parameters.detach().requires_grad_()
         mean, log_std = self.policy(self.policy.unpack(policy), batch.observation)
         action, log_prob = sample_action(mean, log_std, noise)
         q = self.q(self.q.unpack(self.critics.parameters), batch.observation, action)
         loss = losses.actor_loss(log_prob, q, alpha)
         gradient, norm = clip_by_norm(torch.autograd.grad(loss, [policy])[0], self.config.grad_clip)
-        adam_step(self.actor, gradient, self.config.actor_lr, corrections)
+        adam_step(self.actor, gradient, scales)
         return log_prob.detach(), {"actor_loss": loss.detach(), "actor_grad_norm": norm}
 
-    def _train_temperature(self, log_prob: Tensor, corrections: Tensor) -> None:
-        log_alpha = self.temperature.parameters.detach().requires_grad_()
-        loss = losses.temperature_loss(log_alpha, log_prob, self.target_entropy)
-        adam_step(self.temperature, torch.autograd.grad(loss, [log_alpha])[0], self.config.alpha_lr, corrections)
+    def _train_temperature(self, log_prob: Tensor, scales: Tensor) -> None:
+        # with α = exp(log α), dJ/dlog α is J itself
+        adam_step(self.temperature, losses.temperature_loss(self.temperature.parameters, log_prob, self.target_entropy), scales)
 
     def compile(self) -> None:
         """Fuse ``gradient_step`` by torch.compile. The next ``update`` pays: half a minute, or seconds from inductor's cache.
@@ -233,9 +234,9 @@ class SACAgent:
         """
         compiled = torch.compile(self.gradient_step, fullgraph=True, dynamic=False)
 
-        def step(batch: Batch, noise: Tensor, corrections: Tensor) -> Metrics:
+        def step(batch: Batch, noise: Tensor, scales: Tensor) -> Metrics:
             with torch._dynamo.config.patch(trace_autograd_ops=True):  # it is off by default in torch 2.13
-                return compiled(batch, noise, corrections)
+                return compiled(batch, noise, scales)
 
         self._gradient_step = step
 

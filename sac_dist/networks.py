@@ -131,9 +131,9 @@ def sample_action(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor,
     stays finite for every u.
     """
     u = mean + log_std.exp() * noise
-    log_normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)  # noise is (u - mean) / σ
-    log_prob = (log_normal - 2 * (math.log(2) - u - softplus(-2 * u))).sum(-1)
-    return u.tanh(), log_prob
+    log_normal = -0.5 * (noise.square() + math.log(2 * math.pi)) - log_std  # noise is (u - mean) / σ
+    log_derivative = 2 * (math.log(2) - u - softplus(-2 * u))
+    return u.tanh(), (log_normal - log_derivative).sum(-1)
 
 
 def check_parameters(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:

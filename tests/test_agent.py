@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sac_dist.agent import LOG_BETAS, SACAgent, Trained, adam_step, bias_corrections, clip_by_norm, compile_obstacle
+from sac_dist.agent import SACAgent, Trained, adam_scales, adam_step, clip_by_norm, compile_obstacle
 from sac_dist.config import AgentConfig, ConfigError
 from sac_dist.networks import sample_action
 from sac_dist.types import Batch
 
-O, A = 5, 3
+OBS, ACT = 5, 3
 SMALL = AgentConfig(hidden_width=16)
 
 
@@ -41,7 +41,7 @@ def make_batch(size: int = 32, seed: int = 0, **replaced: Tensor) -> Batch:
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    batch = Batch(draw(size, O), draw(size, A).tanh(), draw(size), draw(size, O), (draw(size) > 1).float())
+    batch = Batch(draw(size, OBS), draw(size, ACT).tanh(), draw(size), draw(size, OBS), (draw(size) > 1).float())
     return batch._replace(**replaced)
 
 
@@ -74,7 +74,7 @@ def test_adam_step_equals_torch_adam(clip: float | None) -> None:
         optimizer.step()
         trained.step.add_(1)
         clipped, own_norm = clip_by_norm(gradient, clip)
-        adam_step(trained, clipped, 1e-2, bias_corrections(trained.step.view(1))[0])
+        adam_step(trained, clipped, adam_scales(trained.step.view(1), torch.tensor([1e-2]))[0])
         torch.testing.assert_close(own_norm, norm)
         torch.testing.assert_close(trained.parameters, reference.detach(), rtol=2e-6, atol=1e-7)
     state = optimizer.state[reference]
@@ -82,11 +82,11 @@ def test_adam_step_equals_torch_adam(clip: float | None) -> None:
     torch.testing.assert_close(trained.exp_avg_sq, state["exp_avg_sq"])
 
 
-def test_bias_corrections_are_exact_from_the_first_step_to_the_last() -> None:
+def test_adam_scales_are_exact_from_the_first_step_to_the_last() -> None:
     steps = torch.tensor([1.0, 2.0, 1000.0, 2.0**24])
-    exact = [[1 - 0.9**t, 1 - 0.999**t] for t in steps.tolist()]
-    torch.testing.assert_close(bias_corrections(steps), torch.tensor(exact), rtol=1e-6, atol=0)
-    assert LOG_BETAS.dtype == torch.float32
+    corrections = [(1 - 0.9**t, math.sqrt(1 - 0.999**t)) for t in steps.tolist()]
+    exact = torch.tensor([(0.01 * root / first, 1e-8 * root) for first, root in corrections])
+    torch.testing.assert_close(adam_scales(steps, torch.full((4,), 0.01)), exact, rtol=1e-6, atol=0)
 
 
 def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, Tensor]:
@@ -154,11 +154,11 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
     ],
 )
 def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
-    agent = SACAgent(O, A, config, seed=1)
+    agent = SACAgent(OBS, ACT, config, seed=1)
     batch = make_batch()
     generator = torch.Generator()
     generator.set_state(agent.rng_state())
-    noise = torch.randn(2, 32, A, generator=generator)
+    noise = torch.randn(2, 32, ACT, generator=generator)
     expected = reference_update(agent, batch, noise)
     agent.update(batch)
     state = agent.state_dict()
@@ -168,14 +168,14 @@ def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
 
 
 def test_critics_can_have_a_depth_of_their_own() -> None:
-    agent = SACAgent(O, A, AgentConfig(hidden_width=16, hidden_depth=4), critic_depth=3)
+    agent = SACAgent(OBS, ACT, AgentConfig(hidden_width=16, hidden_depth=4), critic_depth=3)
     assert "policy.linear5.weight" in agent.state_dict() and "critics.linear5.weight" not in agent.state_dict()
     train(agent, 2)
     assert pickle.loads(pickle.dumps(agent)).q.depth == 3
 
 
 def test_update_returns_finite_scalars_and_leaves_no_gradients() -> None:
-    agent = SACAgent(O, A, SMALL)
+    agent = SACAgent(OBS, ACT, SMALL)
     metrics = agent.update(make_batch())
     names = {"critic_loss", "actor_loss", "q_mean", "entropy", "alpha", "critic_grad_norm", "actor_grad_norm"}
     assert metrics.keys() == names
@@ -187,7 +187,7 @@ def test_update_returns_finite_scalars_and_leaves_no_gradients() -> None:
 
 
 def test_metrics_do_not_change_with_later_updates() -> None:
-    agent = SACAgent(O, A, SMALL)
+    agent = SACAgent(OBS, ACT, SMALL)
     metrics = agent.update(make_batch())
     before = {name: value.item() for name, value in metrics.items()}
     train(agent, 3)
@@ -197,7 +197,7 @@ def test_metrics_do_not_change_with_later_updates() -> None:
 def test_where_everything_terminates_the_targets_do_not_matter() -> None:
     states = []
     for offset in (0.0, 100.0):
-        agent = SACAgent(O, A, SMALL)
+        agent = SACAgent(OBS, ACT, SMALL)
         agent.targets.add_(offset)
         agent.update(make_batch(terminated=torch.ones(32)))
         states.append({name: value for name, value in agent.state_dict().items() if not name.startswith("targets")})
@@ -207,7 +207,7 @@ def test_where_everything_terminates_the_targets_do_not_matter() -> None:
 def test_where_nothing_terminates_the_targets_matter() -> None:
     states = []
     for offset in (0.0, 100.0):
-        agent = SACAgent(O, A, SMALL)
+        agent = SACAgent(OBS, ACT, SMALL)
         agent.targets.add_(offset)
         agent.update(make_batch(terminated=torch.zeros(32)))
         states.append(agent.critics.parameters.clone())
@@ -216,27 +216,27 @@ def test_where_nothing_terminates_the_targets_matter() -> None:
 
 def test_reward_scale_and_bias_equal_rewards_changed_beforehand() -> None:
     batch = make_batch()
-    scaled = SACAgent(O, A, AgentConfig(hidden_width=16, reward_scale=0.25, reward_bias=1.0))
-    plain = SACAgent(O, A, SMALL)
+    scaled = SACAgent(OBS, ACT, AgentConfig(hidden_width=16, reward_scale=0.25, reward_bias=1.0))
+    plain = SACAgent(OBS, ACT, SMALL)
     scaled.update(batch)
     plain.update(batch._replace(reward=0.25 * batch.reward + 1.0))
     assert same(scaled.state_dict(), plain.state_dict())
 
 
 def test_same_seed_same_bits() -> None:
-    a, b, other = (train(SACAgent(O, A, SMALL, seed=seed), 5) for seed in (7, 7, 8))
+    a, b, other = (train(SACAgent(OBS, ACT, SMALL, seed=seed), 5) for seed in (7, 7, 8))
     assert same(a.state_dict(), b.state_dict())
     assert not same(a.state_dict(), other.state_dict())
 
 
 @pytest.mark.parametrize(("target_entropy", "rises"), [(100.0, True), (-100.0, False)])
 def test_alpha_moves_towards_its_target_entropy(target_entropy: float, rises: bool) -> None:
-    agent = train(SACAgent(O, A, AgentConfig(hidden_width=16, target_entropy=target_entropy)), 3)
+    agent = train(SACAgent(OBS, ACT, AgentConfig(hidden_width=16, target_entropy=target_entropy)), 3)
     assert (agent.temperature.parameters.exp().item() > 0.1) == rises
 
 
 def test_fixed_alpha_stays() -> None:
-    agent = train(SACAgent(O, A, AgentConfig(hidden_width=16, alpha=0.3)), 3)
+    agent = train(SACAgent(OBS, ACT, AgentConfig(hidden_width=16, alpha=0.3)), 3)
     assert agent.temperature.parameters.exp().item() == pytest.approx(0.3)
     assert agent.steps.tolist() == [3, 3, 0]
 
@@ -245,63 +245,63 @@ def test_fixed_alpha_stays() -> None:
 
 
 def test_act_is_the_policy() -> None:
-    agent = train(SACAgent(O, A, SMALL), 5)
+    agent = train(SACAgent(OBS, ACT, SMALL), 5)
     agent.actor.parameters.mul_(3)
-    observation = np.random.default_rng(0).normal(size=O)
+    observation = np.random.default_rng(0).normal(size=OBS)
     p = agent.policy.unpack(agent.actor.parameters)
     mean, log_std = agent.policy(p, torch.tensor(observation, dtype=torch.float32)[None])
     action = agent.act(observation, deterministic=True)
-    assert action.dtype == np.float32 and action.shape == (A,)
+    assert action.dtype == np.float32 and action.shape == (ACT,)
     np.testing.assert_allclose(action, mean.tanh()[0].numpy(), rtol=1e-5, atol=1e-6)
     generator = torch.Generator()
     generator.set_state(agent.rng_state())
-    noise = torch.randn(A, generator=generator)
+    noise = torch.randn(ACT, generator=generator)
     np.testing.assert_allclose(agent.act(observation), (mean + log_std.exp() * noise).tanh()[0].numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_act_clamps_log_std_as_the_policy_does() -> None:
-    agent = SACAgent(O, A, SMALL)
+    agent = SACAgent(OBS, ACT, SMALL)
     agent.policy.unpack(agent.actor.parameters)[f"linear{SMALL.hidden_depth + 1}.bias"].copy_(
-        torch.tensor([[0.0] * A + [-500.0, 500.0, 0.0]])
+        torch.tensor([[0.0] * ACT + [-500.0, 500.0, 0.0]])
     )
-    agent.actor.parameters[: -2 * A].zero_()
-    u = np.arctanh(np.array([agent.act(np.zeros(O)) for _ in range(200)], dtype=np.float64).clip(-1 + 1e-7, 1 - 1e-7))
+    agent.actor.parameters[: -2 * ACT].zero_()
+    u = np.arctanh(np.array([agent.act(np.zeros(OBS)) for _ in range(200)], dtype=np.float64).clip(-1 + 1e-7, 1 - 1e-7))
     assert u[:, 0].std() < 1e-6
     assert np.median(np.abs(u[:, 1])) == pytest.approx(0.6745 * math.e**2, rel=0.25)
 
 
 def test_acting_continues_from_a_saved_generator() -> None:
-    agent = SACAgent(O, A, SMALL)
-    agent.act(np.zeros(O))
+    agent = SACAgent(OBS, ACT, SMALL)
+    agent.act(np.zeros(OBS))
     state = agent.rng_state()
-    first = [agent.act(np.zeros(O)) for _ in range(3)]
+    first = [agent.act(np.zeros(OBS)) for _ in range(3)]
     agent.set_rng_state(state)
-    np.testing.assert_array_equal(first, [agent.act(np.zeros(O)) for _ in range(3)])
+    np.testing.assert_array_equal(first, [agent.act(np.zeros(OBS)) for _ in range(3)])
     agent.reseed(5)
-    reseeded = agent.act(np.zeros(O))
+    reseeded = agent.act(np.zeros(OBS))
     agent.reseed(5)
-    np.testing.assert_array_equal(reseeded, agent.act(np.zeros(O)))
+    np.testing.assert_array_equal(reseeded, agent.act(np.zeros(OBS)))
 
 
 @pytest.mark.parametrize("state", [torch.zeros(3, dtype=torch.uint8), torch.zeros(3), "no state"])
 def test_bad_generator_state_is_refused(state: Any) -> None:
     with pytest.raises(ConfigError, match="generator"):
-        SACAgent(O, A, SMALL).set_rng_state(state)
+        SACAgent(OBS, ACT, SMALL).set_rng_state(state)
 
 
 # state
 
 
 def test_state_dict_round_trip_continues_bit_for_bit() -> None:
-    agent = train(SACAgent(O, A, SMALL), 3)
-    other = SACAgent(O, A, SMALL, seed=99)
+    agent = train(SACAgent(OBS, ACT, SMALL), 3)
+    other = SACAgent(OBS, ACT, SMALL, seed=99)
     other.load_state_dict(agent.state_dict())
     other.set_rng_state(agent.rng_state())
     assert same(train(agent, 3).state_dict(), train(other, 3).state_dict())
 
 
 def test_state_dict_holds_every_number() -> None:
-    agent = SACAgent(O, A, SMALL)
+    agent = SACAgent(OBS, ACT, SMALL)
     agent._memory.copy_(torch.arange(agent._memory.numel()))
     numbers = {number for tensor in agent.state_dict().values() for number in tensor.flatten().tolist()}
     networks = 4 * len(agent.critics.parameters) + 3 * len(agent.actor.parameters)
@@ -309,7 +309,7 @@ def test_state_dict_holds_every_number() -> None:
 
 
 def test_state_dict_is_a_copy() -> None:
-    agent = SACAgent(O, A, SMALL)
+    agent = SACAgent(OBS, ACT, SMALL)
     state = agent.state_dict()
     before = copy.deepcopy(state)
     train(agent, 1)
@@ -317,10 +317,10 @@ def test_state_dict_is_a_copy() -> None:
 
 
 def test_loading_keeps_the_tensors_and_their_sharing() -> None:
-    agent = SACAgent(O, A, SMALL)
+    agent = SACAgent(OBS, ACT, SMALL)
     agent.share_memory()
     addresses = [tensor.data_ptr() for tensor in (agent.targets, *agent.actor, *agent.critics, *agent.temperature)]
-    agent.load_state_dict(train(SACAgent(O, A, SMALL, seed=3), 2).state_dict())
+    agent.load_state_dict(train(SACAgent(OBS, ACT, SMALL, seed=3), 2).state_dict())
     assert addresses == [tensor.data_ptr() for tensor in (agent.targets, *agent.actor, *agent.critics, *agent.temperature)]
     assert agent._shared is not None and agent._shared.array[0] == agent.targets[0]
     assert agent.steps.tolist() == [2, 2, 2]
@@ -343,9 +343,9 @@ def test_loading_keeps_the_tensors_and_their_sharing() -> None:
     ],
 )
 def test_hostile_state_is_refused_and_changes_nothing(name: str, value: Any, message: str) -> None:
-    agent = SACAgent(O, A, SMALL)
+    agent = SACAgent(OBS, ACT, SMALL)
     before = agent.state_dict()
-    state: dict[str, Any] = train(SACAgent(O, A, SMALL, seed=3), 1).state_dict()
+    state: dict[str, Any] = train(SACAgent(OBS, ACT, SMALL, seed=3), 1).state_dict()
     if value is None:
         del state[name]
     else:
@@ -357,7 +357,7 @@ def test_hostile_state_is_refused_and_changes_nothing(name: str, value: Any, mes
 
 
 def test_share_memory_changes_no_number_and_may_be_repeated() -> None:
-    agent = train(SACAgent(O, A, SMALL), 2)
+    agent = train(SACAgent(OBS, ACT, SMALL), 2)
     before = agent.state_dict()
     agent.share_memory()
     address = agent.targets.data_ptr()
@@ -366,7 +366,7 @@ def test_share_memory_changes_no_number_and_may_be_repeated() -> None:
 
 
 def test_a_pickled_agent_that_is_not_shared_is_independent() -> None:
-    agent = train(SACAgent(O, A, SMALL), 2)
+    agent = train(SACAgent(OBS, ACT, SMALL), 2)
     twin = pickle.loads(pickle.dumps(agent))
     assert same(train(twin, 2).state_dict(), train(pickle.loads(pickle.dumps(agent)), 2).state_dict())
     assert agent.steps.tolist() == [2, 2, 2]
@@ -383,7 +383,7 @@ def work(agent: SACAgent, done: Event, go_on: Event) -> None:
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 @pytest.mark.timeout(90)
 def test_an_update_in_another_process_is_seen_here_and_the_other_way_round(method: str) -> None:
-    agent = SACAgent(O, A, SMALL)
+    agent = SACAgent(OBS, ACT, SMALL)
     agent.share_memory()
     before = agent.state_dict()
     context: Any = multiprocessing.get_context(method)
@@ -403,7 +403,7 @@ def test_an_update_in_another_process_is_seen_here_and_the_other_way_round(metho
             assert not torch.equal(before[name], after[name]), name
         assert agent.steps.tolist() == [3, 3, 3]
         np.testing.assert_array_equal(
-            agent.act(np.ones(O), deterministic=True), pickle_free_copy(agent).act(np.ones(O), deterministic=True)
+            agent.act(np.ones(OBS), deterministic=True), pickle_free_copy(agent).act(np.ones(OBS), deterministic=True)
         )
         train(agent, 1)
         agent.targets.fill_(7)
@@ -417,7 +417,7 @@ def test_an_update_in_another_process_is_seen_here_and_the_other_way_round(metho
 
 def pickle_free_copy(agent: SACAgent) -> SACAgent:
     """An agent of the same numbers in memory of its own."""
-    twin = SACAgent(O, A, agent.config)
+    twin = SACAgent(OBS, ACT, agent.config)
     twin.load_state_dict(agent.state_dict())
     return twin
 
@@ -450,7 +450,7 @@ def test_compiled_update_equals_the_eager_one(config: AgentConfig) -> None:
     obstacle = compile_obstacle()
     if obstacle is not None:
         pytest.skip(obstacle)
-    eager, compiled = SACAgent(O, A, config), SACAgent(O, A, config)
+    eager, compiled = SACAgent(OBS, ACT, config), SACAgent(OBS, ACT, config)
     compiled.share_memory()
     compiled.compile()
     for i in range(4):

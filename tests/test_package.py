@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import sac_dist
 from sac_dist.config import ConfigError
 from sac_dist.resources import demons_dir, models_dir, replacing
 
@@ -92,6 +93,12 @@ def test_the_wheel_holds_all_files_and_nothing_else(wheel):
                 place = path.relative_to(ROOT).as_posix()
                 expected.add(place if name in ("sac_dist", "envs") else f"sac_dist/{place}")
     assert packaged == expected
+
+
+def test_the_wheel_bears_the_packages_own_version_and_readme(wheel):
+    assert wheel.name.split("-")[1] == sac_dist.__version__
+    (metadata,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA")]
+    assert (ROOT / "README.md").read_text(encoding="utf-8").strip() in zipfile.ZipFile(wheel).read(metadata).decode()
 
 
 def test_neither_data_folder_holds_code():
