@@ -155,6 +155,8 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
 )
 def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
     agent = SACAgent(OBS, ACT, config, seed=1)
+    for vector in (agent.targets, agent.critics.parameters, agent.actor.parameters):
+        vector.add_(0.05 * torch.randn(vector.shape, generator=torch.Generator().manual_seed(2)))
     batch = make_batch()
     generator = torch.Generator()
     generator.set_state(agent.rng_state())
@@ -165,6 +167,12 @@ def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
     for name, value in expected.items():
         # Adam's first step is lr · sign(gradient) but where the gradient is tiny
         torch.testing.assert_close(state[name], value, rtol=1e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_targets_start_as_the_critics_and_the_entropy_target_as_minus_the_actions() -> None:
+    agent = SACAgent(OBS, ACT, SMALL)
+    assert torch.equal(agent.targets, agent.critics.parameters) and agent.targets.data_ptr() != agent.critics.parameters.data_ptr()
+    assert agent.target_entropy == -ACT
 
 
 def test_critics_can_have_a_depth_of_their_own() -> None:

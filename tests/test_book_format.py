@@ -221,3 +221,10 @@ def test_an_agent_of_more_critics_is_not_saved(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none/ours_policy: cannot be written"):
         save_book_policy(SACAgent(5, 2, AgentConfig(hidden_width=8)), tmp_path / "none" / "ours")
+
+
+def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "ours_policy").mkdir()
+    with pytest.raises(ConfigError, match="ours_policy: cannot be written"):
+        save_book_policy(SACAgent(5, 2, AgentConfig(hidden_width=8)), tmp_path / "ours")
+    assert [path.name for path in tmp_path.iterdir()] == ["ours_policy"]

@@ -37,7 +37,7 @@ def test_termination_stops_the_bootstrap() -> None:
 
 
 def test_target_carries_no_gradient() -> None:
-    inputs = [torch.randn(2, 3, requires_grad=True), torch.randn(3, requires_grad=True), torch.tensor(0.1, requires_grad=True)]
+    inputs = [torch.ones(2, 3, requires_grad=True), torch.ones(3, requires_grad=True), torch.tensor(0.1, requires_grad=True)]
     assert not losses.td_target(torch.zeros(3), torch.zeros(3), *inputs, discount=0.9).requires_grad
 
 
@@ -125,5 +125,5 @@ def test_actor_gradients_equal_numerical_ones_and_none_reach_the_critics(problem
 
 
 def test_temperature_gradient_equals_the_numerical_one() -> None:
-    log_prob = torch.randn(6, dtype=torch.float64)
+    log_prob = torch.linspace(-3, 5, 6, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: losses.temperature_loss(x, log_prob, -2.0), (tensor(0.3).requires_grad_(),))

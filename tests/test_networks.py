@@ -17,8 +17,12 @@ POLICY = GaussianPolicy(observation_size=5, action_size=3, width=8, depth=2)
 Q = QEnsemble(observation_size=5, action_size=3, width=8, depth=2, critics=4)
 
 
-def random_parameters(network: Network, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.randn(sum(network.sizes), generator=torch.Generator().manual_seed(seed)).to(dtype)
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def random_parameters(network: Network) -> torch.Tensor:
+    return draw(sum(network.sizes))
 
 
 def test_log_prob_agrees_with_torch_distributions() -> None:
@@ -50,7 +54,7 @@ def test_log_prob_and_its_gradient_are_finite_far_in_the_tails(mean: float, log_
 def test_policy_is_the_perceptron_it_says() -> None:
     vector = random_parameters(POLICY)
     p = POLICY.unpack(vector)
-    observation = torch.randn(7, 5)
+    observation = draw(50, 5, seed=1)
     x = torch.relu(observation @ p["linear1.weight"] + p["linear1.bias"])
     x = torch.relu(x @ p["linear2.weight"] + p["linear2.bias"])
     output = x @ p["linear3.weight"] + p["linear3.bias"]
@@ -62,7 +66,7 @@ def test_policy_is_the_perceptron_it_says() -> None:
 
 def test_each_critic_is_a_network_of_its_own() -> None:
     p = Q.unpack(random_parameters(Q))
-    observation, action = torch.randn(7, 5), torch.rand(7, 3)
+    observation, action = draw(7, 5, seed=1), draw(7, 3, seed=2).tanh()
     values = Q(p, observation, action)
     assert values.shape == (4, 7)
     for e in range(4):
