@@ -62,9 +62,7 @@ def sawyer_xml(looks: bool) -> str:
     assets, extra = mujoco_looks.looks() if looks else ("", {})
     actuators = "".join(
         f'<velocity joint="joint{i}" kv="{link.gain}" forcerange="{-link.torque} {link.torque}"/>' for i, link in enumerate(LINKS)
-    ) + "".join(
-        f'<position joint="{side}_finger" kp="1000" kv="60" forcerange="-20 20"/>' for side in ("left", "right")
-    )
+    ) + "".join(f'<position joint="{side}_finger" kp="1000" kv="60" forcerange="-20 20"/>' for side in ("left", "right"))
     return f"""
 <mujoco model="sawyer">
   <compiler angle="radian" autolimits="true"/>

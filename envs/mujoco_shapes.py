@@ -16,9 +16,7 @@ class Shapes:
     def __init__(self) -> None:
         self.meshes: dict[str, str] = {}
 
-    def barrel(
-        self, material: str, start: Vector, end: Vector, radius: float, end_radius: float | None = None, edge: float = 0.008
-    ) -> str:
+    def barrel(self, material: str, start: Vector, end: Vector, radius: float, end_radius: float | None = None, edge: float = 0.008) -> str:
         """A cone's stump from ``start`` to ``end`` (m) with edges rounded by ``edge``."""
         axis = np.subtract(end, start)
         top = radius if end_radius is None else end_radius

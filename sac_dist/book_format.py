@@ -42,8 +42,9 @@ def load_book_policy(path: str | Path) -> SACAgent:
     width, observation_size = matrix_shape(states["policy"], "linear1.weight", files["policy"])
     action_size, _ = matrix_shape(states["policy"], "mean_linear.weight", files["policy"])
     matrix_shape(states["q1"], "linear2.weight", files["q1"])  # one hidden layer and the output at least
-    config = AgentConfig(hidden_width=width, hidden_depth=count_layers(states["policy"]), critics=len(CRITICS))
-    agent = SACAgent(observation_size, action_size, config, critic_depth=count_layers(states["q1"]) - 1)
+    depth, critic_depth = count_layers(states["policy"]), count_layers(states["q1"]) - 1
+    config = AgentConfig(hidden_width=width, hidden_depth=depth, critic_depth=critic_depth, critics=len(CRITICS))
+    agent = SACAgent(observation_size, action_size, config)
     for name, views in book_views(agent).items():
         try:
             check_parameters(states[name], {key: tuple(view.shape) for key, view in views.items()})
@@ -51,7 +52,7 @@ def load_book_policy(path: str | Path) -> SACAgent:
             raise ConfigError(f"{files[name]}: {error}") from error
         for key, view in views.items():
             view.copy_(states[name][key])
-    agent.targets.copy_(agent.critics.parameters)
+    agent.tensors.targets.copy_(agent.tensors.critics.parameters)
     return agent
 
 
@@ -76,14 +77,14 @@ def save_book_policy(agent: SACAgent, path: str | Path) -> None:
 def book_views(agent: SACAgent) -> dict[str, Parameters]:
     """The agent's parameters under the book's names and in its shapes, as views, by file: ``policy``, ``q1``, ``q2``."""
     policy: Parameters = {}
-    for name, tensor in agent.policy.unpack(agent.actor.parameters).items():
+    for name, tensor in agent.policy.unpack(agent.tensors.policy.parameters).items():
         layer, part = name.split(".")
         if layer == f"linear{agent.policy.depth + 1}":  # (…, 2 actions): mean, log σ
             for head, half in zip(("mean_linear", "log_std_linear"), tensor.chunk(2, dim=-1), strict=True):
                 policy[f"{head}.{part}"] = book_view(part, half)
         else:
             policy[name] = book_view(part, tensor)
-    critics = agent.q.unpack(agent.critics.parameters)
+    critics = agent.q.unpack(agent.tensors.critics.parameters)
     return {"policy": policy} | {
         file: {name: book_view(name.split(".")[1], tensor[i]) for name, tensor in critics.items()} for i, file in enumerate(CRITICS)
     }

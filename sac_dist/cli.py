@@ -19,7 +19,7 @@ import yaml
 from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
 
 SECTIONS = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig}
-PRESETS = {"book": {"hidden_width": 512, "hidden_depth": 4}}
+PRESETS = {"book": {"hidden_width": 512, "hidden_depth": 4, "critic_depth": 3}}
 # What may change when a run goes on: what to do with the time, not what is learned.
 RESUMABLE = ("steps", "episodes", "time", "success_target", "workers", "eval_interval", "eval_episodes", "checkpoint_interval", "compile")
 MODES = ("train", "test", "resume", "export_book")

@@ -39,6 +39,7 @@ class AgentConfig:
 
     hidden_width: int = option(128, "units in each hidden layer; the book: 512")
     hidden_depth: int = option(2, "hidden layers in each network; the book: 4")
+    critic_depth: int | None = option(None, "hidden layers of the critics, if another number; the book: 3")
     actor_lr: float = option(7e-4, "Adam step size of the policy")
     critic_lr: float = option(7e-4, "Adam step size of the critics")
     alpha_lr: float = option(7e-4, "Adam step size of the temperature")
@@ -54,7 +55,19 @@ class AgentConfig:
     normalize_rewards: bool = option(False, "standardise the rewards of each batch, as the book does")
 
     def __post_init__(self) -> None:
-        positive(self, "hidden_width", "hidden_depth", "actor_lr", "critic_lr", "alpha_lr", "initial_alpha", "tau", "alpha", "grad_clip")
+        positive(
+            self,
+            "hidden_width",
+            "hidden_depth",
+            "critic_depth",
+            "actor_lr",
+            "critic_lr",
+            "alpha_lr",
+            "initial_alpha",
+            "tau",
+            "alpha",
+            "grad_clip",
+        )
         if self.critics < 2:
             raise ConfigError(f"critics is {self.critics}: SAC's target needs at least 2")
         if not 0 <= self.discount <= 1 or self.tau > 1:

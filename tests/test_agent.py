@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import pickle
 import sys
+from pathlib import Path
 import time
 from collections.abc import Iterator
 from multiprocessing.synchronize import Event
@@ -18,10 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sac_dist.agent import SACAgent, Trained, adam_scales, adam_step, clip_by_norm, compile_obstacle
+from sac_dist.agent import SACAgent
+from sac_dist.compiled import compile_obstacle, compile_update, load_update
 from sac_dist.config import AgentConfig, ConfigError
 from sac_dist.networks import sample_action
+from sac_dist.replay import ReplayBuffer
 from sac_dist.types import Batch
+from sac_dist.update import Trained, adam_scales, adam_step, clip_by_norm
 
 OBS, ACT = 5, 3
 SMALL = AgentConfig(hidden_width=16)
@@ -33,6 +37,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def flat(agent: SACAgent) -> list[Tensor]:
+    """Every vector an update changes."""
+    return [agent.tensors.targets, *agent.tensors.policy, *agent.tensors.critics, *agent.tensors.log_alpha]
 
 
 def make_batch(size: int = 32, seed: int = 0, **replaced: Tensor) -> Batch:
@@ -64,7 +73,7 @@ def test_adam_step_equals_torch_adam(clip: float | None) -> None:
     parameters = torch.randn(50, generator=generator)
     reference = torch.nn.Parameter(parameters.clone())
     optimizer = torch.optim.Adam([reference], lr=1e-2)
-    trained = Trained(parameters, torch.zeros(50), torch.zeros(50), torch.zeros(()))
+    trained, step = Trained(parameters, torch.zeros(50), torch.zeros(50)), torch.zeros(1)
     for i in range(20):
         gradient = torch.randn(50, generator=generator) * 10.0 ** (i % 4 - 3)
         reference.grad = gradient.clone()
@@ -72,9 +81,9 @@ def test_adam_step_equals_torch_adam(clip: float | None) -> None:
         if clip is not None:
             norm = torch.nn.utils.clip_grad_norm_([reference], clip)
         optimizer.step()
-        trained.step.add_(1)
+        step.add_(1)
         clipped, own_norm = clip_by_norm(gradient, clip)
-        adam_step(trained, clipped, adam_scales(trained.step.view(1), torch.tensor([1e-2]))[0])
+        adam_step(trained, clipped, adam_scales(step, torch.tensor([1e-2]))[0])
         torch.testing.assert_close(own_norm, norm)
         torch.testing.assert_close(trained.parameters, reference.detach(), rtol=2e-6, atol=1e-7)
     state = optimizer.state[reference]
@@ -155,7 +164,7 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
 )
 def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
     agent = SACAgent(OBS, ACT, config, seed=1)
-    for vector in (agent.targets, agent.critics.parameters, agent.actor.parameters):
+    for vector in (agent.tensors.targets, agent.tensors.critics.parameters, agent.tensors.policy.parameters):
         vector.add_(0.05 * torch.randn(vector.shape, generator=torch.Generator().manual_seed(2)))
     batch = make_batch()
     generator = torch.Generator()
@@ -171,12 +180,15 @@ def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
 
 def test_targets_start_as_the_critics_and_the_entropy_target_as_minus_the_actions() -> None:
     agent = SACAgent(OBS, ACT, SMALL)
-    assert torch.equal(agent.targets, agent.critics.parameters) and agent.targets.data_ptr() != agent.critics.parameters.data_ptr()
+    assert (
+        torch.equal(agent.tensors.targets, agent.tensors.critics.parameters)
+        and agent.tensors.targets.data_ptr() != agent.tensors.critics.parameters.data_ptr()
+    )
     assert agent.target_entropy == -ACT
 
 
 def test_critics_can_have_a_depth_of_their_own() -> None:
-    agent = SACAgent(OBS, ACT, AgentConfig(hidden_width=16, hidden_depth=4), critic_depth=3)
+    agent = SACAgent(OBS, ACT, AgentConfig(hidden_width=16, hidden_depth=4, critic_depth=3))
     assert "policy.linear5.weight" in agent.state_dict() and "critics.linear5.weight" not in agent.state_dict()
     train(agent, 2)
     assert pickle.loads(pickle.dumps(agent)).q.depth == 3
@@ -190,7 +202,7 @@ def test_update_returns_finite_scalars_and_leaves_no_gradients() -> None:
     for value in metrics.values():
         assert value.shape == () and value.isfinite() and not value.requires_grad
     assert metrics["alpha"].item() == pytest.approx(SMALL.initial_alpha)
-    tensors = [agent.targets, *agent.actor, *agent.critics, *agent.temperature]
+    tensors = flat(agent)
     assert all(tensor.grad is None and not tensor.requires_grad for tensor in tensors)
 
 
@@ -206,7 +218,7 @@ def test_where_everything_terminates_the_targets_do_not_matter() -> None:
     states = []
     for offset in (0.0, 100.0):
         agent = SACAgent(OBS, ACT, SMALL)
-        agent.targets.add_(offset)
+        agent.tensors.targets.add_(offset)
         agent.update(make_batch(terminated=torch.ones(32)))
         states.append({name: value for name, value in agent.state_dict().items() if not name.startswith("targets")})
     assert same(*states)
@@ -216,9 +228,9 @@ def test_where_nothing_terminates_the_targets_matter() -> None:
     states = []
     for offset in (0.0, 100.0):
         agent = SACAgent(OBS, ACT, SMALL)
-        agent.targets.add_(offset)
+        agent.tensors.targets.add_(offset)
         agent.update(make_batch(terminated=torch.zeros(32)))
-        states.append(agent.critics.parameters.clone())
+        states.append(agent.tensors.critics.parameters.clone())
     assert not torch.equal(*states)
 
 
@@ -240,12 +252,12 @@ def test_same_seed_same_bits() -> None:
 @pytest.mark.parametrize(("target_entropy", "rises"), [(100.0, True), (-100.0, False)])
 def test_alpha_moves_towards_its_target_entropy(target_entropy: float, rises: bool) -> None:
     agent = train(SACAgent(OBS, ACT, AgentConfig(hidden_width=16, target_entropy=target_entropy)), 3)
-    assert (agent.temperature.parameters.exp().item() > 0.1) == rises
+    assert (agent.tensors.log_alpha.parameters.exp().item() > 0.1) == rises
 
 
 def test_fixed_alpha_stays() -> None:
     agent = train(SACAgent(OBS, ACT, AgentConfig(hidden_width=16, alpha=0.3)), 3)
-    assert agent.temperature.parameters.exp().item() == pytest.approx(0.3)
+    assert agent.tensors.log_alpha.parameters.exp().item() == pytest.approx(0.3)
     assert agent.steps.tolist() == [3, 3, 0]
 
 
@@ -254,9 +266,9 @@ def test_fixed_alpha_stays() -> None:
 
 def test_act_is_the_policy() -> None:
     agent = train(SACAgent(OBS, ACT, SMALL), 5)
-    agent.actor.parameters.mul_(3)
+    agent.tensors.policy.parameters.mul_(3)
     observation = np.random.default_rng(0).normal(size=OBS)
-    p = agent.policy.unpack(agent.actor.parameters)
+    p = agent.policy.unpack(agent.tensors.policy.parameters)
     mean, log_std = agent.policy(p, torch.tensor(observation, dtype=torch.float32)[None])
     action = agent.act(observation, deterministic=True)
     assert action.dtype == np.float32 and action.shape == (ACT,)
@@ -269,10 +281,10 @@ def test_act_is_the_policy() -> None:
 
 def test_act_clamps_log_std_as_the_policy_does() -> None:
     agent = SACAgent(OBS, ACT, SMALL)
-    agent.policy.unpack(agent.actor.parameters)[f"linear{SMALL.hidden_depth + 1}.bias"].copy_(
+    agent.policy.unpack(agent.tensors.policy.parameters)[f"linear{SMALL.hidden_depth + 1}.bias"].copy_(
         torch.tensor([[0.0] * ACT + [-500.0, 500.0, 0.0]])
     )
-    agent.actor.parameters[: -2 * ACT].zero_()
+    agent.tensors.policy.parameters[: -2 * ACT].zero_()
     u = np.arctanh(np.array([agent.act(np.zeros(OBS)) for _ in range(200)], dtype=np.float64).clip(-1 + 1e-7, 1 - 1e-7))
     assert u[:, 0].std() < 1e-6
     assert np.median(np.abs(u[:, 1])) == pytest.approx(0.6745 * math.e**2, rel=0.25)
@@ -312,7 +324,7 @@ def test_state_dict_holds_every_number() -> None:
     agent = SACAgent(OBS, ACT, SMALL)
     agent._memory.copy_(torch.arange(agent._memory.numel()))
     numbers = {number for tensor in agent.state_dict().values() for number in tensor.flatten().tolist()}
-    networks = 4 * len(agent.critics.parameters) + 3 * len(agent.actor.parameters)
+    networks = 4 * len(agent.tensors.critics.parameters) + 3 * len(agent.tensors.policy.parameters)
     assert len(numbers) == networks + 3 + 3  # log_alpha with its moments, three steps
 
 
@@ -327,10 +339,14 @@ def test_state_dict_is_a_copy() -> None:
 def test_loading_keeps_the_tensors_and_their_sharing() -> None:
     agent = SACAgent(OBS, ACT, SMALL)
     agent.share_memory()
-    addresses = [tensor.data_ptr() for tensor in (agent.targets, *agent.actor, *agent.critics, *agent.temperature)]
+    addresses = [
+        tensor.data_ptr() for tensor in flat(agent)
+    ]
     agent.load_state_dict(train(SACAgent(OBS, ACT, SMALL, seed=3), 2).state_dict())
-    assert addresses == [tensor.data_ptr() for tensor in (agent.targets, *agent.actor, *agent.critics, *agent.temperature)]
-    assert agent._shared is not None and agent._shared.array[0] == agent.targets[0]
+    assert addresses == [
+        tensor.data_ptr() for tensor in flat(agent)
+    ]
+    assert agent._shared is not None and agent._shared.array[0] == agent.tensors.targets[0]
     assert agent.steps.tolist() == [2, 2, 2]
 
 
@@ -368,9 +384,9 @@ def test_share_memory_changes_no_number_and_may_be_repeated() -> None:
     agent = train(SACAgent(OBS, ACT, SMALL), 2)
     before = agent.state_dict()
     agent.share_memory()
-    address = agent.targets.data_ptr()
+    address = agent.tensors.targets.data_ptr()
     agent.share_memory()
-    assert same(agent.state_dict(), before) and agent.targets.data_ptr() == address
+    assert same(agent.state_dict(), before) and agent.tensors.targets.data_ptr() == address
 
 
 def test_a_pickled_agent_that_is_not_shared_is_independent() -> None:
@@ -385,7 +401,7 @@ def work(agent: SACAgent, done: Event, go_on: Event) -> None:
     done.set()
     if not go_on.wait(30):
         sys.exit(3)
-    sys.exit(0 if agent.steps.tolist() == [4, 4, 4] and bool((agent.targets == 7).all()) else 4)
+    sys.exit(0 if agent.steps.tolist() == [4, 4, 4] and bool((agent.tensors.targets == 7).all()) else 4)
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
@@ -414,7 +430,7 @@ def test_an_update_in_another_process_is_seen_here_and_the_other_way_round(metho
             agent.act(np.ones(OBS), deterministic=True), pickle_free_copy(agent).act(np.ones(OBS), deterministic=True)
         )
         train(agent, 1)
-        agent.targets.fill_(7)
+        agent.tensors.targets.fill_(7)
         go_on.set()
         process.join(30)
         assert process.exitcode == 0
@@ -449,20 +465,25 @@ def test_compiler_that_cannot_build_is_reported(monkeypatch: pytest.MonkeyPatch)
     assert obstacle is not None and obstacle.startswith("false cannot build")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     "config", [SMALL, AgentConfig(hidden_width=16, critics=3, alpha=0.1, grad_clip=0.5, reward_scale=2.0, normalize_rewards=True)]
 )
-def test_compiled_update_equals_the_eager_one(config: AgentConfig) -> None:
+def test_compiled_update_equals_the_eager_one(config: AgentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     obstacle = compile_obstacle()
     if obstacle is not None:
         pytest.skip(obstacle)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    replay, rng = ReplayBuffer(100, OBS, ACT), np.random.default_rng(0)
+    data = make_batch(100)
+    replay.extend(*(field.numpy() for field in data), np.zeros(100))
     eager, compiled = SACAgent(OBS, ACT, config), SACAgent(OBS, ACT, config)
     compiled.share_memory()
-    compiled.compile()
-    for i in range(4):
-        expected, metrics = eager.update(make_batch(seed=i)), compiled.update(make_batch(seed=i))
+    compile_update(SACAgent(OBS, ACT, config), 32)
+    compiled.step = load_update(compiled, 32)
+    for _ in range(4):
+        batch = replay.sample(32, rng)
+        expected, metrics = eager.update(batch), compiled.update(batch)
         assert expected.keys() == metrics.keys()
         for name, value in expected.items():
             torch.testing.assert_close(metrics[name], value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")

@@ -90,8 +90,10 @@ def test_the_files_give_the_same_policy_and_critics(tmp_path: Path, sizes: tuple
         torch.testing.assert_close(
             torch.from_numpy(agent.act(observation[row].numpy(), deterministic=True)), mean[row], rtol=1e-4, atol=1e-5
         )
-    torch.testing.assert_close(agent.policy(agent.policy.unpack(agent.actor.parameters), observation)[1], log_std, rtol=1e-4, atol=1e-5)
-    for vector in (agent.critics.parameters, agent.targets):
+    torch.testing.assert_close(
+        agent.policy(agent.policy.unpack(agent.tensors.policy.parameters), observation)[1], log_std, rtol=1e-4, atol=1e-5
+    )
+    for vector in (agent.tensors.critics.parameters, agent.tensors.targets):
         torch.testing.assert_close(agent.q(agent.q.unpack(vector), observation, action), q, rtol=1e-4, atol=1e-5)
 
 
@@ -106,14 +108,14 @@ def test_round_trip_is_bit_exact(tmp_path: Path, sizes: tuple[int, int, int, int
 
 
 def test_the_book_s_modules_load_what_we_save(tmp_path: Path) -> None:
-    agent = SACAgent(17, 7, AgentConfig(hidden_width=32, hidden_depth=4), seed=1, critic_depth=3)
+    agent = SACAgent(17, 7, AgentConfig(hidden_width=32, hidden_depth=4, critic_depth=3), seed=1)
     save_book_policy(agent, tmp_path / "ours")
     policy, critic = Policy(17, 7, 32, 4), SoftQ(17, 7, 32, 3)
     files = states(tmp_path / "ours")
     policy.load_state_dict(files["policy"])
     critic.load_state_dict(files["q2"])
     observation, action = torch.randn(4, 17), torch.rand(4, 7)
-    values = agent.q(agent.q.unpack(agent.critics.parameters), observation, action)
+    values = agent.q(agent.q.unpack(agent.tensors.critics.parameters), observation, action)
     torch.testing.assert_close(critic(torch.cat([observation, action], 1))[:, 0].detach(), values[1])
     torch.testing.assert_close(
         policy(observation)[0][0].detach().numpy(), agent.act(observation[0].numpy(), deterministic=True), rtol=1e-4, atol=1e-6
@@ -123,7 +125,7 @@ def test_the_book_s_modules_load_what_we_save(tmp_path: Path) -> None:
 def test_saved_files_hold_their_tensors_alone(tmp_path: Path) -> None:
     agent = SACAgent(17, 7, AgentConfig(hidden_width=128))
     save_book_policy(agent, tmp_path / "ours")
-    floats = agent.actor.parameters.numel()
+    floats = agent.tensors.policy.parameters.numel()
     assert (tmp_path / "ours_policy").stat().st_size < 4 * floats + 8000  # and not the memory they are views of
     assert {path.name for path in tmp_path.iterdir()} == {"ours_policy", "ours_q1", "ours_q2"}
 

@@ -70,7 +70,9 @@ def start(tmp_path: Path, *flags: str, env: str = "toy_envs:Slow-v0") -> subproc
     """The command line in a process of its own; its workers leave their ids in ``tmp_path/pids``."""
     pids = tmp_path / "pids"
     pids.mkdir()
-    (tmp_path / "c.yaml").write_text("hidden_width: 16\nwarmup_steps: 20\nbatch_size: 16\nbuffer_size: 5000\neval_interval: 0\ncompile: 'off'")
+    (tmp_path / "c.yaml").write_text(
+        "hidden_width: 16\nwarmup_steps: 20\nbatch_size: 16\nbuffer_size: 5000\neval_interval: 0\ncompile: 'off'"
+    )
     command = [sys.executable, "-m", "sac_dist", "--train", "--env", env, "--run-dir", "run", "--config", "c.yaml", *flags]
     variables = {**os.environ, "TOY_PIDS": str(pids)}
     return subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=variables, start_new_session=True)

@@ -119,7 +119,7 @@ def test_files_close_and_memory_goes_with_the_last_view():
 def test_pages_take_memory_once_written():
     before = resident_shared_memory()
     array = SharedArray((2**28,), np.uint8)
-    array.array[::2**24] = 1
+    array.array[:: 2**24] = 1
     assert resident_shared_memory() - before < 2**22
 
 

@@ -56,7 +56,7 @@ def score(evaluation: Evaluation) -> float:
 def evaluator_main(connection: Connection, task: EvaluatorTask) -> None:
     """Entry point of the process; answers each Request with a Result until the pipe closes."""
     settle_child()
-    os.nice(10)  # the workers come first
+    os.nice(5)  # the workers come first
     try:
         serve(connection, task)
     except EOFError:

@@ -18,12 +18,13 @@ PARENT_DIED = 3  # exit status of a child that lost its supervisor
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def start_context() -> BaseContext:
-    """The start method of all children: forkserver with torch and the environments loaded once, else spawn."""
+def start_context(with_compiler: bool) -> BaseContext:
+    """The start method of all children: forkserver with torch (and its compiler) and the environments loaded once, else spawn."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sac_dist.engine.worker", "sac_dist.engine.evaluator"])
+    compiler = ["torch._dynamo.aot_compile", "torch._inductor.select_algorithm"] if with_compiler else []  # take seconds
+    context.set_forkserver_preload(["sac_dist.engine.worker", "sac_dist.engine.evaluator", *compiler])
     return context
 
 
@@ -96,8 +97,15 @@ class Child:
     MAX_FAILURES = 5  # deaths in a row, without a sign of progress, before the run gives up
     BACKOFF = 0.5  # s before the first restart; doubles each time
 
-    def __init__(self, context: BaseContext, name: str, target: Callable[..., None], make_task: Callable[[int], tuple[Any, ...]]) -> None:
-        self.name = name
+    def __init__(
+        self,
+        context: BaseContext,
+        name: str,
+        target: Callable[..., None],
+        make_task: Callable[[int], tuple[Any, ...]],
+        restarts: bool = True,
+    ) -> None:
+        self.name, self.restarts = name, restarts
         self.failures = 0
         self.generation = -1
         self.ended = False  # the process has nothing left to do

@@ -15,12 +15,14 @@ import torch
 from sac_dist import checkpoint
 from sac_dist.agent import SACAgent
 from sac_dist.checkpoint import Checkpoint
+from sac_dist.compiled import compiled_path
 from sac_dist.config import Config
+from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import EPISODES, STEPS, UPDATES, Control
 from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, Request, Result, evaluator_main
 from sac_dist.engine.processes import Child, StopSignals, start_context
 from sac_dist.engine.replay_files import ReplayFiles
-from sac_dist.engine.worker import Boundary, EpisodeDone, Failure, WorkerTask, worker_main
+from sac_dist.engine.worker import Boundary, EpisodeDone, Failure, NotCompiled, WorkerTask, worker_main
 from sac_dist.evaluation import Evaluation
 from sac_dist.metrics import RunLog
 from sac_dist.progress import Progress
@@ -70,7 +72,7 @@ class Supervisor:
         self.last_evaluation: Result | None = None
         self.evaluation_pending = False
         self.printed_failures: set[str] = set()
-        self.context = start_context()
+        self.context = start_context(with_compiler=config.train.compile != "off")
         self.manager = ReplayManager.launch(self.context)
         buffer = self.manager.ReplayBuffer(config.train.buffer_size, observation_size, action_size, config.train.workers)
         self.replay = buffer.handle()
@@ -97,15 +99,17 @@ class Supervisor:
         train = self.config.train
         self.workers = [Child(self.context, f"worker-{rank}", worker_main, self._worker_task(rank)) for rank in range(train.workers)]
         self.evaluator = Child(self.context, "evaluator", evaluator_main, self._evaluator_task)
-        children = [*self.workers, self.evaluator] if train.eval_interval else self.workers
+        self.compiler = Child(self.context, "compiler", compiler_main, self._compiler_task, restarts=False)
+        self.children = [*self.workers, self.evaluator, self.compiler]
         try:
             with self.signals:
-                for child in children:
+                self._compile()
+                for child in self.workers if train.eval_interval == 0 else (*self.workers, self.evaluator):
                     child.start()
                 self._watch()
                 return self._finish()
         finally:
-            for child in children:
+            for child in self.children:
                 child.kill()
             self.manager.shutdown()
             self.log.close()
@@ -123,6 +127,20 @@ class Supervisor:
     def _evaluator_task(self, start: int) -> tuple[EvaluatorTask]:
         return (EvaluatorTask(self.config, self.agent, self.folder.best, self.best_score),)
 
+    def _compiler_task(self, start: int) -> tuple[CompilerTask]:
+        agent = self.agent
+        return (CompilerTask(agent.observation_size, agent.action_size, agent.config, self.config.train.batch_size),)
+
+    def _compile(self) -> None:
+        """Have the update compiled before the workers start: beside them it would take longer than it saves."""
+        if self.config.train.compile == "off" or compiled_path(self.agent, self.config.train.batch_size).exists():
+            return
+        self.progress.note("compiling the update, once for this machine and these networks: half a minute, saves half the time after")
+        self.compiler.start()
+        while not self.compiler.ended and self.signals.received is None:
+            self._receive(0.1)
+            self._restart_dead()
+
     def _watch(self) -> None:
         train = self.config.train
         next_log, next_evaluation, next_checkpoint = (
@@ -132,6 +150,8 @@ class Supervisor:
             self._receive(0.1)
             self._restart_dead()
             self._show_progress()
+            if self.target_reached:
+                break
             steps = self.control.total(STEPS)
             if steps >= next_log:
                 self._log_row()
@@ -161,11 +181,13 @@ class Supervisor:
         )
 
     def _final_evaluation(self) -> None:
+        if self.target_reached:
+            return  # the policy that reached it has been measured already
         while self.evaluation_pending and self.evaluator.running:
             self._receive(0.1)
             self._restart_dead()
-        if self.target_reached or not self.evaluator.running:
-            return  # the policy that reached the target has been measured already
+        if not self.evaluator.running:
+            return
         self.progress.note(f"evaluating the final policy on {TARGET_EPISODES} unseen episodes")
         self._request_evaluation(TARGET_EPISODES)
         while self.evaluation_pending and self.signals.received is None:
@@ -196,7 +218,7 @@ class Supervisor:
 
     def _receive(self, timeout: float) -> list[Child]:
         """Handle what has arrived within ``timeout`` seconds; return the workers that stand at a boundary."""
-        children = [child for child in (*self.workers, self.evaluator) if child.generation >= 0 and child.running]
+        children = [child for child in self.children if child.generation >= 0 and child.running]
         connection.wait([child.connection for child in children], timeout)
         at_boundary = []
         for child in children:
@@ -224,6 +246,9 @@ class Supervisor:
             target, rate = self.config.train.success_target, message.evaluation.success_rate
             if target is not None and rate is not None and rate >= target and len(message.evaluation.returns) >= TARGET_EPISODES:
                 self.target_reached = True
+        elif isinstance(message, NotCompiled) and message.obstacle not in self.printed_failures:
+            self.printed_failures.add(message.obstacle)
+            self.progress.note(f"the update stays uncompiled, which is slower: {message.obstacle}")
         elif isinstance(message, Failure) and message.text not in self.printed_failures:
             self.printed_failures.add(message.text)
             self.progress.note(f"{child.name} failed:\n{message.text}")
@@ -233,13 +258,15 @@ class Supervisor:
         now = time.monotonic()
         if not self.manager.is_alive():
             raise TrainingFailed("the replay manager died; go on from the last checkpoint with --resume")
-        for child in (*self.workers, self.evaluator):
+        for child in self.children:
             if child.generation < 0 or child.ended:
                 continue
             if child.running and not child.process.is_alive():
                 self._receive(0)  # its last words
-                if child.process.exitcode == 0:
+                if child.process.exitcode == 0 or not child.restarts:
                     child.ended = True
+                    if child.process.exitcode != 0:
+                        self.progress.note(f"{child.describe_death()}: the update stays uncompiled")
                     continue
                 child.bury(now)
                 self.evaluation_pending = self.evaluation_pending and child is not self.evaluator
@@ -266,7 +293,7 @@ class Supervisor:
     def _await_boundary(self) -> None:
         """Until every living worker has sent its state; one that does not in time starts anew if the run is resumed."""
         self.worker_states = [state if worker.ended else {} for worker, state in zip(self.workers, self.worker_states, strict=True)]
-        waiting = [worker for worker in self.workers if worker.running]
+        waiting = [worker for worker in self.workers if worker.generation >= 0 and worker.running]
         deadline = time.monotonic() + PATIENCE
         while waiting and time.monotonic() < deadline:
             arrived = self._receive(0.01)

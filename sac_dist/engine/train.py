@@ -9,6 +9,7 @@ from typing import Any, cast
 import envs
 from sac_dist import checkpoint, plots
 from sac_dist.checkpoint import Checkpoint
+from sac_dist.compiled import compile_obstacle
 from sac_dist.config import Config, ConfigError, EnvConfig
 from sac_dist.engine.supervisor import Outcome, Supervisor
 from sac_dist.play import play
@@ -37,6 +38,8 @@ def train(config: Config, quiet: bool = False) -> Run:
     """
     config, choice = _settle(config)
     observation_size, action_size = _sizes(config.env)
+    if config.train.compile == "on" and (obstacle := compile_obstacle()) is not None:
+        raise ConfigError(f"--compile on cannot work: {obstacle}")
     folder = RunFolder.create(Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env))
     folder.write_config(config)
     progress = Progress(quiet=quiet)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sac_dist.agent import SACAgent
+from sac_dist.compiled import compiled_path, load_update
 from sac_dist.config import Config
 from sac_dist.engine.control import EPISODES, STEPS, UPDATES, Control
 from sac_dist.engine.processes import settle_child
@@ -38,9 +39,16 @@ class Boundary:
 
 @dataclass(frozen=True)
 class Failure:
-    """The worker died of a Python error; the text is its traceback."""
+    """The process died of a Python error; the text is its traceback."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class NotCompiled:
+    """The run goes on with the uncompiled update; why, in a line."""
+
+    obstacle: str
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,7 @@ class Worker:
         self.episode = 0
         self.updates_owed = 0.0
         self.metrics: dict[str, torch.Tensor] = {}
+        self.load_compiled()
         if task.state is not None:
             self.restore(task.state)
 
@@ -125,6 +134,15 @@ class Worker:
             self.connection.send(Boundary(self.state()))
             while self.control.paused() and not self.control.stopped():
                 time.sleep(PARKED_POLL)
+
+    def load_compiled(self) -> None:
+        """Change to the compiled update where there is one; one that does not load is reported and done without."""
+        if self.config.compile == "off" or not compiled_path(self.agent, self.config.batch_size).exists():
+            return
+        try:
+            self.agent.step = load_update(self.agent, self.config.batch_size)
+        except Exception as error:
+            self.connection.send(NotCompiled(f"{type(error).__name__}: {error}"))
 
     def run_episode(self) -> None:
         """One training episode; ends early, without being counted, when several workers share a reached budget."""

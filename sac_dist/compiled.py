@@ -1,0 +1,95 @@
+"""The update fused ahead of time by torch.compile and kept on disk, so that workers load it in a second instead of compiling it.
+
+Compiling takes about half a minute, once per machine, network sizes, batch size and version of this code and of torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sysconfig
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sac_dist import losses, networks, replay, update
+from sac_dist.agent import SACAgent, Step
+from sac_dist.replay import ReplayBuffer
+from sac_dist.resources import replacing
+from sac_dist.types import Batch
+from sac_dist.update import adam_scales
+
+
+def example_batch(agent: SACAgent, batch_size: int) -> Batch:
+    """A batch of zeros with the shapes and strides of those that the replay buffer gives."""
+    buffer = ReplayBuffer(1, agent.observation_size, agent.action_size)
+    observation = np.zeros(agent.observation_size)
+    buffer.push(observation, np.zeros(agent.action_size), 0.0, observation, False)
+    return buffer.sample(batch_size, np.random.default_rng(0))
+
+
+def compiled_path(agent: SACAgent, batch_size: int) -> Path:
+    """Where the update compiled for agents and batches of these sizes is kept, on this machine."""
+    parts = [torch.__version__, platform.python_version(), platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    fixed_alpha = None if agent.config.alpha is None else 1.0
+    config = replace(agent.config, actor_lr=1, critic_lr=1, alpha_lr=1, alpha=fixed_alpha, initial_alpha=1)  # not part of the code
+    parts += [repr((agent.observation_size, agent.action_size, batch_size, config))]
+    parts += [Path(str(module.__file__)).read_text() for module in (losses, networks, replay, update)]
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sac_dist"
+    return root / f"update-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.bin"
+
+
+def compile_update(agent: SACAgent, batch_size: int) -> None:
+    """Compile ``agent.step`` for batches from the replay buffer and keep it at ``compiled_path``. Changes nothing in the agent
+    but the state of its generator.
+
+    Ask :func:`compile_obstacle` first; raises whatever torch raises where that was too hopeful.
+    """
+    step = agent.step
+
+    def function(tensors, batch, noise, scales):  # type: ignore[no-untyped-def]  # Dynamo wants a function, not a callable object
+        return step(tensors, batch, noise, scales)
+
+    arguments = (agent.tensors, example_batch(agent, batch_size), agent.noise(batch_size), adam_scales(agent.steps + 1, torch.ones(3)))
+    with torch._dynamo.config.patch(trace_autograd_ops=True):  # it is off by default in torch 2.13
+        compile_ahead: Any = torch.compile(function, fullgraph=True, dynamic=False)
+        compiled = compile_ahead.aot_compile((arguments, {}))
+    path = compiled_path(agent, batch_size)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        compiled.save_compiled_function(str(temporary))
+
+
+def load_update(agent: SACAgent, batch_size: int) -> Step:
+    """The update that :func:`compile_update` kept. Its file holds code: it is only ever read from the user's own cache folder."""
+    with open(compiled_path(agent, batch_size), "rb") as file:
+        step: Step = torch.compiler.load_compiled_function(file)
+    return step
+
+
+def compile_obstacle() -> str | None:
+    """Why ``compile_update`` cannot work on this machine, in one line, or None. Builds a small library, which takes a second or two."""
+    if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
+        return f"torch {torch.__version__} cannot trace gradients, 2.13 can"
+    from torch._inductor.cpp_builder import get_cpp_compiler  # two seconds to import
+
+    try:
+        compiler = get_cpp_compiler()
+    except Exception as error:  # whatever inductor raises where it finds none
+        return f"no C++ compiler: {(str(error) or type(error).__name__).splitlines()[0]}"
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "probe.cpp"
+        source.write_text("#include <Python.h>\n#include <omp.h>\n#include <vector>\n")
+        command = [compiler, "-shared", "-fPIC", "-fopenmp", f"-I{sysconfig.get_path('include')}", str(source), "-o", f"{folder}/probe.so"]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"{compiler} does not run: {error}"
+    errors = [line for line in result.stderr.splitlines() if "error" in line] or ["no reason given"]
+    return f"{compiler} cannot build a Python extension: {errors[0]}" if result.returncode else None

@@ -1,0 +1,36 @@
+"""The process that compiles the update before the workers start: its memory and its threads end with it."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from sac_dist.agent import SACAgent
+from sac_dist.compiled import compile_obstacle, compile_update
+from sac_dist.config import AgentConfig
+from sac_dist.engine.processes import settle_child
+from sac_dist.engine.worker import NotCompiled
+
+
+@dataclass(frozen=True)
+class CompilerTask:
+    observation_size: int
+    action_size: int
+    config: AgentConfig
+    batch_size: int
+
+
+def compiler_main(connection: Connection, task: CompilerTask) -> None:
+    """Entry point of the process: ends with the compiled update in the cache, or after a NotCompiled."""
+    settle_child()
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no helpers that could outlive this process
+    try:
+        obstacle = compile_obstacle()
+        if obstacle is None:
+            compile_update(SACAgent(task.observation_size, task.action_size, task.config), task.batch_size)
+    except Exception:
+        obstacle = traceback.format_exc().strip().splitlines()[-1]
+    if obstacle is not None:
+        connection.send(NotCompiled(obstacle))

@@ -1,0 +1,119 @@
+"""One SAC update as a function of the tensors it changes, so that it can run eagerly or compiled, in any process."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sac_dist import losses
+from sac_dist.config import AgentConfig
+from sac_dist.networks import GaussianPolicy, QEnsemble, sample_action
+from sac_dist.types import Batch
+
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as in torch.optim.Adam
+LOG_BETAS = torch.tensor([math.log(BETA1), math.log(BETA2)])
+
+Metrics = dict[str, Tensor]
+
+
+class Trained(NamedTuple):
+    """A parameter vector and its Adam moments, changed in place."""
+
+    parameters: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+
+class Tensors(NamedTuple):
+    """Everything an update changes: flat float32 vectors, and log α as a 0-d one."""
+
+    targets: Tensor
+    critics: Trained
+    policy: Trained
+    log_alpha: Trained
+
+
+def adam_scales(steps: Tensor, lrs: Tensor) -> Tensor:
+    """Step sizes and ε with Adam's bias corrections in them, for ``steps`` t (n,) and step sizes ``lrs`` (n,): (n, 2).
+
+    lr √(1 − β₂ᵗ) / (1 − β₁ᵗ) and ε √(1 − β₂ᵗ), by expm1 as 1 − βᵗ cancels in float32 while t is small.
+    """
+    correction1, correction2 = -torch.expm1(torch.outer(LOG_BETAS, steps))
+    root = correction2.sqrt()
+    return torch.stack([lrs * root / correction1, EPS * root], dim=1)
+
+
+def adam_step(trained: Trained, gradient: Tensor, scales: Tensor) -> None:
+    """One step of Adam (arXiv:1412.6980, algorithm 1 as reordered in section 2) in place; equals torch.optim.Adam.
+
+    ``scales`` (2,) is this network's row of ``adam_scales``. Inductor drops ``alpha`` from ``add(x, matmul, alpha=…)`` (torch 2.13,
+    pytorch issue 167313): none is used here.
+    """
+    step_size, eps = scales.unbind()
+    trained.exp_avg.lerp_(gradient, 1 - BETA1)
+    trained.exp_avg_sq.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    trained.parameters.sub_(trained.exp_avg * step_size / (trained.exp_avg_sq.sqrt() + eps))
+
+
+def clip_by_norm(gradient: Tensor, largest: float | None) -> tuple[Tensor, Tensor]:
+    """The gradient scaled to a norm of at most ``largest`` (as clip_grad_norm_ does), and its norm before that."""
+    norm = torch.linalg.vector_norm(gradient)
+    if largest is not None:
+        gradient = gradient * (largest / (norm + 1e-6)).clamp(max=1.0)
+    return gradient, norm
+
+
+@dataclass(frozen=True)
+class SACUpdate:
+    """SAC with automatic temperature: arXiv:1812.05905, algorithm 1, with one deviation: as usual since, each update trains the
+    critics first and the policy against the new critics. Holds only what is fixed; a subclass changes ``critic_objective``."""
+
+    policy: GaussianPolicy
+    q: QEnsemble
+    config: AgentConfig
+    target_entropy: float
+
+    def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, scales: Tensor) -> Metrics:
+        """Train everything once on ``batch``, with standard normal ``noise`` (2, B, action_size) and ``scales`` of ``adam_scales``."""
+        alpha = tensors.log_alpha.parameters.exp()
+        metrics = self._train_critics(tensors, batch, noise, alpha, scales[0])
+        log_prob, policy_metrics = self._train_policy(tensors, batch, noise[0], alpha, scales[1])
+        if self.config.alpha is None:
+            # with α = exp(log α), dJ/dlog α is J itself
+            gradient = losses.temperature_loss(tensors.log_alpha.parameters, log_prob, self.target_entropy)
+            adam_step(tensors.log_alpha, gradient, scales[2])
+        tensors.targets.lerp_(tensors.critics.parameters, self.config.tau)
+        return metrics | policy_metrics | {"alpha": alpha, "entropy": -log_prob.mean()}
+
+    def critic_objective(self, critics: Tensor, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor) -> tuple[Tensor, Metrics]:
+        """What the critics' parameter vector minimises, and its metrics."""
+        config = self.config
+        mean, log_std = self.policy(self.policy.unpack(tensors.policy.parameters), batch.next_observation)
+        next_action, next_log_prob = sample_action(mean, log_std, noise[1])
+        next_q = self.q(self.q.unpack(tensors.targets), batch.next_observation, next_action)
+        reward = losses.scaled_reward(batch.reward, config.reward_scale, config.reward_bias, config.normalize_rewards)
+        target = losses.td_target(reward, batch.terminated, next_q, next_log_prob, alpha, config.discount)
+        q = self.q(self.q.unpack(critics), batch.observation, batch.action)
+        loss = losses.critic_loss(q, target)
+        return loss, {"critic_loss": loss.detach(), "q_mean": q.detach().mean()}
+
+    def _train_critics(self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: Tensor) -> Metrics:
+        critics = tensors.critics.parameters.detach().requires_grad_()  # the same memory, with gradients for this step only
+        loss, metrics = self.critic_objective(critics, tensors, batch, noise, alpha)
+        gradient, norm = clip_by_norm(torch.autograd.grad(loss, [critics])[0], self.config.grad_clip)
+        adam_step(tensors.critics, gradient, scales)
+        return metrics | {"critic_grad_norm": norm}
+
+    def _train_policy(self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: Tensor) -> tuple[Tensor, Metrics]:
+        policy = tensors.policy.parameters.detach().requires_grad_()
+        mean, log_std = self.policy(self.policy.unpack(policy), batch.observation)
+        action, log_prob = sample_action(mean, log_std, noise)
+        q = self.q(self.q.unpack(tensors.critics.parameters), batch.observation, action)
+        loss = losses.actor_loss(log_prob, q, alpha)
+        gradient, norm = clip_by_norm(torch.autograd.grad(loss, [policy])[0], self.config.grad_clip)
+        adam_step(tensors.policy, gradient, scales)
+        return log_prob.detach(), {"actor_loss": loss.detach(), "actor_grad_norm": norm}
