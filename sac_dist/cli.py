@@ -57,6 +57,7 @@ def build_parser() -> Parser:
     test = parser.add_argument_group("showing a policy")
     test.add_argument("--model", type=Path, metavar="PATH", help="run folder, file or the book's prefix; default: newest run, else models/")
     test.add_argument("--video", type=Path, metavar="FILE.mp4", help="write a video instead of opening a window")
+    test.add_argument("--no-render", action="store_true", help="only measure: no window, no video")
     test.add_argument("--deterministic", action=argparse.BooleanOptionalAction, help="act by the policy's mean (default) or sample from it")
     titles = {"env": "environment", "agent": "SAC", "train": "training"}
     for name, section in SECTIONS.items():
@@ -175,16 +176,19 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
         raise ConfigError(f"--episodes is {episodes}: it must be above 0")
     overrides = take(settings, EnvConfig)
     model, video = settings.pop("model", None), settings.pop("video", None)
-    deterministic = settings.pop("deterministic", True)
+    deterministic, render = settings.pop("deterministic", True), not settings.pop("no_render", False)
     refuse_rest(settings, "test")
-    from sac_dist.play import find_policy, has_display, play
+    if video is not None and not render:
+        raise ConfigError("--video and --no-render contradict each other")
+    from envs.choice import has_display
+    from sac_dist.play import find_policy, play
 
     path, policy = find_policy(model, overrides.env)
     print(f"policy {path}: {policy.config.env.env}, {policy.info.get('steps', '?')} training steps")
-    if video is None and not has_display():
+    if render and video is None and not has_display():
         video = Path("rollout.mp4")
         print(f"no display: writing {video} instead")
-    evaluation = play(policy, overrides, episodes, deterministic, video, video is None, show_episode)
+    evaluation = play(policy, overrides, episodes, deterministic, video, render and video is None, show_episode)
     print(evaluation)
     if video is not None:
         print(f"video {video}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sac_dist.book_format import load_book_policy
 from sac_dist.checkpoint import Checkpoint, read
 from sac_dist.config import Config, ConfigError, EnvConfig
 from sac_dist.evaluation import Evaluation, evaluation_seed, record
@@ -19,11 +18,6 @@ from sac_dist.rollout import Episode, make_env, run_episode
 from sac_dist.run_folder import RunFolder, newest_models
 
 DEFAULT_FPS = 30
-
-
-def has_display() -> bool:
-    """Whether a window can be opened here."""
-    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def play(
@@ -89,8 +83,6 @@ def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:
 
 def read_book(prefix: Path) -> Checkpoint:
     """The book's three files, as a policy for its task: SawyerGrasp-v0 with its 17 observations and its fixed target."""
-    from sac_dist.book_format import load_book_policy
-
     agent = load_book_policy(prefix)
     env = EnvConfig(env="SawyerGrasp-v0", observation="book", random_target=False, random_yaw=False)
     config = Config(env=env, agent=agent.config)

@@ -7,10 +7,10 @@ import math
 import multiprocessing
 import pickle
 import sys
-from pathlib import Path
 import time
 from collections.abc import Iterator
 from multiprocessing.synchronize import Event
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -339,13 +339,9 @@ def test_state_dict_is_a_copy() -> None:
 def test_loading_keeps_the_tensors_and_their_sharing() -> None:
     agent = SACAgent(OBS, ACT, SMALL)
     agent.share_memory()
-    addresses = [
-        tensor.data_ptr() for tensor in flat(agent)
-    ]
+    addresses = [tensor.data_ptr() for tensor in flat(agent)]
     agent.load_state_dict(train(SACAgent(OBS, ACT, SMALL, seed=3), 2).state_dict())
-    assert addresses == [
-        tensor.data_ptr() for tensor in flat(agent)
-    ]
+    assert addresses == [tensor.data_ptr() for tensor in flat(agent)]
     assert agent._shared is not None and agent._shared.array[0] == agent.tensors.targets[0]
     assert agent.steps.tolist() == [2, 2, 2]
 

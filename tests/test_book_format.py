@@ -79,9 +79,9 @@ SIZES = [(17, 7, 512, 4, 3), (5, 2, 8, 2, 2), (1, 1, 1, 1, 1), (3, 4, 6, 1, 5)]
 def test_the_files_give_the_same_policy_and_critics(tmp_path: Path, sizes: tuple[int, int, int, int, int]) -> None:
     modules = write_book(tmp_path / "sac_multi", *sizes)
     agent = load_book_policy(tmp_path / "sac_multi")
-    observations, actions, width, depth, _ = sizes
+    observations, actions, width, depth, critic_depth = sizes
     assert (agent.observation_size, agent.action_size) == (observations, actions)
-    assert agent.config == AgentConfig(hidden_width=width, hidden_depth=depth)
+    assert agent.config == AgentConfig(hidden_width=width, hidden_depth=depth, critic_depth=critic_depth)
     observation, action = torch.randn(9, observations), torch.rand(9, actions) * 2 - 1
     with torch.no_grad():
         mean, log_std = modules[0](observation)

@@ -61,6 +61,7 @@ def pendulum_policy(path: Path) -> Path:
         (["--resume", "nowhere", "--hidden-width", "3"], ["--hidden-width", "cannot change"]),
         (["--test", "--model", "nowhere.safetensors"], ["nowhere.safetensors", "no such checkpoint"]),
         (["--test", "--episodes", "0"], ["episodes is 0"]),
+        (["--test", "--video", "v.mp4", "--no-render"], ["--video", "--no-render"]),
     ],
 )
 def test_mistakes_get_one_line_and_status_2(capsys, tmp_path, arguments, words):

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from sac_dist import checkpoint
+from sac_dist.compiled import compile_obstacle
 from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
 from sac_dist.engine.supervisor import TrainingFailed
 from sac_dist.engine.train import resume, train
@@ -66,7 +67,7 @@ def holds_listening_socket(pid: int) -> bool:
     return any(link.startswith("socket:[") and link[8:-1] in inodes for link in links)
 
 
-def start(tmp_path: Path, *flags: str, env: str = "toy_envs:Slow-v0") -> subprocess.Popen:
+def start(tmp_path: Path, *flags: str, env: str = "toy_envs:Slow-v0", **variables: str) -> subprocess.Popen:
     """The command line in a process of its own; its workers leave their ids in ``tmp_path/pids``."""
     pids = tmp_path / "pids"
     pids.mkdir()
@@ -74,7 +75,7 @@ def start(tmp_path: Path, *flags: str, env: str = "toy_envs:Slow-v0") -> subproc
         "hidden_width: 16\nwarmup_steps: 20\nbatch_size: 16\nbuffer_size: 5000\neval_interval: 0\ncompile: 'off'"
     )
     command = [sys.executable, "-m", "sac_dist", "--train", "--env", env, "--run-dir", "run", "--config", "c.yaml", *flags]
-    variables = {**os.environ, "TOY_PIDS": str(pids)}
+    variables = {**os.environ, "TOY_PIDS": str(pids), **variables}
     return subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=variables, start_new_session=True)
 
 
@@ -291,6 +292,34 @@ def test_resume_with_other_workers_keeps_counts_and_transitions(tmp_path):
     again = checkpoint.read(resumed.folder.last).run
     assert again["counters"][0] == resumed.outcome.steps >= 500
     assert sum(again["replay"]["segments"][-1]["stop"]) == resumed.outcome.steps
+
+
+def test_compiles_once_and_says_so(tmp_path):
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    obstacle = compile_obstacle()
+    if obstacle is not None:
+        pytest.skip(obstacle)
+    for number, notices in ((1, 1), (2, 0)):
+        (tmp_path / f"{number}").mkdir()
+        process = start(tmp_path / f"{number}", "--workers", "2", "--steps", "150", "--compile", "on", env="toy_envs:Point-v0", **cache)
+        errors = process.communicate(timeout=110)[1]
+        assert process.returncode == 0 and errors.count("compiling the update") == notices, errors
+        assert "uncompiled" not in errors
+    assert len(list((tmp_path / "sac_dist").glob("update-*.bin"))) == 1
+
+
+def test_without_a_compiler_auto_goes_on_and_on_is_refused(tmp_path):
+    (tmp_path / "auto").mkdir()
+    missing = {"CXX": "no-such-compiler", "XDG_CACHE_HOME": str(tmp_path)}
+    process = start(tmp_path / "auto", "--workers", "2", "--steps", "150", "--compile", "auto", env="toy_envs:Point-v0", **missing)
+    errors = process.communicate(timeout=90)[1]
+    assert process.returncode == 0, errors
+    assert errors.count("the update stays uncompiled, which is slower: no C++ compiler") == 1, errors
+    (tmp_path / "on").mkdir()
+    process = start(tmp_path / "on", "--compile", "on", env="toy_envs:Point-v0", **missing)
+    errors = process.communicate(timeout=90)[1]
+    assert process.returncode == 2 and len(errors.strip().splitlines()) == 1 and "no C++ compiler" in errors, errors
+    assert not (tmp_path / "on/run").exists()
 
 
 def test_second_run_in_one_folder_is_refused(tmp_path):

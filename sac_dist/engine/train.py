@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from safetensors import SafetensorError
+
 import envs
 from sac_dist import checkpoint, plots
 from sac_dist.checkpoint import Checkpoint
 from sac_dist.compiled import compile_obstacle
 from sac_dist.config import Config, ConfigError, EnvConfig
-from sac_dist.engine.supervisor import Outcome, Supervisor
+from sac_dist.engine.supervisor import Outcome, Supervisor, TrainingFailed
 from sac_dist.play import play
 from sac_dist.progress import Progress
 from sac_dist.rollout import make_env
@@ -102,6 +104,8 @@ def _run(supervisor: Supervisor, progress: Progress) -> Run:
     folder = supervisor.folder
     try:
         outcome = supervisor.run()
+    except (OSError, SafetensorError) as error:  # the disk is full, the folder is gone
+        raise TrainingFailed(f"cannot write to {folder.path}: {error}; the last whole checkpoint there is kept") from error
     finally:
         folder.unlock()
     plots.learning_curve(folder.path)
