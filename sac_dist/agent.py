@@ -43,7 +43,7 @@ class SACAgent:
         depth = config.hidden_depth if config.critic_depth is None else config.critic_depth
         self.policy = GaussianPolicy(observation_size, action_size, config.hidden_width, config.hidden_depth)
         self.q = QEnsemble(observation_size, action_size, config.hidden_width, depth, config.critics)
-        self.target_entropy = -float(action_size) if config.target_entropy is None else config.target_entropy
+        self.target_entropy = -action_size / 2 if config.target_entropy is None else config.target_entropy
         self.generator = torch.Generator().manual_seed(seed)
         self._shared: SharedArray | None = None
         self._bind(torch.zeros(sum(map(aligned, self._shapes().values()))))

@@ -19,6 +19,7 @@ class Progress:
     """
 
     WINDOW = 5.0  # s
+    PAUSE = 0.2  # s between looks
 
     def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
         self.stream = stream if stream is not None else sys.stderr
@@ -37,6 +38,8 @@ class Progress:
     def update(self, steps: int, updates: int, episodes: int, seconds: float, mean_return: float | None, success: float | None) -> None:
         """Show the present totals; ``success`` and ``mean_return`` are over the recent training episodes."""
         now = time.monotonic()
+        if self.history and now - self.history[-1][0] < self.PAUSE:
+            return
         self.history.append((now, steps, updates))
         while len(self.history) > 2 and now - self.history[0][0] > self.WINDOW:
             self.history.pop(0)

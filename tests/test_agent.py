@@ -178,13 +178,13 @@ def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
         torch.testing.assert_close(state[name], value, rtol=1e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_targets_start_as_the_critics_and_the_entropy_target_as_minus_the_actions() -> None:
+def test_targets_start_as_the_critics_and_the_entropy_target_as_minus_half_the_actions() -> None:
     agent = SACAgent(OBS, ACT, SMALL)
     assert (
         torch.equal(agent.tensors.targets, agent.tensors.critics.parameters)
         and agent.tensors.targets.data_ptr() != agent.tensors.critics.parameters.data_ptr()
     )
-    assert agent.target_entropy == -ACT
+    assert agent.target_entropy == -ACT / 2
 
 
 def test_critics_can_have_a_depth_of_their_own() -> None:
