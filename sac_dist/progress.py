@@ -32,7 +32,7 @@ class Progress:
         """Show the bar over the budgets of ``config``."""
         self.config = config
         if not self.quiet and self.stream.isatty():
-            layout = "{percentage:3.0f}%|{bar:24}| {elapsed}<{remaining} {postfix}"
+            layout = "{percentage:3.0f}%|{bar:24}| {elapsed}<{remaining}{postfix}"
             self.bar = tqdm(total=1.0, file=self.stream, bar_format=layout, dynamic_ncols=True)
 
     def update(self, steps: int, updates: int, episodes: int, seconds: float, mean_return: float | None, success: float | None) -> None:
