@@ -20,7 +20,7 @@ from sac_dist.config import Config
 from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import EPISODES, STEPS, UPDATES, Control
 from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, Request, Result, evaluator_main
-from sac_dist.engine.processes import Child, StopSignals, start_context
+from sac_dist.engine.processes import Child, StopSignals, quiet_start, start_context
 from sac_dist.engine.replay_files import ReplayFiles
 from sac_dist.engine.worker import Boundary, EpisodeDone, Failure, NotCompiled, WorkerTask, worker_main
 from sac_dist.evaluation import Evaluation
@@ -73,7 +73,8 @@ class Supervisor:
         self.evaluation_pending = False
         self.printed_failures: set[str] = set()
         self.context = start_context(with_compiler=config.train.compile != "off")
-        self.manager = ReplayManager.launch(self.context)
+        with quiet_start():
+            self.manager = ReplayManager.launch(self.context)
         buffer = self.manager.ReplayBuffer(config.train.buffer_size, observation_size, action_size, config.train.workers)
         self.replay = buffer.handle()
         self.shards = [buffer.handle(rank) for rank in range(config.train.workers)]
