@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -34,6 +35,8 @@ def play(
     Draws into ``video`` (an mp4) or a window if asked. Raise ConfigError if the policy does not fit the environment.
     """
     config = merge(policy.config.env, overrides)
+    if not window:
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # what draws gymnasium's classic tasks needs no screen then
     env = make_env(config, "rgb_array" if video is not None else "human" if window else None)
     try:
         for name, space, size in (
