@@ -124,10 +124,15 @@ class SACAgent:
         Returns 0-d tensors: critic_loss, actor_loss, q_mean, entropy (nats), alpha (as used), critic_grad_norm and actor_grad_norm
         (before clipping).
         """
-        steps = self.steps if self.config.alpha is None else self.steps[:2]
+        steps = self.trained_steps
         steps.add_(1)  # float32 counts to 2²⁴ and stays there, where both corrections have long been 1
         scales = adam_scales(steps, self._lrs[: len(steps)])
         return self.step(self.tensors, batch, self.noise(len(batch.reward)), scales)
+
+    @property
+    def trained_steps(self) -> Tensor:
+        """Adam's step counts of what an update trains: (3,), or (2,) where the temperature is fixed."""
+        return self.steps if self.config.alpha is None else self.steps[:2]
 
     def noise(self, batch_size: int) -> Tensor:
         """Standard normal noise (2, B, action_size) from ``generator``: for the actions at s and at s′."""

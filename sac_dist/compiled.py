@@ -56,7 +56,8 @@ def compile_update(agent: SACAgent, batch_size: int) -> None:
     def function(tensors, batch, noise, scales):  # type: ignore[no-untyped-def]  # Dynamo wants a function, not a callable object
         return step(tensors, batch, noise, scales)
 
-    arguments = (agent.tensors, example_batch(agent, batch_size), agent.noise(batch_size), adam_scales(agent.steps + 1, torch.ones(3)))
+    scales = adam_scales(agent.trained_steps + 1, torch.ones(len(agent.trained_steps)))
+    arguments = (agent.tensors, example_batch(agent, batch_size), agent.noise(batch_size), scales)
     with torch._dynamo.config.patch(trace_autograd_ops=True):  # it is off by default in torch 2.13
         compile_ahead: Any = torch.compile(function, fullgraph=True, dynamic=False)
         compiled = compile_ahead.aot_compile((arguments, {}))

@@ -150,7 +150,7 @@ def test_a_socket_folder_too_long_for_the_kernel_is_refused(monkeypatch):
 
 OWNER = """
 import os, sys, time
-from test_replay import ACTION, OBSERVATION, linux, *
+from test_replay import *
 from test_replay_manager import *
 if __name__ == "__main__":
     manager = ReplayManager.launch(multiprocessing.get_context(sys.argv[1]))
