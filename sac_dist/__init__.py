@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
     from sac_dist.engine.train import Run, resume, train
     from sac_dist.evaluation import Evaluation, evaluate
-    from sac_dist.play import find_policy, play
+    from sac_dist.playback import find_policy, play
     from sac_dist.replay import ReplayBuffer
     from sac_dist.replay_manager import ReplayManager
     from sac_dist.rollout import make_env
@@ -25,7 +25,7 @@ _HOMES = {
     "config": ("AgentConfig", "Config", "ConfigError", "EnvConfig", "TrainConfig"),
     "engine.train": ("Run", "resume", "train"),
     "evaluation": ("Evaluation", "evaluate"),
-    "play": ("find_policy", "play"),
+    "playback": ("find_policy", "play"),
     "replay": ("ReplayBuffer",),
     "replay_manager": ("ReplayManager",),
     "rollout": ("make_env",),

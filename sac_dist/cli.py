@@ -181,7 +181,7 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
     if video is not None and not render:
         raise ConfigError("--video and --no-render contradict each other")
     from envs.choice import has_display
-    from sac_dist.play import find_policy, play
+    from sac_dist.playback import find_policy, play
 
     path, policy = find_policy(model, overrides.env)
     print(f"policy {path}: {policy.config.env.env}, {policy.info.get('steps', '?')} training steps")
@@ -204,7 +204,7 @@ def run_export(settings: dict[str, Any], prefix: Path) -> int:
     model = settings.pop("model", None)
     refuse_rest(settings, "export-book")
     from sac_dist.book_format import save_book_policy
-    from sac_dist.play import find_policy
+    from sac_dist.playback import find_policy
 
     path, policy = find_policy(model, "auto")
     save_book_policy(policy.build_agent(), prefix)

@@ -3,7 +3,7 @@
 import pytest
 
 from sac_dist.config import EnvConfig
-from sac_dist.play import find_policy, play
+from sac_dist.playback import find_policy, play
 from sac_dist.resources import models_dir
 
 POLICIES = sorted(models_dir().glob("*.safetensors"))

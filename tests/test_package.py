@@ -144,3 +144,12 @@ def test_a_replaced_file_is_the_old_one_or_the_new_one(tmp_path):
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_every_public_name_is_a_class_or_function_also_after_the_engine_is_loaded():
+    """A submodule of the same name would hide it: importing the submodule sets the package's attribute."""
+    import sac_dist
+    import sac_dist.engine.train
+
+    for name in sac_dist.__all__:
+        assert callable(getattr(sac_dist, name)), name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -25,7 +24,6 @@ class CompilerTask:
 def compiler_main(connection: Connection, task: CompilerTask) -> None:
     """Entry point of the process: ends with the compiled update in the cache, or after a NotCompiled."""
     settle_child()
-    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no helpers that could outlive this process
     try:
         obstacle = compile_obstacle()
         if obstacle is None:

@@ -14,7 +14,7 @@ from sac_dist.checkpoint import Checkpoint
 from sac_dist.compiled import compile_obstacle
 from sac_dist.config import Config, ConfigError, EnvConfig
 from sac_dist.engine.supervisor import Outcome, Supervisor, TrainingFailed
-from sac_dist.play import play
+from sac_dist.playback import play
 from sac_dist.progress import Progress
 from sac_dist.rollout import make_env
 from sac_dist.run_folder import RunFolder, default_path
