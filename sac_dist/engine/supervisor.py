@@ -21,11 +21,11 @@ from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import EPISODES, STEPS, UPDATES, Control
 from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, Request, Result, evaluator_main
 from sac_dist.engine.processes import Child, StopSignals, quiet_start, start_context
-from sac_dist.engine.replay_files import ReplayFiles
 from sac_dist.engine.worker import Boundary, EpisodeDone, Failure, NotCompiled, WorkerTask, worker_main
 from sac_dist.evaluation import Evaluation
 from sac_dist.metrics import RunLog
 from sac_dist.progress import Progress
+from sac_dist.replay_files import ReplayFiles
 from sac_dist.replay_manager import ReplayManager
 from sac_dist.run_folder import RunFolder
 

@@ -47,8 +47,13 @@ class ReplayFiles:
 
     def load(self, saved: dict[str, Any], replay: ReplayBuffer) -> None:
         """Refill an empty buffer. Raise ConfigError with the file that is missing or damaged."""
-        if not saved["segments"]:
-            return
+        if saved["segments"]:
+            segment = self.read(saved)
+            if replay.restore(segment):
+                self.listed, self.stop = saved["segments"], segment.stop
+
+    def read(self, saved: dict[str, Any]) -> ReplaySegment:
+        """Everything that the files of a checkpoint hold, at least one. Raise ConfigError with the file that is missing or damaged."""
         parts: list[list[np.ndarray]] = [[] for _ in saved["segments"][0]["stop"]]  # rows of each shard, oldest first
         for entry in saved["segments"]:
             path = self.folder / entry["file"]
@@ -57,12 +62,11 @@ class ReplayFiles:
                 if len(rows) != sum(entry["stop"]) - sum(entry["start"]):
                     raise ValueError(f"{len(rows)} rows do not fit the checkpoint's counts")
             except (OSError, ValueError, EOFError) as error:
-                raise ConfigError(f"cannot resume: {path} is missing or damaged: {error}") from None
+                raise ConfigError(f"{path} is missing or damaged: {error}") from None
             counts = np.subtract(entry["stop"], entry["start"])
             for shard, part in enumerate(np.split(rows, counts.cumsum()[:-1])):
                 parts[shard].append(part)
         stop = np.array(saved["segments"][-1]["stop"], np.int64)
         kept = np.minimum(stop, shard_sizes(saved["capacity"], len(stop)))
         newest = [np.concatenate(part)[-count:] if count else part[0][:0] for part, count in zip(parts, kept, strict=True)]
-        if replay.restore(ReplaySegment(saved["capacity"], stop - kept, stop, np.concatenate(newest))):
-            self.listed, self.stop = saved["segments"], stop
+        return ReplaySegment(saved["capacity"], stop - kept, stop, np.concatenate(newest))

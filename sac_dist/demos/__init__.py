@@ -1,0 +1,1 @@
+"""Demonstrations: transitions that somebody recorded, in one form whatever file they come from."""
