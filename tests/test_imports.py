@@ -28,6 +28,12 @@ MAY_IMPORT = {
     "evaluation": {"config", "resources", "rollout"},
     "metrics": {"config", "resources", "rollout", "evaluation"},
     "plots": {"config", "resources", "evaluation", "metrics"},
+    "checkpoint": {"config", "agent"},
+    "book_format": {"config", "agent", "networks"},
+    "run_folder": {"config"},
+    "playback": {"config", "resources", "rollout", "evaluation", "checkpoint", "book_format", "run_folder"},
+    "demos": set(),  # the package alone: each reader in it imports what its format needs
+    "recording": {"config", "rollout", "checkpoint", "playback", "demos"},
 }
 # What starts processes that stay. subprocess may be used to ask a compiler whether it works.
 STARTS_PROCESSES = ("multiprocessing", "concurrent", "torch.multiprocessing")
