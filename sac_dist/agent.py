@@ -13,11 +13,12 @@ from torch import Tensor
 
 from sac_dist.config import AgentConfig, ConfigError
 from sac_dist.networks import LOG_STD_MAX, LOG_STD_MIN, GaussianPolicy, QEnsemble, check_parameters
+from sac_dist.offline import BCUpdate, CQLUpdate
 from sac_dist.shared import SharedArray
 from sac_dist.types import Batch
 from sac_dist.update import Metrics, SACUpdate, Tensors, Trained, adam_scales
 
-TRAINED = ("critics", "policy", "log_alpha")  # the order in which an update trains them
+ALGORITHMS = {"sac": SACUpdate, "cql": CQLUpdate, "bc": BCUpdate}
 ALIGNMENT = 16  # floats in a cache line
 
 Step = Callable[[Tensors, Batch, Tensor, Tensor], Metrics]  # as SACUpdate is called
@@ -31,7 +32,7 @@ def aligned(shape: tuple[int, ...]) -> int:
 class SACAgent:
     """Policy, critics, target critics and temperature with their optimizers, on the CPU.
 
-    SAC with automatic temperature: arXiv:1812.05905, algorithm 1.
+    SAC with automatic temperature: arXiv:1812.05905, algorithm 1. :meth:`use` changes to another algorithm on the same tensors.
 
     Args:
         observation_size, action_size: lengths of the vectors in a Batch.
@@ -42,7 +43,11 @@ class SACAgent:
         self.observation_size, self.action_size, self.config = observation_size, action_size, config
         depth = config.hidden_depth if config.critic_depth is None else config.critic_depth
         self.policy = GaussianPolicy(observation_size, action_size, config.hidden_width, config.hidden_depth)
-        self.q = QEnsemble(observation_size, action_size, config.hidden_width, depth, config.critics)
+        self.q = QEnsemble(observation_size, action_size, config.hidden_width, depth, config.critics, config.layer_norm)
+        # in the order of an update's ``trains``; CQL's weight is there only where it is tuned
+        self.trained = (
+            ("critics", "policy", "log_alpha") if config.cql_lagrange is None else ("critics", "policy", "log_alpha", "log_weight")
+        )
         self.target_entropy = -action_size / 2 if config.target_entropy is None else config.target_entropy
         self.generator = torch.Generator().manual_seed(seed)
         self._shared: SharedArray | None = None
@@ -51,14 +56,16 @@ class SACAgent:
         self.q.initialise(self.tensors.critics.parameters, self.generator)
         self.tensors.targets.copy_(self.tensors.critics.parameters)
         self.tensors.log_alpha.parameters.fill_(math.log(config.initial_alpha if config.alpha is None else config.alpha))
+        if self.tensors.log_weight is not None:
+            self.tensors.log_weight.parameters.fill_(math.log(config.cql_weight))
 
     # memory
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """The vectors and scalars in the memory, in order."""
         q, policy = (sum(self.q.sizes),), (sum(self.policy.sizes),)
-        shapes: dict[str, tuple[int, ...]] = {"targets": q, "steps": (len(TRAINED),)}
-        for name, shape in zip(TRAINED, (q, policy, ()), strict=True):
+        shapes: dict[str, tuple[int, ...]] = {"targets": q, "steps": (len(self.trained),)}
+        for name, shape in zip(self.trained, (q, policy, (), ()), strict=False):
             shapes |= {name: shape, f"{name}.exp_avg": shape, f"{name}.exp_avg_sq": shape}
         return shapes
 
@@ -69,12 +76,14 @@ class SACAgent:
         pieces = memory.split([aligned(shape) for shape in shapes.values()])
         vectors = {name: piece[: math.prod(shape)].view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
         self.steps = vectors["steps"]
-        self._lrs = torch.tensor([self.config.critic_lr, self.config.actor_lr, self.config.alpha_lr])
-        trained = (Trained(vectors[name], vectors[f"{name}.exp_avg"], vectors[f"{name}.exp_avg_sq"]) for name in TRAINED)
+        self._lrs = torch.tensor([self.config.critic_lr, self.config.actor_lr, self.config.alpha_lr, self.config.critic_lr])[
+            : len(self.steps)
+        ]
+        trained = (Trained(vectors[name], vectors[f"{name}.exp_avg"], vectors[f"{name}.exp_avg_sq"]) for name in self.trained)
         self.tensors = Tensors(vectors["targets"], *trained)
         layers = [parameter.numpy() for parameter in self.policy.unpack(self.tensors.policy.parameters).values()]
         self._layers = [(weight, bias[0]) for weight, bias in zip(layers[::2], layers[1::2], strict=True)]  # what ``act`` reads
-        self.step: Step = SACUpdate(self.policy, self.q, self.config, self.target_entropy)  # or that, compiled
+        self.use("sac")
 
     def share_memory(self) -> None:
         """Move every tensor into one SharedArray. An agent sent to another process from now on trains the same tensors there."""
@@ -85,7 +94,7 @@ class SACAgent:
             self._bind(shared)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("observation_size", "action_size", "config", "policy", "q", "target_entropy", "_shared")
+        kept = ("observation_size", "action_size", "config", "policy", "q", "trained", "target_entropy", "_shared")
         state = {name: self.__dict__[name] for name in kept}
         memory = self._memory.numpy() if self._shared is None else None  # numpy: multiprocessing moves tensors to /dev/shm
         return state | {"memory": memory, "generator": self.generator.get_state().numpy()}
@@ -118,25 +127,32 @@ class SACAgent:
 
     # learning
 
+    def use(self, algorithm: str, step: Step | None = None) -> None:
+        """Train with "sac" (as a new agent does), "cql" or "bc" from now on. ``step`` is that algorithm's update, compiled.
+
+        Networks, targets, temperature and moments stay. What an algorithm leaves alone (the critics: bc) keeps its Adam step count too.
+        """
+        self.algorithm = ALGORITHMS[algorithm](self.policy, self.q, self.config, self.target_entropy)
+        self.step: Step = self.algorithm if step is None else step
+        self._increments = torch.tensor(self.algorithm.trains, dtype=torch.float32)[: len(self.steps)]
+
     def update(self, batch: Batch) -> Metrics:
-        """Train everything once on ``batch``.
+        """Train once on ``batch`` with the algorithm in use.
 
         Returns 0-d tensors: critic_loss, actor_loss, q_mean, entropy (nats), alpha (as used), critic_grad_norm and actor_grad_norm
-        (before clipping).
+        (before clipping); cql also cql_penalty; bc data_log_prob and nothing of the critics.
         """
-        steps = self.trained_steps
-        steps.add_(1)  # float32 counts to 2²⁴ and stays there, where both corrections have long been 1
-        scales = adam_scales(steps, self._lrs[: len(steps)])
-        return self.step(self.tensors, batch, self.noise(len(batch.reward)), scales)
+        self.steps.add_(self._increments)  # float32 counts to 2²⁴ and stays there, where both corrections have long been 1
+        return self.step(self.tensors, batch, self.noise(len(batch.reward)), adam_scales(self.steps, self._lrs))
 
     @property
-    def trained_steps(self) -> Tensor:
-        """Adam's step counts of what an update trains: (3,), or (2,) where the temperature is fixed."""
-        return self.steps if self.config.alpha is None else self.steps[:2]
+    def needs_returns(self) -> bool:
+        """Whether the algorithm in use needs batches with ``return_to_go``."""
+        return isinstance(self.algorithm, CQLUpdate) and self.config.cal_ql
 
     def noise(self, batch_size: int) -> Tensor:
-        """Standard normal noise (2, B, action_size) from ``generator``: for the actions at s and at s′."""
-        return torch.randn(2, batch_size, self.action_size, generator=self.generator)
+        """Standard normal noise (draws, B, action_size) from ``generator`` for one update of the algorithm in use."""
+        return torch.randn(self.algorithm.draws, batch_size, self.action_size, generator=self.generator)
 
     # state
 
@@ -147,9 +163,10 @@ class SACAgent:
         for name, trained, network in (("critics", tensors.critics, self.q), ("policy", tensors.policy, self.policy)):
             for suffix, vector in zip(("", ".exp_avg", ".exp_avg_sq"), trained, strict=True):
                 named |= {f"{name}{suffix}.{part}": view for part, view in network.unpack(vector).items()}
-        log_alpha, exp_avg, exp_avg_sq = tensors.log_alpha
-        named |= {"log_alpha": log_alpha, "log_alpha.exp_avg": exp_avg, "log_alpha.exp_avg_sq": exp_avg_sq}
-        return named | {f"{name}.step": step for name, step in zip(TRAINED, self.steps, strict=True)}
+        for name, scalar in (("log_alpha", tensors.log_alpha), ("log_weight", tensors.log_weight)):
+            if scalar is not None:
+                named |= {f"{name}{suffix}": view for suffix, view in zip(("", ".exp_avg", ".exp_avg_sq"), scalar, strict=True)}
+        return named | {f"{name}.step": step for name, step in zip(self.trained, self.steps, strict=True)}
 
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of every network, target, moment and step and of log_alpha, by name. The generator is apart: ``rng_state``."""

@@ -1,4 +1,4 @@
-"""The command line: ``python -m sac_dist --train``, ``--resume RUN``, ``--test``, ``--export-book PREFIX``.
+"""The command line: ``python -m sac_dist --train``, ``--offline DATA``, ``--resume RUN``, ``--test`` and the tools around them.
 
 Every field of the configuration (config.py) is a flag with its help text; a YAML file holds the same names.
 """
@@ -9,20 +9,23 @@ import argparse
 import signal
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import yaml
 
-from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
+from sac_dist.config import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
 
-SECTIONS = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig}
+SECTIONS = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig, "data": DataConfig}
 PRESETS = {"book": {"hidden_width": 512, "hidden_depth": 4, "critic_depth": 3}}
 # What may change when a run goes on: what to do with the time, not what is learned.
-RESUMABLE = ("steps", "episodes", "time", "success_target", "workers", "eval_interval", "eval_episodes", "checkpoint_interval", "compile")
-MODES = ("train", "test", "resume", "export_book")
+RESUMABLE = (
+    *("steps", "episodes", "offline_steps", "time", "success_target", "workers"),
+    *("eval_interval", "eval_episodes", "checkpoint_interval", "compile"),
+)
+MODES = ("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export_book")
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,8 +51,12 @@ def build_parser() -> Parser:
     parser = Parser(prog="sac-dist", description=__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     modes = parser.add_argument_group("what to do (one of these)")
     modes.add_argument("--train", action="store_true", help="train a policy")
+    modes.add_argument("--offline", nargs="+", metavar="DATA", help="train from data alone: files, run folders or minari:ID")
     modes.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
     modes.add_argument("--test", action="store_true", help="show a policy: in a window, or where there is no display in an mp4")
+    modes.add_argument("--record-demos", type=int, metavar="N", help="record N episodes of --policy into --out")
+    modes.add_argument("--convert", nargs=2, metavar=("IN", "OUT"), help="change demonstrations to the format of OUT's name")
+    modes.add_argument("--inspect", nargs="+", metavar="FILE", help="print what demonstrations hold, and draw it into FILE.png")
     modes.add_argument("--export-book", type=Path, metavar="PREFIX", help="write the policy in the book's format")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings by the flags' names; flags win over it")
     parser.add_argument("--preset", choices=PRESETS, help="book: networks of 4 layers of 512, as the book's")
@@ -59,12 +66,16 @@ def build_parser() -> Parser:
     test.add_argument("--video", type=Path, metavar="FILE.mp4", help="write a video instead of opening a window")
     test.add_argument("--no-render", action="store_true", help="only measure: no window, no video")
     test.add_argument("--deterministic", action=argparse.BooleanOptionalAction, help="act by the policy's mean (default) or sample from it")
-    titles = {"env": "environment", "agent": "SAC", "train": "training"}
+    record = parser.add_argument_group("recording demonstrations")
+    record.add_argument("--policy", metavar="POLICY", help="expert (default), random, or a policy as --model takes it")
+    record.add_argument("--out", type=Path, metavar="FILE", help="file to write, new; its suffix names the format")
+    record.add_argument("--only-success", action=argparse.BooleanOptionalAction, help="keep successes only (default, but for random)")
+    titles = {"env": "environment", "agent": "SAC and CQL", "train": "training", "data": "demonstrations and offline phases"}
     for name, section in SECTIONS.items():
         group = parser.add_argument_group(titles[name])
         hints = typing.get_type_hints(section)
         for option in fields(section):
-            if option.name != "episodes":
+            if option.name not in ("episodes", "offline"):  # these are above
                 add_flag(group, option, hints[option.name])
     return parser
 
@@ -80,6 +91,8 @@ def add_flag(group: Any, option: Field[Any], hint: Any) -> None:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, help=help)
     elif typing.get_origin(kind) is Literal:
         group.add_argument(flag, choices=typing.get_args(kind), help=help + default)
+    elif typing.get_origin(kind) is tuple:
+        group.add_argument(flag, nargs="+", metavar="FILE", help=help)
     else:
         group.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=help + default)
 
@@ -111,6 +124,8 @@ def read_settings(path: Path) -> list[str]:
         flag = str(name).replace("_", "-")
         if isinstance(value, bool):
             arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list):
+            arguments += [f"--{flag}", *map(str, value)] if value else []
         elif value is not None:
             arguments.append(f"--{flag}={value}")
     return arguments
@@ -121,7 +136,16 @@ def run(given: dict[str, Any]) -> int:
     if len(modes) != 1:
         raise ConfigError(f"give exactly one of {flags_of(MODES, ' or ')}; got {flags_of(modes, ' and ') or 'none'}")
     settings = {name: value for name, value in given.items() if name not in MODES}
-    actions = {"train": run_train, "resume": run_resume, "test": run_test, "export_book": run_export}
+    actions: dict[str, Callable[[dict[str, Any], Any], int]] = {
+        "train": run_train,
+        "offline": run_offline,
+        "resume": run_resume,
+        "test": run_test,
+        "record_demos": run_record,
+        "convert": run_convert,
+        "inspect": run_inspect,
+        "export_book": run_export,
+    }
     return actions[modes[0]](settings, given[modes[0]])
 
 
@@ -132,7 +156,8 @@ def flags_of(names: Sequence[str], joint: str) -> str:
 def take(settings: dict[str, Any], section: type) -> Any:
     """The configuration section made from its settings, which leave ``settings``."""
     names = [option.name for option in fields(section) if option.name in settings]
-    return section(**{name: settings.pop(name) for name in names})
+    values = {name: settings.pop(name) for name in names}
+    return section(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def refuse_rest(settings: dict[str, Any], mode: str) -> None:
@@ -141,8 +166,19 @@ def refuse_rest(settings: dict[str, Any], mode: str) -> None:
 
 
 def run_train(settings: dict[str, Any], _: Any) -> int:
-    config = Config(take(settings, EnvConfig), take(settings, AgentConfig), take(settings, TrainConfig))
-    refuse_rest(settings, "train")
+    return train_as(settings, "train")
+
+
+def run_offline(settings: dict[str, Any], data: list[str]) -> int:
+    for name in ("steps", "episodes", "update_ratio", "warmup_steps", "demos", "demo_mode", "demo_ratio", "demo_anneal"):
+        if name in settings:
+            refuse_rest({name: None}, "offline")
+    return train_as(settings | {"offline": data}, "offline")
+
+
+def train_as(settings: dict[str, Any], mode: str) -> int:
+    config = Config(*(take(settings, section) for section in SECTIONS.values()))
+    refuse_rest(settings, mode)
     from sac_dist.engine.train import train  # torch takes seconds to load: not before the flags are known to be right
 
     return finish(lambda: train(config))
@@ -155,7 +191,8 @@ def run_resume(settings: dict[str, Any], path: Path) -> int:
     from sac_dist.engine.train import read_run, resume
 
     saved = read_run(path).config
-    config = replace(saved, train=replace(saved.train, **settings))
+    data = replace(saved.data, offline_steps=settings.pop("offline_steps", saved.data.offline_steps))
+    config = replace(saved, train=replace(saved.train, **settings), data=data)
     return finish(lambda: resume(path, config))
 
 
@@ -198,6 +235,51 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
 def show_episode(index: int, episode: Any) -> None:
     verdict = "" if episode.success is None else "  success" if episode.success else "  failure"
     print(f"episode {index + 1:>4}  return {episode.total_reward:>9.2f}  {episode.length:>4} steps{verdict}", flush=True)
+
+
+def run_record(settings: dict[str, Any], episodes: int) -> int:
+    config = take(settings, EnvConfig)
+    policy, out = settings.pop("policy", "expert"), settings.pop("out", None)
+    seed, only_success = settings.pop("seed", 0), settings.pop("only_success", None)
+    refuse_rest(settings, "record-demos")
+    if episodes < 1:
+        raise ConfigError(f"--record-demos is {episodes}: it must be above 0")
+    if out is None:
+        raise ConfigError("--record-demos needs --out FILE, such as --out demos.npz")
+    from sac_dist.demos import files
+    from sac_dist.demos.describe import describe
+    from sac_dist.recording import record
+
+    files.check_new(out)
+    demos = record(config, policy, episodes, seed, only_success, show_episode)
+    files.write(demos, out)
+    print(describe(demos, str(out)))
+    return 0
+
+
+def run_convert(settings: dict[str, Any], names: list[str]) -> int:
+    refuse_rest(settings, "convert")
+    from sac_dist.demos import files
+
+    source, target = names
+    files.check_new(target)
+    demos = files.read(source)
+    files.write(demos, target)
+    print(f"{target}: {len(demos):,} transitions, {len(demos.ends):,} episodes")
+    return 0
+
+
+def run_inspect(settings: dict[str, Any], names: list[str]) -> int:
+    refuse_rest(settings, "inspect")
+    from sac_dist.demos import files
+    from sac_dist.demos.describe import describe, draw
+
+    for name in names:
+        demos = files.read(name)
+        picture = Path(Path(name.removeprefix("minari:").rstrip("/")).name).with_suffix(".png")
+        draw(demos, picture)
+        print(f"{describe(demos, name)}\npicture {picture}")
+    return 0
 
 
 def run_export(settings: dict[str, Any], prefix: Path) -> int:

@@ -18,29 +18,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from sac_dist import losses, networks, replay, update
+from sac_dist import losses, networks, offline, types, update
 from sac_dist.agent import SACAgent, Step
-from sac_dist.replay import ReplayBuffer
+from sac_dist.offline import CQLUpdate
 from sac_dist.resources import replacing
 from sac_dist.types import Batch
 from sac_dist.update import adam_scales
 
 
 def example_batch(agent: SACAgent, batch_size: int) -> Batch:
-    """A batch of zeros with the shapes and strides of those that the replay buffer gives."""
-    buffer = ReplayBuffer(1, agent.observation_size, agent.action_size)
-    observation = np.zeros(agent.observation_size)
-    buffer.push(observation, np.zeros(agent.action_size), 0.0, observation, False)
-    return buffer.sample(batch_size, np.random.default_rng(0))
+    """A batch of zeros with the shapes and strides of those that the algorithm in use gets."""
+    rows = np.zeros((batch_size, 2 * agent.observation_size + agent.action_size + 3), np.float32)
+    return Batch.of_rows(rows, agent.observation_size, agent.action_size, returns=agent.needs_returns)
 
 
 def compiled_path(agent: SACAgent, batch_size: int) -> Path:
-    """Where the update compiled for agents and batches of these sizes is kept, on this machine."""
+    """Where the update compiled for the algorithm in use, and agents and batches of these sizes, is kept on this machine."""
     parts = [torch.__version__, platform.python_version(), platform.machine(), torch.backends.cpu.get_cpu_capability()]
     fixed_alpha = None if agent.config.alpha is None else 1.0
     config = replace(agent.config, actor_lr=1, critic_lr=1, alpha_lr=1, alpha=fixed_alpha, initial_alpha=1)  # not part of the code
-    parts += [repr((agent.observation_size, agent.action_size, batch_size, config))]
-    parts += [Path(str(module.__file__)).read_text() for module in (losses, networks, replay, update)]
+    if not isinstance(agent.algorithm, CQLUpdate):
+        config = replace(config, cql_weight=1, cql_samples=1, cql_temperature=1, cal_ql=False)
+    parts += [repr((type(agent.algorithm), agent.observation_size, agent.action_size, batch_size, config))]
+    parts += [Path(str(module.__file__)).read_text() for module in (losses, networks, offline, types, update)]
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sac_dist"
     return root / f"update-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.bin"
 
@@ -56,7 +56,7 @@ def compile_update(agent: SACAgent, batch_size: int) -> None:
     def function(tensors, batch, noise, scales):  # type: ignore[no-untyped-def]  # Dynamo wants a function, not a callable object
         return step(tensors, batch, noise, scales)
 
-    scales = adam_scales(agent.trained_steps + 1, torch.ones(len(agent.trained_steps)))
+    scales = adam_scales(agent.steps + 1, torch.ones(len(agent.steps)))
     arguments = (agent.tensors, example_batch(agent, batch_size), agent.noise(batch_size), scales)
     with torch._dynamo.config.patch(trace_autograd_ops=True):  # it is off by default in torch 2.13
         compile_ahead: Any = torch.compile(function, fullgraph=True, dynamic=False)

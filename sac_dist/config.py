@@ -48,11 +48,21 @@ class AgentConfig:
     alpha: float | None = option(None, "fixed temperature; left out, it is tuned automatically")
     initial_alpha: float = option(0.1, "where the automatic temperature starts")
     target_entropy: float | None = option(None, "entropy in nats the temperature aims at; default: minus half the number of actions")
-    critics: int = option(2, "size of the Q ensemble, at least 2; the target takes its minimum")
+    critics: int = option(2, "size of the Q ensemble, at least 2; target and policy take its minimum")
+    target_critics: int | None = option(
+        None, "if given, the target takes the minimum of so many random critics, the policy the mean of all"
+    )
+    layer_norm: bool = option(False, "layer normalisation in the critics, as RLPD does")
+    entropy_backup: bool = option(True, "the target values the next action's entropy; without: deterministic backup")
     grad_clip: float | None = option(None, "largest gradient norm of the policy and of the critics")
     reward_scale: float = option(1.0, "rewards are used as reward_scale * reward + reward_bias")
     reward_bias: float = option(0.0, "see reward_scale")
     normalize_rewards: bool = option(False, "standardise the rewards of each batch, as the book does")
+    cql_weight: float = option(5.0, "weight of CQL's penalty against ½ squared TD error; 0: SAC")
+    cql_samples: int = option(10, "actions that CQL's penalty draws from each of: uniform, π(s), π(s')")
+    cql_temperature: float = option(1.0, "temperature of the penalty's log-sum-exp")
+    cql_lagrange: float | None = option(None, "tune the weight so that the penalty stays below this threshold; cql_weight is its start")
+    cal_ql: bool = option(False, "Cal-QL: do not push the policy's Q below the data's return, for going on online")
 
     def __post_init__(self) -> None:
         positive(
@@ -67,7 +77,14 @@ class AgentConfig:
             "tau",
             "alpha",
             "grad_clip",
+            "target_critics",
+            "cql_samples",
+            "cql_temperature",
         )
+        if self.cql_weight < 0 or (self.cql_weight == 0 and self.cql_lagrange is not None):
+            raise ConfigError(f"cql_weight is {self.cql_weight}: it must not be negative, and above 0 with cql_lagrange")
+        if self.target_critics is not None and self.target_critics > self.critics:
+            raise ConfigError(f"target_critics is {self.target_critics}: there are only {self.critics} critics")
         if self.critics < 2:
             raise ConfigError(f"critics is {self.critics}: SAC's target needs at least 2")
         if not 0 <= self.discount <= 1 or self.tau > 1:
@@ -116,10 +133,61 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class DataConfig:
+    """Demonstrations, and phases that train from data without an environment.
+
+    A phase counts gradient updates. The first comes before any environment step: ``bc_steps`` of behaviour cloning, then
+    ``offline_steps`` of ``algo``.
+    """
+
+    demos: tuple[str, ...] = option((), "demonstrations: files, run folders or minari:ID")
+    offline: tuple[str, ...] = option((), "train from this data alone: files, run folders or minari:ID")
+    algo: Literal["cql", "sac", "bc"] = option("cql", "algorithm of the offline phases")
+    offline_steps: int | None = option(None, "gradient updates of an offline phase; --offline: default 20000, --train: none")
+    offline_every: int | None = option(None, "another offline phase, on data and replay, after each so many environment steps")
+    bc_steps: int = option(0, "gradient updates of behaviour cloning before everything else")
+    demo_mode: Literal["mix", "prefill", "append"] = option("mix", "a share of each batch; as if in the buffer; all of them to each batch")
+    demo_ratio: float = option(0.5, "share of demonstrations in a batch of demo_mode mix")
+    demo_anneal: int | None = option(None, "environment steps over which that share falls to 0")
+    demo_overwrite: bool = option(False, "demo_mode prefill: into the ring itself, where new transitions replace them in time")
+
+    def __post_init__(self) -> None:
+        positive(self, "offline_steps", "offline_every", "demo_anneal")
+        if not 0 <= self.demo_ratio <= 1:
+            raise ConfigError(f"demo_ratio is {self.demo_ratio}: it is a share in [0, 1]")
+        if self.bc_steps < 0:
+            raise ConfigError(f"bc_steps is {self.bc_steps}: it must not be negative")
+        if self.demos and self.offline:
+            raise ConfigError("--offline trains from its data alone: leave out --demos, or --train with --demos and --offline-steps")
+        if not self.files and (self.offline_steps or self.bc_steps or self.offline_every):
+            raise ConfigError("offline_steps, offline_every and bc_steps need data: give --demos")
+        if self.offline_every is not None and (self.offline or self.offline_steps is None):
+            raise ConfigError("offline_every needs --train with --demos, and offline_steps")
+        if self.demo_overwrite and self.demo_mode != "prefill":
+            raise ConfigError(f"demo_overwrite is for demo_mode prefill, not {self.demo_mode}")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self.demos or self.offline
+
+    def offline_updates(self, steps: int) -> int:
+        """How many offline updates a run makes in its first ``steps`` environment steps."""
+        phases = 1 + (steps // self.offline_every if self.offline_every else 0)
+        return self.bc_steps + phases * (self.offline_steps or 0)
+
+
+@dataclass(frozen=True)
 class Config:
     env: EnvConfig = field(default_factory=EnvConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def __post_init__(self) -> None:
+        if self.agent.target_critics is not None and self.train.batch_size < self.agent.critics:
+            raise ConfigError(f"batch_size is {self.train.batch_size}: target_critics needs at least {self.agent.critics}, one per critic")
+        if self.agent.cal_ql and self.data.offline_every is not None:
+            raise ConfigError("cal_ql needs the returns of whole episodes, which offline_every's replay does not have: leave one out")
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         return asdict(self)
@@ -127,8 +195,10 @@ class Config:
     @classmethod
     def from_dict(cls, parts: dict[str, dict[str, Any]]) -> Config:
         """Undo :meth:`to_dict`. Raise ConfigError on a setting that this version does not have."""
-        known = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig}
+        known = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig, "data": DataConfig}
         for name, values in parts.items():
+            values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}  # JSON has no tuples
+            parts = parts | {name: values}
             unknown = set(values) - {f.name for f in fields(known[name])}
             if unknown:
                 raise ConfigError(f"unknown setting {sorted(unknown)[0]!r}: made by another version of sac_dist")

@@ -1,6 +1,7 @@
-"""The objectives of Soft Actor-Critic as pure functions: no parameters, no random numbers, nothing changed in place.
+"""The objectives of Soft Actor-Critic and Conservative Q-Learning as pure functions: no parameters, no random numbers, nothing
+changed in place.
 
-Equation numbers are those of Haarnoja et al., Soft Actor-Critic Algorithms and Applications, arXiv:1812.05905.
+Equation numbers are those of Haarnoja et al., Soft Actor-Critic Algorithms and Applications, arXiv:1812.05905, unless said otherwise.
 Shapes: B transitions, E critics. Every function works in the dtype it is given.
 """
 
@@ -20,11 +21,12 @@ def scaled_reward(reward: Tensor, scale: float, bias: float, standardise: bool) 
     return scale * reward + bias
 
 
-def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, next_log_prob: Tensor, alpha: Tensor, discount: float) -> Tensor:
+def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, next_log_prob: Tensor, alpha: Tensor | float, discount: float) -> Tensor:
     """The soft Bellman target y = r + γ (1 − terminated) (min_e Q_e(s′, a′) − α log π(a′|s′)), equations 2, 3 and 5: (B,).
 
     ``next_q`` (E, B) comes from the target networks at actions a′ drawn from the current policy; the minimum over the critics
     is section 4.2's answer to overestimation. No gradient passes. A time limit is no termination: the value goes on there.
+    ``alpha`` 0 leaves the entropy out: the deterministic backup that CQL's authors use too.
     """
     soft_value = next_q.min(dim=0).values - alpha * next_log_prob
     return (reward + discount * (1 - terminated) * soft_value).detach()
@@ -49,3 +51,26 @@ def temperature_loss(log_alpha: Tensor, log_prob: Tensor, target_entropy: float)
     log π is a constant here. α rises while the entropy −E[log π] is below the target H̄ (nats), and falls above it.
     """
     return -(log_alpha.exp() * (log_prob.detach() + target_entropy)).mean()
+
+
+def cql_penalty(sampled_q: Tensor, log_density: Tensor, data_q: Tensor, temperature: float) -> Tensor:
+    """CQL(H)'s gap T log Σ_a exp((Q_e(s, a) − log p(a)) / T) − Q_e(s, a_data), averaged over the states: (E,).
+
+    Kumar et al., Conservative Q-Learning, arXiv:2006.04779, equation 4, with the log-sum-exp estimated by importance sampling as in
+    appendix F. ``sampled_q`` (E, N, B) at N actions per state, ``log_density`` (N, B) of what each was drawn from (a constant; no
+    gradient passes), ``data_q`` (E, B) at the data's actions. As in the authors' code the sum is not divided by N.
+    """
+    return (temperature * ((sampled_q - log_density.detach()) / temperature).logsumexp(dim=1) - data_q).mean(dim=1)
+
+
+def lagrange_loss(log_weight: Tensor, penalty: Tensor, threshold: float) -> Tensor:
+    """What the penalty's weight exp(log_weight) minimises: −E_e[weight (penalty_e − τ)], arXiv:2006.04779, equation 30: ().
+
+    ``penalty`` (E,) is a constant here. The weight rises while the penalty is above the threshold τ, and falls below it.
+    """
+    return -(log_weight.exp() * (penalty.detach() - threshold)).mean()
+
+
+def cloning_loss(log_prob: Tensor, data_log_prob: Tensor, alpha: Tensor) -> Tensor:
+    """E[α log π(a|s) − log π(a_data|s)]: (B,), (B,), () → (). Maximum likelihood with SAC's entropy term, as CQL's authors warm up."""
+    return (alpha.detach() * log_prob - data_log_prob).mean()

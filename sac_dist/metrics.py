@@ -112,6 +112,7 @@ class RunLog:
     def flush(self, step: int, counters: Mapping[str, float]) -> None:
         """Write a row, or one for each evaluation if there were several.
 
+        ``step`` counts the environment steps, and the updates of offline phases with them.
         ``counters`` holds ``updates``, the gradient updates of the run so far, and any further column.
         """
         now, updates = self.wall_time_s, int(counters.get("updates", 0))

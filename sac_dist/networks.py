@@ -62,20 +62,27 @@ class Network:
         return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
 
     def initialise(self, vector: Tensor, generator: torch.Generator) -> None:
-        """Fill ``vector``: uniform in ±1/√inputs as torch.nn.Linear does, the last layer in ±3e-3 as the book does."""
+        """Fill ``vector``: uniform in ±1/√inputs as torch.nn.Linear does, the last layer in ±3e-3 as the book does; norms as identity."""
         parameters = self.unpack(vector)
         for name, parameter in parameters.items():
-            layer = name.split(".")[0]
+            layer, part = name.split(".")
+            if layer.startswith("norm"):
+                parameter.fill_(1.0 if part == "weight" else 0.0)
+                continue
             inputs = parameters[f"{layer}.weight"].shape[-2]
             bound = OUTPUT_BOUND if layer == f"linear{self.depth + 1}" else 1 / math.sqrt(inputs)
             parameter.uniform_(-bound, bound, generator=generator)
 
-    def hidden(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """What the hidden layers make of ``x`` (…, B, inputs): (…, B, width)."""
+    def hidden(self, parameters: Parameters, x: Tensor, first: int = 1) -> Tensor:
+        """What the hidden layers from ``first`` on make of ``x`` (…, B, inputs): (…, B, width)."""
         product = torch.mm if x.dim() == 2 else torch.bmm
-        for i in range(1, self.depth + 1):
-            x = (product(x, parameters[f"linear{i}.weight"]) + parameters[f"linear{i}.bias"]).relu()
+        for i in range(first, self.depth + 1):
+            x = self.activate(parameters, i, product(x, parameters[f"linear{i}.weight"]) + parameters[f"linear{i}.bias"])
         return x
+
+    def activate(self, parameters: Parameters, layer: int, x: Tensor) -> Tensor:
+        """What follows the hidden layer's affine map."""
+        return x.relu()
 
 
 @dataclass(frozen=True)
@@ -101,10 +108,12 @@ class GaussianPolicy(Network):
 class QEnsemble(Network):
     """Q_1 … Q_E(s, a): E critics with parameters of their own, evaluated together (each is the book's SoftQNetwork).
 
-    A layer is one batched product over (E, inputs, outputs), so more critics cost no more operations.
+    A layer is one batched product over (E, inputs, outputs), so more critics cost no more operations. ``layer_norm`` puts a layer
+    normalisation (arXiv:1607.06450) before each ReLU: it bounds what the critics make of unseen actions, see RLPD, arXiv:2302.02948.
     """
 
     critics: int
+    layer_norm: bool = False
 
     def ends(self) -> tuple[int, int]:
         return self.observation_size + self.action_size, 1
@@ -112,14 +121,43 @@ class QEnsemble(Network):
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """As Network.shapes with the critics in front: (E, inputs, outputs) weights and (E, 1, outputs) biases."""
-        return {name: (self.critics, *shape) for name, shape in super().shapes.items()}
+        norms = {f"norm{i}.{part}": (1, self.width) for i in range(1, self.depth + 1) if self.layer_norm for part in ("weight", "bias")}
+        return {name: (self.critics, *shape) for name, shape in (super().shapes | norms).items()}
+
+    def activate(self, parameters: Parameters, layer: int, x: Tensor) -> Tensor:
+        if self.layer_norm:
+            variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
+            x = (x - mean) * (variance + 1e-5).rsqrt() * parameters[f"norm{layer}.weight"] + parameters[f"norm{layer}.bias"]
+        return x.relu()
+
+    def subset(self, parameters: Parameters, members: Tensor) -> Parameters:
+        """The parameters of the critics ``members`` (M,), for a call that gives Q values (M, B)."""
+        return {name: parameter.index_select(0, members) for name, parameter in parameters.items()}
 
     def __call__(self, parameters: Parameters, observation: Tensor, action: Tensor) -> Tensor:
         """Q values (E, B) of ``observation`` (B, observation_size) with ``action`` (B, action_size)."""
-        x = torch.cat([observation, action], dim=-1).expand(self.critics, -1, -1)  # (B, inputs) → (E, B, inputs)
+        critics = parameters["linear1.weight"].shape[0]
+        x = torch.cat([observation, action], dim=-1).expand(critics, -1, -1)  # (B, inputs) → (E, B, inputs)
+        return self._last(parameters, self.hidden(parameters, x))
+
+    def at_actions(self, parameters: Parameters, observation: Tensor, actions: Tensor) -> Tensor:
+        """Q values (E, N, B) of ``observation`` (B, observation_size) with each of ``actions`` (N, B, action_size).
+
+        The first layer sees an observation once, not N times.
+        """
+        n, batch = actions.shape[:2]
+        weight, critics = parameters["linear1.weight"], self.critics
+        from_observation = torch.bmm(observation.expand(critics, -1, -1), weight[:, : self.observation_size])
+        from_action = torch.bmm(actions.reshape(n * batch, -1).expand(critics, -1, -1), weight[:, self.observation_size :])
+        x = from_action.view(critics, n, batch, -1) + (from_observation + parameters["linear1.bias"]).unsqueeze(1)
+        x = self.activate(parameters, 1, x.view(critics, n * batch, -1))
+        return self._last(parameters, self.hidden(parameters, x, first=2)).view(critics, n, batch)
+
+    def _last(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """The output layer: (E, B, width) → (E, B)."""
         last = f"linear{self.depth + 1}"
         # (E, B, width) · (E, 1, width) → (E, B): BLAS is slower than this at a product with one column
-        return (self.hidden(parameters, x) * parameters[f"{last}.weight"].mT).sum(-1) + parameters[f"{last}.bias"].squeeze(-1)
+        return (x * parameters[f"{last}.weight"].mT).sum(-1) + parameters[f"{last}.bias"].squeeze(-1)
 
 
 def sample_action(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,9 +169,20 @@ def sample_action(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor,
     stays finite for every u.
     """
     u = mean + log_std.exp() * noise
-    log_normal = -0.5 * (noise.square() + math.log(2 * math.pi)) - log_std  # noise is (u - mean) / σ
+    return u.tanh(), log_density(u, log_std, noise)
+
+
+def log_prob_of(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
+    """log π(a|s) (…) of given actions (…, action_size) in [-1, 1], cut to ±0.999: at ±1 the density is not finite."""
+    u = action.clamp(-0.999, 0.999).atanh()
+    return log_density(u, log_std, (u - mean) * (-log_std).exp())
+
+
+def log_density(u: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
+    """log π (…) of tanh(u), with ``noise`` = (u - mean) / σ."""
+    log_normal = -0.5 * (noise.square() + math.log(2 * math.pi)) - log_std
     log_derivative = 2 * (math.log(2) - u - softplus(-2 * u))
-    return u.tanh(), (log_normal - log_derivative).sum(-1)
+    return (log_normal - log_derivative).sum(-1)
 
 
 def check_parameters(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from sac_dist.config import TrainConfig
+from sac_dist.config import Config
 from sac_dist.evaluation import Evaluation
 
 
@@ -24,11 +24,11 @@ class Progress:
     def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
         self.stream = stream if stream is not None else sys.stderr
         self.quiet = quiet
-        self.config = TrainConfig()
+        self.config = Config()
         self.history: list[tuple[float, int, int]] = []
         self.bar: tqdm | None = None
 
-    def begin(self, config: TrainConfig) -> None:
+    def begin(self, config: Config) -> None:
         """Show the bar over the budgets of ``config``."""
         self.config = config
         if not self.quiet and self.stream.isatty():
@@ -36,7 +36,8 @@ class Progress:
             self.bar = tqdm(total=1.0, file=self.stream, bar_format=layout, dynamic_ncols=True)
 
     def update(self, steps: int, updates: int, episodes: int, seconds: float, mean_return: float | None, success: float | None) -> None:
-        """Show the present totals; ``success`` and ``mean_return`` are over the recent training episodes."""
+        """Show the present totals: ``steps`` of the environment and of offline phases together; ``success`` and ``mean_return`` are
+        over the recent training episodes."""
         now = time.monotonic()
         if self.history and now - self.history[-1][0] < self.PAUSE:
             return
@@ -61,7 +62,11 @@ class Progress:
 
     def share_done(self, steps: int, episodes: int, seconds: float) -> float:
         """Of the budget that will be reached first, 0 … 1."""
-        pairs = ((steps, self.config.steps), (episodes, self.config.episodes), (seconds, self.config.time))
+        train, data = self.config.train, self.config.data
+        clock = (
+            data.offline_updates(0) if data.offline else None if train.steps is None else train.steps + data.offline_updates(train.steps)
+        )
+        pairs = ((steps, clock), (episodes, train.episodes), (seconds, train.time))
         return min(1.0, max((done / budget for done, budget in pairs if budget is not None), default=0.0))
 
     def evaluation(self, steps: int, evaluation: Evaluation) -> None:

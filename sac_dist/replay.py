@@ -190,11 +190,9 @@ class ReplayBuffer:
         """
         rows = self.sample_rows(batch_size, rng)
         if self._batch is None:
-            import torch
-
             from sac_dist.types import Batch  # torch takes a second to import; the manager's process does without
 
-            self._batch = Batch(*(torch.from_numpy(rows)[:, columns] for columns in self.columns[:5]))
+            self._batch = Batch.of_rows(rows, *self._memory[:2])
         return self._batch
 
     def sample_rows(self, batch_size: int, rng: np.random.Generator) -> Rows:
@@ -202,14 +200,18 @@ class ReplayBuffer:
         if len(self._sampled) != batch_size:
             self._sampled = np.empty((batch_size, self._rows.shape[1]), np.float32)
             self._batch = None
-        shard, index = self._draw(batch_size, rng)
-        self._take(shard, index, self._sampled)
+        self.sample_into(self._sampled, rng)
+        return self._sampled
+
+    def sample_into(self, out: Rows, rng: np.random.Generator) -> None:
+        """As ``sample``, into contiguous rows of the caller's, (batch_size, row width)."""
+        shard, index = self._draw(len(out), rng)
+        self._take(shard, index, out)
         again = self._overwritten(shard, index)
         while again.size:  # a writer came by: draw those anew, from what is stored now
             shard, index = self._draw(again.size, rng)
-            self._sampled[again] = self._take(shard, index, np.empty((again.size, self._rows.shape[1]), np.float32))
+            out[again] = self._take(shard, index, np.empty((again.size, self._rows.shape[1]), np.float32))
             again = again[self._overwritten(shard, index)]
-        return self._sampled
 
     def _draw(self, n: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
         """n of the stored transitions: each one's shard and how many were written to that shard before it."""
@@ -231,6 +233,18 @@ class ReplayBuffer:
         """Which of these transitions, copied just before, may have been overwritten meanwhile: positions in ``index``."""
         memory_fence()
         return (index < (self._written - self._sizes).take(shard)).nonzero()[0]
+
+    @property
+    def observation_size(self) -> int:
+        return self._memory[0]
+
+    @property
+    def action_size(self) -> int:
+        return self._memory[1]
+
+    @property
+    def row_width(self) -> int:
+        return int(self._rows.shape[1])
 
     @property
     def shards(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 
@@ -19,3 +21,17 @@ class Batch(NamedTuple):
     reward: torch.Tensor  # (B,)
     next_observation: torch.Tensor  # (B, observation_size), the true last one at an episode's end
     terminated: torch.Tensor  # (B,), 0.0 or 1.0
+    return_to_go: torch.Tensor | None = None  # (B,), only for Cal-QL: discounted return from here on, -inf where unknown
+
+    @classmethod
+    def of_rows(cls, rows: npt.NDArray[np.float32], observation_size: int, action_size: int, returns: bool = False) -> Batch:
+        """Views of ``rows`` (B, row width), laid out as replay.py says; ``returns``: the last column holds the returns-to-go."""
+        action, reward = observation_size, observation_size + action_size
+        tensor = torch.from_numpy(rows)
+        observation, actions, rewards, following = (
+            tensor[:, :action],
+            tensor[:, action:reward],
+            tensor[:, reward],
+            tensor[:, reward + 1 : -2],
+        )
+        return cls(observation, actions, rewards, following, tensor[:, -2], tensor[:, -1] if returns else None)

@@ -29,20 +29,21 @@ class Trained(NamedTuple):
 
 
 class Tensors(NamedTuple):
-    """Everything an update changes: flat float32 vectors, and log α as a 0-d one."""
+    """Everything an update changes: flat float32 vectors, and 0-d ones for log α and, where it is tuned, CQL's log weight."""
 
     targets: Tensor
     critics: Trained
     policy: Trained
     log_alpha: Trained
+    log_weight: Trained | None = None
 
 
 def adam_scales(steps: Tensor, lrs: Tensor) -> Tensor:
     """Step sizes and ε with Adam's bias corrections in them, for ``steps`` t (n,) and step sizes ``lrs`` (n,): (n, 2).
 
-    lr √(1 − β₂ᵗ) / (1 − β₁ᵗ) and ε √(1 − β₂ᵗ), by expm1 as 1 − βᵗ cancels in float32 while t is small.
+    lr √(1 − β₂ᵗ) / (1 − β₁ᵗ) and ε √(1 − β₂ᵗ), by expm1 as 1 − βᵗ cancels in float32 while t is small. (t = 0: not trained yet, not used.)
     """
-    correction1, correction2 = -torch.expm1(torch.outer(LOG_BETAS, steps))
+    correction1, correction2 = -torch.expm1(torch.outer(LOG_BETAS, steps.clamp(min=1)))
     root = correction2.sqrt()
     return torch.stack([lrs * root / correction1, EPS * root], dim=1)
 
@@ -70,50 +71,82 @@ def clip_by_norm(gradient: Tensor, largest: float | None) -> tuple[Tensor, Tenso
 @dataclass(frozen=True)
 class SACUpdate:
     """SAC with automatic temperature: arXiv:1812.05905, algorithm 1, with one deviation: as usual since, each update trains the
-    critics first and the policy against the new critics. Holds only what is fixed; a subclass changes ``critic_objective``."""
+    critics first and the policy against the new critics. Holds only what is fixed; a subclass changes the objectives.
+
+    With ``target_critics`` M the target takes the minimum of M random critics and the policy the mean of all: REDQ, arXiv:2101.05982.
+    """
 
     policy: GaussianPolicy
     q: QEnsemble
     config: AgentConfig
     target_entropy: float
 
+    @property
+    def draws(self) -> int:
+        """Slabs (B, action_size) of standard normal noise that an update takes: for the actions at s, at s′, and for the subset."""
+        return 2 if self.config.target_critics is None else 3
+
+    @property
+    def trains(self) -> tuple[bool, ...]:
+        """Which of critics, policy, temperature and CQL's weight an update trains."""
+        return True, True, self.config.alpha is None, False
+
     def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, scales: Tensor) -> Metrics:
-        """Train everything once on ``batch``, with standard normal ``noise`` (2, B, action_size) and ``scales`` of ``adam_scales``."""
+        """Train everything once on ``batch``, with standard normal ``noise`` (draws, B, action_size) and ``scales`` of ``adam_scales``."""
         alpha = tensors.log_alpha.parameters.exp()
-        metrics = self._train_critics(tensors, batch, noise, alpha, scales[0])
+        metrics = self._train_critics(tensors, batch, noise, alpha, scales)
         log_prob, policy_metrics = self._train_policy(tensors, batch, noise[0], alpha, scales[1])
         if self.config.alpha is None:
             # with α = exp(log α), dJ/dlog α is J itself
             gradient = losses.temperature_loss(tensors.log_alpha.parameters, log_prob, self.target_entropy)
             adam_step(tensors.log_alpha, gradient, scales[2])
-        tensors.targets.lerp_(tensors.critics.parameters, self.config.tau)
         return metrics | policy_metrics | {"alpha": alpha, "entropy": -log_prob.mean()}
 
-    def critic_objective(self, critics: Tensor, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor) -> tuple[Tensor, Metrics]:
-        """What the critics' parameter vector minimises, and its metrics."""
+    def target(self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The soft Bellman target (B,), and the policy's mean and log σ at s′."""
         config = self.config
         mean, log_std = self.policy(self.policy.unpack(tensors.policy.parameters), batch.next_observation)
         next_action, next_log_prob = sample_action(mean, log_std, noise[1])
-        next_q = self.q(self.q.unpack(tensors.targets), batch.next_observation, next_action)
+        critics = self.q.unpack(tensors.targets)
+        if config.target_critics is not None:
+            # the order of independent normal numbers is a uniformly random one
+            order = noise[2].flatten()[: self.q.critics].argsort()
+            critics = self.q.subset(critics, order[: config.target_critics])
+        next_q = self.q(critics, batch.next_observation, next_action)
         reward = losses.scaled_reward(batch.reward, config.reward_scale, config.reward_bias, config.normalize_rewards)
-        target = losses.td_target(reward, batch.terminated, next_q, next_log_prob, alpha, config.discount)
+        entropy_price = alpha if config.entropy_backup else 0.0
+        return losses.td_target(reward, batch.terminated, next_q, next_log_prob, entropy_price, config.discount), mean, log_std
+
+    def critic_objective(self, critics: Tensor, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor) -> tuple[Tensor, Metrics]:
+        """What the critics' parameter vector minimises, and its metrics."""
+        target, _, _ = self.target(tensors, batch, noise, alpha)
         q = self.q(self.q.unpack(critics), batch.observation, batch.action)
         loss = losses.critic_loss(q, target)
         return loss, {"critic_loss": loss.detach(), "q_mean": q.detach().mean()}
+
+    def policy_objective(
+        self, policy: Tensor, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor
+    ) -> tuple[Tensor, Tensor, Metrics]:
+        """What the policy's parameter vector minimises, log π (B,) of its sampled actions, and its metrics."""
+        mean, log_std = self.policy(self.policy.unpack(policy), batch.observation)
+        action, log_prob = sample_action(mean, log_std, noise)
+        q = self.q(self.q.unpack(tensors.critics.parameters), batch.observation, action)
+        if self.config.target_critics is not None:
+            q = q.mean(dim=0, keepdim=True)
+        loss = losses.actor_loss(log_prob, q, alpha)
+        return loss, log_prob, {"actor_loss": loss.detach()}
 
     def _train_critics(self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: Tensor) -> Metrics:
         critics = tensors.critics.parameters.detach().requires_grad_()  # the same memory, with gradients for this step only
         loss, metrics = self.critic_objective(critics, tensors, batch, noise, alpha)
         gradient, norm = clip_by_norm(torch.autograd.grad(loss, [critics])[0], self.config.grad_clip)
-        adam_step(tensors.critics, gradient, scales)
+        adam_step(tensors.critics, gradient, scales[0])
+        tensors.targets.lerp_(tensors.critics.parameters, self.config.tau)
         return metrics | {"critic_grad_norm": norm}
 
     def _train_policy(self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: Tensor) -> tuple[Tensor, Metrics]:
         policy = tensors.policy.parameters.detach().requires_grad_()
-        mean, log_std = self.policy(self.policy.unpack(policy), batch.observation)
-        action, log_prob = sample_action(mean, log_std, noise)
-        q = self.q(self.q.unpack(tensors.critics.parameters), batch.observation, action)
-        loss = losses.actor_loss(log_prob, q, alpha)
+        loss, log_prob, metrics = self.policy_objective(policy, tensors, batch, noise, alpha)
         gradient, norm = clip_by_norm(torch.autograd.grad(loss, [policy])[0], self.config.grad_clip)
         adam_step(tensors.policy, gradient, scales)
-        return log_prob.detach(), {"actor_loss": loss.detach(), "actor_grad_norm": norm}
+        return log_prob.detach(), metrics | {"actor_grad_norm": norm}

@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "networks": {"types", "config"},
     "losses": {"types", "config", "networks"},
     "update": {"types", "config", "networks", "losses"},
-    "agent": {"types", "config", "networks", "losses", "update", "shared"},
+    "offline": {"types", "networks", "losses", "update"},
+    "agent": {"types", "config", "networks", "losses", "update", "offline", "shared"},
     "replay": {"types", "shared", "config"},
     "replay_manager": {"types", "shared", "config", "replay"},
     "resources": {"config"},
@@ -33,6 +34,7 @@ MAY_IMPORT = {
     "run_folder": {"config"},
     "playback": {"config", "resources", "rollout", "evaluation", "checkpoint", "book_format", "run_folder"},
     "demos": set(),  # the package alone: each reader in it imports what its format needs
+    "dataset": {"types", "config", "shared", "replay", "demos"},
     "recording": {"config", "rollout", "checkpoint", "playback", "demos"},
 }
 # What starts processes that stay. subprocess may be used to ask a compiler whether it works.

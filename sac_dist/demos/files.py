@@ -11,6 +11,7 @@ from sac_dist.resources import replacing
 
 KINDS = ".npz, .pickle, .hdf5 or minari:NAME-v0"
 PICKLE, HDF5 = (".pickle", ".pkl"), (".hdf5", ".h5")
+WRITERS = {".npz": npz.write} | dict.fromkeys(PICKLE, book.write) | dict.fromkeys(HDF5, robomimic.write)
 PICKLED = (b"\x80", b"(l", b"]q", b"(d")  # how a list's pickle begins, protocols 2 to 5, 0 and 1
 
 
@@ -62,21 +63,29 @@ def write(demos: Demonstrations, path: str | Path) -> None:
 
     Raises ConfigError if the file exists, cannot be written, or its name does not say a kind.
     """
+    check_new(path)
     try:
         if str(path).startswith(minari_data.PREFIX):
             minari_data.write(demos, str(path))
             return
         path = Path(path)
-        suffix = path.suffix.lower()
-        if path.exists():
-            raise ConfigError(f"{path} exists: remove it or choose another name")
-        writers = {".npz": npz.write} | dict.fromkeys(PICKLE, book.write) | dict.fromkeys(HDF5, robomimic.write)
-        if suffix not in writers:
-            raise ConfigError(f"cannot tell what kind of file {path} should be: end its name in {KINDS}")
         with replacing(path) as temporary:
-            writers[suffix](demos, temporary)
+            WRITERS[path.suffix.lower()](demos, temporary)
     except OSError as error:
         raise ConfigError(_one_line(f"cannot write {path}: {error.strerror or error}")) from None
+
+
+def check_new(path: str | Path) -> None:
+    """Raise ConfigError unless :func:`write` knows a kind for this name and would overwrite nothing: before hours of recording."""
+    if str(path).startswith(minari_data.PREFIX):
+        return
+    path = Path(path)
+    if path.suffix.lower() not in WRITERS:
+        raise ConfigError(f"cannot tell what kind of file {path} should be: end its name in {KINDS}")
+    if path.exists():
+        raise ConfigError(f"{path} exists: remove it or choose another name")
+    if not path.resolve().parent.is_dir():
+        raise ConfigError(f"there is no folder {path.parent} to write {path.name} to")
 
 
 def _begins_as_pickle(path: Path) -> bool:

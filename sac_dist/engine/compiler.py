@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from sac_dist.agent import SACAgent
 from sac_dist.compiled import compile_obstacle, compile_update
 from sac_dist.config import AgentConfig
+from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import settle_child
 from sac_dist.engine.worker import NotCompiled
 
@@ -18,16 +19,19 @@ class CompilerTask:
     observation_size: int
     action_size: int
     config: AgentConfig
-    batch_size: int
+    phases: tuple[Phase, ...]
 
 
 def compiler_main(connection: Connection, task: CompilerTask) -> None:
-    """Entry point of the process: ends with the compiled update in the cache, or after a NotCompiled."""
+    """Entry point of the process: ends with the compiled updates in the cache, or after a NotCompiled."""
     settle_child()
     try:
         obstacle = compile_obstacle()
         if obstacle is None:
-            compile_update(SACAgent(task.observation_size, task.action_size, task.config), task.batch_size)
+            agent = SACAgent(task.observation_size, task.action_size, task.config)
+            for phase in task.phases:
+                agent.use(phase.algorithm)
+                compile_update(agent, phase.batch_size)
     except Exception:
         obstacle = traceback.format_exc().strip().splitlines()[-1]
     if obstacle is not None:

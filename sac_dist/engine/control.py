@@ -6,7 +6,7 @@ import numpy as np
 
 from sac_dist.shared import SharedArray
 
-STEPS, UPDATES, EPISODES = range(3)  # columns of a worker's row
+STEPS, UPDATES, EPISODES, OFFLINE = range(4)  # columns of a worker's row; OFFLINE: those of the UPDATES that offline phases made
 PAUSE, RESUME, STOP = range(3)  # columns of the supervisor's row, the last
 
 
@@ -28,16 +28,16 @@ class Control:
         self._cells.array[rank, column] += 1
 
     def total(self, column: int) -> int:
-        """STEPS, UPDATES or EPISODES over all workers."""
+        """STEPS, UPDATES, EPISODES or OFFLINE over all workers."""
         return int(self._cells.array[:-1, column].sum())
 
-    def snapshot(self) -> list[list[int]]:
-        """The counters of each worker, for a checkpoint."""
-        return [[int(cell) for cell in row[:3]] for row in self._cells.array[:-1]]
+    def clock(self) -> int:
+        """How far the run is: environment steps and offline updates together."""
+        return self.total(STEPS) + self.total(OFFLINE)
 
     def restore(self, totals: list[int]) -> None:
         """Start from earlier totals: they are carried by worker 0's row, whatever the number of workers was."""
-        self._cells.array[0, :3] = totals
+        self._cells.array[0, : len(totals)] = totals
 
     # A pause is a ticket number: workers park when they see a new one and leave when RESUME has caught up with it.
 

@@ -21,7 +21,7 @@ TARGET_EPISODES = 100  # episodes that must confirm a success target
 
 @dataclass(frozen=True)
 class Request:
-    """Evaluate the shared policy as it is now; ``steps`` is the training step it is booked under."""
+    """Evaluate the shared policy as it is now; ``steps`` is the run's clock that it is booked under."""
 
     steps: int
     episodes: int

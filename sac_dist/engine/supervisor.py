@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
@@ -17,11 +17,14 @@ from sac_dist.agent import SACAgent
 from sac_dist.checkpoint import Checkpoint
 from sac_dist.compiled import compiled_path
 from sac_dist.config import Config
+from sac_dist.dataset import DataSet
+from sac_dist.demos.transitions import Demonstrations
 from sac_dist.engine.compiler import CompilerTask, compiler_main
-from sac_dist.engine.control import EPISODES, STEPS, UPDATES, Control
+from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, Request, Result, evaluator_main
+from sac_dist.engine.phases import Phase, phases
 from sac_dist.engine.processes import Child, StopSignals, quiet_start, start_context
-from sac_dist.engine.worker import Boundary, EpisodeDone, Failure, NotCompiled, WorkerTask, worker_main
+from sac_dist.engine.worker import Boundary, EpisodeDone, Failure, NotCompiled, UpdatesDone, WorkerTask, worker_main
 from sac_dist.evaluation import Evaluation
 from sac_dist.metrics import RunLog
 from sac_dist.progress import Progress
@@ -29,7 +32,7 @@ from sac_dist.replay_files import ReplayFiles
 from sac_dist.replay_manager import ReplayManager
 from sac_dist.run_folder import RunFolder
 
-LOG_INTERVAL = 1000  # environment steps between rows of metrics.csv
+LOG_INTERVAL = 1000  # environment steps, or offline updates, between rows of metrics.csv
 PATIENCE = 10.0  # s for workers to reach a boundary before the run goes on without their state
 
 
@@ -57,9 +60,16 @@ class Supervisor:
     """One training run in ``folder``. :meth:`run` blocks until it ends; every child has ended when it returns."""
 
     def __init__(
-        self, config: Config, folder: RunFolder, observation_size: int, action_size: int, progress: Progress, saved: Checkpoint | None
+        self,
+        config: Config,
+        folder: RunFolder,
+        observation_size: int,
+        action_size: int,
+        progress: Progress,
+        demos: Demonstrations | None = None,
+        saved: Checkpoint | None = None,
     ) -> None:
-        """``saved``: a run's last checkpoint to go on from."""
+        """``demos``: what ``config.data.files`` hold. ``saved``: a run's last checkpoint to go on from."""
         self.config, self.folder, self.progress = config, folder, progress
         self.agent = SACAgent(observation_size, action_size, config.agent, config.train.seed)
         self.control = Control(config.train.workers)
@@ -79,8 +89,19 @@ class Supervisor:
         self.replay = buffer.handle()
         self.shards = [buffer.handle(rank) for rank in range(config.train.workers)]
         self.replay_files = ReplayFiles(folder.replay)
+        in_ring = demos is not None and config.data.demo_overwrite
+        self.data = None if demos is None or in_ring else DataSet(demos, config.agent)
+        self.phases = phases(config, 0 if demos is None else len(demos))
         if saved is not None:
             self._restore(saved.agent, saved.run or {})
+        elif demos is not None and in_ring:
+            self._prefill(demos)
+
+    def _prefill(self, demos: Demonstrations) -> None:
+        """Put the demonstrations into the ring, each worker's shard an equal part."""
+        fields = (demos.observation, demos.action, demos.reward, demos.next_observation, demos.terminated, demos.truncated)
+        for rank, shard in enumerate(self.shards):
+            shard.extend(*(field[rank :: len(self.shards)] for field in fields))
 
     def _restore(self, agent: dict[str, torch.Tensor], run: dict[str, Any]) -> None:
         self.agent.load_state_dict(agent)
@@ -96,7 +117,7 @@ class Supervisor:
     def run(self) -> Outcome:
         """Train until a budget is reached or a signal arrives. Raise TrainingFailed when a part fails for good."""
         self.agent.share_memory()
-        self.progress.begin(self.config.train)
+        self.progress.begin(self.config)
         train = self.config.train
         self.workers = [Child(self.context, f"worker-{rank}", worker_main, self._worker_task(rank)) for rank in range(train.workers)]
         self.evaluator = Child(self.context, "evaluator", evaluator_main, self._evaluator_task)
@@ -121,7 +142,7 @@ class Supervisor:
             state = self.worker_states[rank] if start == 0 else {}
             generation = state.get("generation", self.next_generation[rank])
             self.next_generation[rank] = generation + 1
-            return (WorkerTask(rank, generation, self.config, self.agent, self.shards[rank], self.control, state or None),)
+            return (WorkerTask(rank, generation, self.config, self.agent, self.shards[rank], self.data, self.control, state or None),)
 
         return make
 
@@ -130,11 +151,18 @@ class Supervisor:
 
     def _compiler_task(self, start: int) -> tuple[CompilerTask]:
         agent = self.agent
-        return (CompilerTask(agent.observation_size, agent.action_size, agent.config, self.config.train.batch_size),)
+        return (CompilerTask(agent.observation_size, agent.action_size, agent.config, tuple(self._not_compiled())),)
+
+    def _not_compiled(self) -> Iterator[Phase]:
+        """The phases whose update the cache lacks. Behaviour cloning is small and brief: compiling would cost more than it saves."""
+        for phase in self.phases.values():
+            self.agent.use(phase.algorithm)
+            if phase.algorithm != "bc" and not compiled_path(self.agent, phase.batch_size).exists():
+                yield phase
 
     def _compile(self) -> None:
-        """Have the update compiled before the workers start: beside them it would take longer than it saves."""
-        if self.config.train.compile == "off" or compiled_path(self.agent, self.config.train.batch_size).exists():
+        """Have the updates compiled before the workers start: beside them it would take longer than it saves."""
+        if self.config.train.compile == "off" or not any(self._not_compiled()):
             return
         self.progress.note("compiling the update, once for this machine and these networks: half a minute, saves half the time after")
         self.compiler.start()
@@ -153,14 +181,14 @@ class Supervisor:
             self._show_progress()
             if self.target_reached:
                 break
-            steps = self.control.total(STEPS)
-            if steps >= next_log:
+            clock = self.control.clock()
+            if clock >= next_log:
                 self._log_row()
                 next_log = self._after(LOG_INTERVAL)
-            if train.eval_interval and steps >= next_evaluation and self.evaluator.running and not self.evaluation_pending:
+            if train.eval_interval and clock >= next_evaluation and self.evaluator.running and not self.evaluation_pending:
                 self._request_evaluation(train.eval_episodes)
                 next_evaluation = self._after(train.eval_interval)
-            if steps >= next_checkpoint:
+            if clock >= next_checkpoint:
                 self._checkpoint(self._pause_workers)
                 next_checkpoint = self._after(train.checkpoint_interval)
 
@@ -208,12 +236,14 @@ class Supervisor:
         return None
 
     def _budget_reached(self) -> str:
+        if self.config.data.offline:
+            return "offline_steps"
         episodes = self.config.train.episodes
         return "episodes" if episodes is not None and self.control.total(EPISODES) >= episodes else "steps"
 
     def _after(self, interval: int) -> int:
-        """The next multiple of ``interval`` above the present step."""
-        return (self.control.total(STEPS) // interval + 1) * interval if interval else 0
+        """The next multiple of ``interval`` above the present clock."""
+        return (self.control.clock() // interval + 1) * interval if interval else 0
 
     # Messages and deaths
 
@@ -224,7 +254,7 @@ class Supervisor:
         at_boundary = []
         for child in children:
             for message in child.receive():
-                child.failures = 0 if isinstance(message, (EpisodeDone, Result)) else child.failures
+                child.failures = 0 if isinstance(message, (EpisodeDone, UpdatesDone, Result)) else child.failures
                 if isinstance(message, Boundary):
                     self.worker_states[self.workers.index(child)] = message.state
                     at_boundary.append(child)
@@ -233,10 +263,11 @@ class Supervisor:
         return at_boundary
 
     def _handle(self, child: Child, message: object) -> None:
-        if isinstance(message, EpisodeDone):
-            self.log.episode(self.control.total(STEPS), message.episode)
+        if isinstance(message, (EpisodeDone, UpdatesDone)):
+            if isinstance(message, EpisodeDone):
+                self.log.episode(self.control.clock(), message.episode)
             if message.metrics:
-                self.log.updates(self.control.total(STEPS), message.metrics)
+                self.log.updates(self.control.clock(), message.metrics)
         elif isinstance(message, Result):
             self.evaluation_pending = False
             self.last_evaluation = message
@@ -306,7 +337,7 @@ class Supervisor:
         state = self.agent.state_dict()
         segment = self.replay_files.copy_new(self.replay)
         run: dict[str, Any] = {
-            "counters": [self.control.total(column) for column in (STEPS, UPDATES, EPISODES)],
+            "counters": [self.control.total(column) for column in (STEPS, UPDATES, EPISODES, OFFLINE)],
             "workers": list(self.worker_states),
             "next_generation": list(self.next_generation),
             "log": self.log.state(),
@@ -314,7 +345,7 @@ class Supervisor:
         }
         self.control.resume()
         run["replay"] = self.replay_files.write(segment)
-        info = {"steps": run["counters"][0]}
+        info = {"steps": run["counters"][0], "offline_updates": run["counters"][3]}
         agent = self.agent
         checkpoint.write(self.folder.last, Checkpoint(state, agent.observation_size, agent.action_size, self.config, info, run))
         self.replay_files.prune()
@@ -323,12 +354,15 @@ class Supervisor:
 
     def _request_evaluation(self, episodes: int) -> None:
         with contextlib.suppress(OSError):  # the evaluator died just now: it is restarted and asked again later
-            self.evaluator.connection.send(Request(self.control.total(STEPS), episodes))
+            self.evaluator.connection.send(Request(self.control.clock(), episodes))
             self.evaluation_pending = True
 
     def _log_row(self) -> None:
-        self.log.flush(self.control.total(STEPS), {"updates": self.control.total(UPDATES)})
+        counters = {"updates": self.control.total(UPDATES)}
+        if self.config.data.files:
+            counters["offline_updates"] = self.control.total(OFFLINE)
+        self.log.flush(self.control.clock(), counters)
 
     def _show_progress(self) -> None:
-        totals = (self.control.total(STEPS), self.control.total(UPDATES), self.control.total(EPISODES))
+        totals = (self.control.clock(), self.control.total(UPDATES), self.control.total(EPISODES))
         self.progress.update(*totals, self.log.wall_time_s, self.log.recent_return, self.log.recent_success)

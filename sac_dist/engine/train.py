@@ -12,15 +12,21 @@ import envs
 from sac_dist import checkpoint, plots
 from sac_dist.checkpoint import Checkpoint
 from sac_dist.compiled import compile_obstacle
-from sac_dist.config import Config, ConfigError, EnvConfig
+from sac_dist.config import Config, ConfigError, DataConfig, EnvConfig
+from sac_dist.demos import files
+from sac_dist.demos.check import check_fits
+from sac_dist.demos.transitions import Demonstrations
 from sac_dist.engine.supervisor import Outcome, Supervisor, TrainingFailed
-from sac_dist.playback import play
+from sac_dist.playback import merge, play
 from sac_dist.progress import Progress
 from sac_dist.rollout import make_env
 from sac_dist.run_folder import RunFolder, default_path
 
 DEFAULT_STEPS = 30_000
+DEFAULT_OFFLINE_STEPS = 20_000
 VIDEO_EPISODES = 4
+# What a run has to share with its demonstrations, and what it is where nothing is said; the others may differ.
+SAME = {"env": "auto", "control": "joint_velocity", "observation": "relative", "reward": "augmented"}
 
 
 @dataclass(frozen=True)
@@ -38,15 +44,17 @@ def train(config: Config, quiet: bool = False) -> Run:
     :class:`~sac_dist.engine.supervisor.TrainingFailed` when a part fails for good while it runs. Call it under
     ``if __name__ == "__main__":``, as everything that starts processes.
     """
-    config, choice = _settle(config)
+    demos = _read_demos(config.data)
+    config, choice = _settle(config, demos)
     observation_size, action_size = _sizes(config.env)
+    _check_demos(config, demos, observation_size, action_size)
     if config.train.compile == "on" and (obstacle := compile_obstacle()) is not None:
         raise ConfigError(f"--compile on cannot work: {obstacle}")
     folder = RunFolder.create(Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env))
     folder.write_config(config)
     progress = Progress(quiet=quiet)
     progress.note(choice)
-    return _run(Supervisor(config, folder, observation_size, action_size, progress, None), progress)
+    return _run(Supervisor(config, folder, observation_size, action_size, progress, demos), progress)
 
 
 def resume(path: Path, config: Config, quiet: bool = False) -> Run:
@@ -55,16 +63,28 @@ def resume(path: Path, config: Config, quiet: bool = False) -> Run:
     saved = read_run(path)
     progress = Progress(quiet=quiet)
     assert saved.run is not None
-    steps, _, episodes = saved.run["counters"]
-    spent = {"steps": steps, "episodes": episodes, "time": saved.run["log"]["wall_time_s"]}
-    for name, done in spent.items():
-        budget = getattr(config.train, name)
+    steps, _, episodes, offline = (*saved.run["counters"], 0)[:4]  # runs of before there were offline phases have three
+    budgets: dict[str, tuple[float | None, float]]
+    if config.data.offline:
+        budgets = {"offline_steps": (config.data.offline_updates(0), offline)}
+    else:
+        budgets = {"steps": (config.train.steps, steps), "episodes": (config.train.episodes, episodes)}
+    budgets["time"] = (config.train.time, saved.run["log"]["wall_time_s"])
+    for name, (budget, done) in budgets.items():
         if budget is not None and done >= budget:
             folder.unlock()
-            raise ConfigError(f"nothing left to do in {path}: {done:.0f} of {budget:.0f} {name} done; give a larger --{name}")
-    _sizes(config.env)
+            raise ConfigError(
+                f"nothing left to do in {path}: {done:.0f} of {budget:.0f} {name} done; give a larger --{name.replace('_', '-')}"
+            )
+    try:
+        demos = _read_demos(config.data)
+        _sizes(config.env)
+        _check_demos(config, demos, saved.observation_size, saved.action_size)
+    except ConfigError:
+        folder.unlock()
+        raise
     folder.write_config(config)
-    return _run(Supervisor(config, folder, saved.observation_size, saved.action_size, progress, saved), progress)
+    return _run(Supervisor(config, folder, saved.observation_size, saved.action_size, progress, demos, saved), progress)
 
 
 def read_run(path: Path) -> Checkpoint:
@@ -75,8 +95,33 @@ def read_run(path: Path) -> Checkpoint:
     return saved
 
 
-def _settle(config: Config) -> tuple[Config, str]:
+def _read_demos(data: DataConfig) -> Demonstrations | None:
+    return Demonstrations.concatenate([files.read(path) for path in data.files]) if data.files else None
+
+
+def _check_demos(config: Config, demos: Demonstrations | None, observation_size: int, action_size: int) -> None:
+    """Raise ConfigError unless the demonstrations are of this environment, as far as their file says, and fit the buffer."""
+    if demos is None:
+        return
+    name = ", ".join(config.data.files)
+    check_fits(demos, observation_size, action_size, name)
+    recorded = {name: demos.source["env"].get(name) or default for name, default in SAME.items()} if "env" in demos.source else {}
+    for option, theirs in recorded.items():
+        ours = getattr(config.env, option) or SAME[option]
+        if theirs != ours:
+            raise ConfigError(f"{name}: recorded with {option} {theirs}, this run has {ours}: record anew, or give --{option} {theirs}")
+    if config.data.demo_overwrite and len(demos) > config.train.buffer_size:
+        raise ConfigError(f"{name}: {len(demos)} transitions do not fit into a buffer of {config.train.buffer_size}: raise --buffer-size")
+
+
+def _settle(config: Config, demos: Demonstrations | None) -> tuple[Config, str]:
     """``config`` with every ``auto`` and missing budget replaced by what it comes to, and a line about the choice."""
+    if config.env.env == "auto" and demos is not None and "env" in demos.source:
+        config = replace(config, env=merge(replace(EnvConfig(**demos.source["env"]), backend=None), config.env))
+    data = config.data
+    if data.offline and data.offline_steps is None:
+        data = replace(data, offline_steps=DEFAULT_OFFLINE_STEPS)
+    data = replace(data, demos=tuple(map(_absolute, data.demos)), offline=tuple(map(_absolute, data.offline)))
     try:
         resolved = envs.resolve(config.env.env, config.env.backend or "auto")
     except envs.BackendError as error:
@@ -85,9 +130,14 @@ def _settle(config: Config) -> tuple[Config, str]:
     if resolved.backend is not None:
         env = replace(env, backend=cast(Any, resolved.backend))
     train = config.train
-    if train.steps is None and train.episodes is None and train.time is None:
+    if not data.offline and train.steps is None and train.episodes is None and train.time is None:
         train = replace(train, steps=DEFAULT_STEPS)
-    return replace(config, env=env, train=train), f"environment: {resolved.id} ({resolved.reason})"
+    return replace(config, env=env, train=train, data=data), f"environment: {resolved.id} ({resolved.reason})"
+
+
+def _absolute(name: str) -> str:
+    """A path that a later --resume finds from any folder; a Minari id stays."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def _sizes(config: EnvConfig) -> tuple[int, int]:
@@ -112,7 +162,8 @@ def _run(supervisor: Supervisor, progress: Progress) -> Run:
     model = folder.best if folder.best.is_file() else folder.last
     if not outcome.interrupted:
         _film(model, folder.videos / "final.mp4", progress)
-    progress.note(f"ended by {outcome.reason} after {outcome.steps:,} steps, {outcome.episodes:,} episodes, {outcome.seconds:.0f} s")
+    done = f"{outcome.steps:,} steps, {outcome.episodes:,} episodes, {outcome.updates:,} updates"
+    progress.note(f"ended by {outcome.reason} after {done}, {outcome.seconds:.0f} s")
     if outcome.evaluation is not None:
         progress.note(f"final policy: {outcome.evaluation}")
     progress.note(f"policy {model}, curve {folder.path / 'learning_curve.png'}; see it: python -m sac_dist --test --model {model}")

@@ -8,18 +8,22 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 
-from sac_dist.agent import SACAgent
+from sac_dist.agent import SACAgent, Step
 from sac_dist.compiled import compiled_path, load_update
 from sac_dist.config import Config
-from sac_dist.engine.control import EPISODES, STEPS, UPDATES, Control
+from sac_dist.dataset import Batches, DataSet
+from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
+from sac_dist.engine.phases import ONLINE, Phase, due, phases
 from sac_dist.engine.processes import settle_child
 from sac_dist.replay import ReplayBuffer
 from sac_dist.rollout import Episode, make_env, success_of, training_seed
 
 PARKED_POLL = 0.0005  # s between looks at the supervisor's row while parked
+REPORT_INTERVAL = 1.0  # s between messages of an offline phase
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,13 @@ class EpisodeDone:
     """A finished training episode, and the metrics of the newest update if there was one."""
 
     episode: Episode
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class UpdatesDone:
+    """An offline phase goes on; the metrics of its newest update."""
+
     metrics: dict[str, float]
 
 
@@ -58,6 +69,7 @@ class WorkerTask:
     config: Config
     agent: SACAgent  # shared memory
     replay: ReplayBuffer  # shared memory, this worker's shard
+    data: DataSet | None  # shared memory: demonstrations
     control: Control  # shared memory
     state: dict[str, Any] | None  # to go on exactly from a checkpoint
 
@@ -75,7 +87,7 @@ def worker_main(connection: Connection, task: WorkerTask) -> None:
 
 
 class Worker:
-    """Steps, inserts and updates until the budget is reached or the supervisor says stop.
+    """Steps, inserts and updates until the budget is reached or the supervisor says stop; in offline phases it only updates.
 
     With one worker, the run pauses and stops only between episodes: a new episode is a function of its seed, so the
     checkpoint holds everything and a resumed run gives the same bits. Several workers pause at the next step.
@@ -84,16 +96,21 @@ class Worker:
     def __init__(self, connection: Connection, task: WorkerTask) -> None:
         self.connection = connection
         self.rank, self.generation = task.rank, task.generation
-        self.config = task.config.train
+        self.config, self.data_config, self.env_config = task.config.train, task.config.data, task.config.env
         self.agent, self.replay, self.control = task.agent, task.replay, task.control
-        self.env = make_env(task.config.env)
+        self.env: gymnasium.Env | None = None  # offline phases need none
         action_seed, sample_seed = np.random.SeedSequence((self.config.seed, self.rank, self.generation)).generate_state(2)
         self.agent.reseed(int(action_seed))
         self.rng = np.random.default_rng(sample_seed)
         self.episode = 0
         self.updates_owed = 0.0
         self.metrics: dict[str, torch.Tensor] = {}
-        self.load_compiled()
+        self.reported = 0.0
+        self.phases = phases(task.config, 0 if task.data is None else len(task.data))
+        self.compiled = {name: self.load_compiled(phase) for name, phase in self.phases.items()}
+        self.phase: str | None = None
+        returns = task.config.agent.cal_ql and self.data_config.algo == "cql"
+        self.batches = Batches(self.replay, task.data, self.data_config, self.config.batch_size, returns)
         if task.state is not None:
             self.restore(task.state)
 
@@ -116,15 +133,29 @@ class Worker:
     def run(self) -> None:
         try:
             while not self.finished():
-                self.run_episode()
+                self.enter(self.due())
+                if self.phase == ONLINE:
+                    self.run_episode()
+                else:
+                    self.update_offline()
                 self.park_if_asked()
         finally:
-            self.env.close()
+            if self.env is not None:
+                self.env.close()
+
+    def due(self) -> str | None:
+        return due(self.data_config, self.control.total(STEPS), self.control.total(OFFLINE))
+
+    def enter(self, phase: str | None) -> None:
+        if phase != self.phase and phase is not None:
+            self.phase = phase
+            self.agent.use(self.phases[phase].algorithm, self.compiled[phase])
 
     def finished(self) -> bool:
         steps, episodes = self.config.steps, self.config.episodes
         return (
             self.control.stopped()
+            or self.due() is None
             or (steps is not None and self.control.total(STEPS) >= steps)
             or (episodes is not None and self.control.total(EPISODES) >= episodes)
         )
@@ -135,17 +166,33 @@ class Worker:
             while self.control.paused() and not self.control.stopped():
                 time.sleep(PARKED_POLL)
 
-    def load_compiled(self) -> None:
-        """Change to the compiled update where there is one; one that does not load is reported and done without."""
-        if self.config.compile == "off" or not compiled_path(self.agent, self.config.batch_size).exists():
-            return
+    def load_compiled(self, phase: Phase) -> Step | None:
+        """The phase's compiled update where there is one; one that does not load is reported and done without."""
+        self.agent.use(phase.algorithm)
+        if self.config.compile == "off" or not compiled_path(self.agent, phase.batch_size).exists():
+            return None
         try:
-            self.agent.step = load_update(self.agent, self.config.batch_size)
+            return load_update(self.agent, phase.batch_size)
         except Exception as error:
             self.connection.send(NotCompiled(f"{type(error).__name__}: {error}"))
+            return None
+
+    def update_offline(self) -> None:
+        """One update from data."""
+        self.metrics = self.agent.update(self.batches.offline(self.rng))
+        self.control.count(self.rank, UPDATES)
+        self.control.count(self.rank, OFFLINE)
+        if time.monotonic() > self.reported + REPORT_INTERVAL:
+            self.reported = time.monotonic()
+            self.connection.send(UpdatesDone(self.metric_values()))
+
+    def metric_values(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self.metrics.items()}
 
     def run_episode(self) -> None:
         """One training episode; ends early, without being counted, when several workers share a reached budget."""
+        if self.env is None:
+            self.env = make_env(self.env_config)
         alone = self.control.workers == 1
         observation, _ = self.env.reset(seed=training_seed(self.config.seed, self.rank, self.generation, self.episode))
         total_reward, length = 0.0, 0
@@ -166,8 +213,7 @@ class Worker:
                     return
         self.episode += 1
         self.control.count(self.rank, EPISODES)
-        metrics = {name: float(value) for name, value in self.metrics.items()}
-        self.connection.send(EpisodeDone(Episode(total_reward, length, success_of(info), bool(terminated)), metrics))
+        self.connection.send(EpisodeDone(Episode(total_reward, length, success_of(info), bool(terminated)), self.metric_values()))
 
     def choose(self, observation: np.ndarray) -> np.ndarray:
         """Uniform in [-1, 1] during the warm-up, then the policy's sample."""
@@ -181,6 +227,6 @@ class Worker:
             return
         self.updates_owed += self.config.update_ratio
         while self.updates_owed >= 1:
-            self.metrics = self.agent.update(self.replay.sample(self.config.batch_size, self.rng))
+            self.metrics = self.agent.update(self.batches.online(self.control.total(STEPS), self.rng))
             self.control.count(self.rank, UPDATES)
             self.updates_owed -= 1

@@ -1,0 +1,94 @@
+"""Transitions that do not change, in shared memory, and batches of them alone or beside the replay's."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from sac_dist.config import AgentConfig, DataConfig
+from sac_dist.demos.transitions import Demonstrations
+from sac_dist.replay import ReplayBuffer
+from sac_dist.shared import SharedArray
+from sac_dist.types import Batch
+
+
+def returns_to_go(demos: Demonstrations, config: AgentConfig) -> npt.NDArray[np.float32]:
+    """(N,) Σ_k γᵏ r_{t+k} of the scaled rewards up to the episode's end; -inf where it was truncated, as what followed is unknown."""
+    returns = config.reward_scale * demos.reward.astype(np.float64) + config.reward_bias
+    for t in range(len(demos) - 1, -1, -1):
+        if demos.truncated[t]:
+            returns[t] = -np.inf
+        elif not demos.terminated[t] and config.discount > 0:
+            returns[t] += config.discount * returns[t + 1]
+    return returns.astype(np.float32)
+
+
+class DataSet:
+    """N transitions in shared memory: pickling it to another process gives a handle on the same.
+
+    Rows are those of replay.py, but the last column holds the return-to-go in place of ``truncated``, which no batch has.
+    """
+
+    def __init__(self, demos: Demonstrations, config: AgentConfig) -> None:
+        self.observation_size, self.action_size = demos.observation.shape[1], demos.action.shape[1]
+        columns = (demos.observation, demos.action, demos.reward, demos.next_observation, demos.terminated, returns_to_go(demos, config))
+        self._memory = SharedArray((len(demos), 2 * self.observation_size + self.action_size + 3), np.float32)
+        self.rows[:] = np.concatenate([column.reshape(len(demos), -1).astype(np.float32) for column in columns], axis=1)
+
+    @property
+    def rows(self) -> npt.NDArray[np.float32]:
+        """(N, row width)"""
+        return self._memory.array
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def sample_into(self, out: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
+        """Fill ``out`` (B, row width) with rows drawn uniformly, with replacement."""
+        self.rows.take((rng.random(len(out)) * len(self)).astype(np.int64), axis=0, out=out, mode="clip")
+
+
+class Batches:
+    """Draws the batches of one process: from the replay alone, from data alone, or from both as ``DataConfig`` says.
+
+    A batch's tensors are views of memory that the next one overwrites.
+    """
+
+    def __init__(self, replay: ReplayBuffer, data: DataSet | None, config: DataConfig, batch_size: int, returns: bool = False) -> None:
+        """``returns``: batches of :meth:`offline` carry ``return_to_go``."""
+        self.replay, self.data, self.config = replay, data, config
+        self.batch_size, self.returns = batch_size, returns
+        appended = len(data) if data is not None and config.demo_mode == "append" else 0
+        self._sizes = replay.observation_size, replay.action_size
+        self._rows = np.empty((batch_size + appended, replay.row_width), np.float32)
+        if appended and data is not None:
+            self._rows[batch_size:] = data.rows
+        self._online = Batch.of_rows(self._rows, *self._sizes)
+        self._offline = Batch.of_rows(self._rows[:batch_size], *self._sizes, returns=returns)
+
+    def online(self, steps: int, rng: np.random.Generator) -> Batch:
+        """A batch for the online phase after ``steps`` environment steps."""
+        self._mix(self._from_data(steps, rng), rng)
+        return self._online
+
+    def offline(self, rng: np.random.Generator) -> Batch:
+        """A batch for an offline phase: of data, and in a later phase of what the replay holds too, half each."""
+        self._mix(self.batch_size // 2 if len(self.replay) else self.batch_size, rng)
+        return self._offline
+
+    def _from_data(self, steps: int, rng: np.random.Generator) -> int:
+        """How many transitions of a batch come from the data."""
+        config = self.config
+        if self.data is None or config.demo_mode == "append":
+            return 0
+        if config.demo_mode == "prefill":  # as if they lay in the buffer, where nothing overwrites them
+            return int(rng.binomial(self.batch_size, len(self.data) / (len(self.data) + len(self.replay))))
+        left = 1.0 if config.demo_anneal is None else max(0.0, 1 - steps / config.demo_anneal)
+        return round(config.demo_ratio * left * self.batch_size)
+
+    def _mix(self, from_data: int, rng: np.random.Generator) -> None:
+        if from_data:
+            assert self.data is not None
+            self.data.sample_into(self._rows[:from_data], rng)
+        if from_data < self.batch_size:
+            self.replay.sample_into(self._rows[from_data : self.batch_size], rng)

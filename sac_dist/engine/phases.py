@@ -1,0 +1,36 @@
+"""What a run trains with and when: behaviour cloning, offline phases, and the online phase between them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sac_dist.config import Config, DataConfig
+
+CLONING, OFFLINE, ONLINE = "cloning", "offline", "online"
+
+
+class Phase(NamedTuple):
+    algorithm: str  # as SACAgent.use takes it
+    batch_size: int
+
+
+def phases(config: Config, data_size: int) -> dict[str, Phase]:
+    """The phases that the run has, by name; ``data_size`` transitions of demonstrations."""
+    data, batch_size = config.data, config.train.batch_size
+    found = {}
+    if data.bc_steps:
+        found[CLONING] = Phase("bc", batch_size)
+    if data.offline_steps:
+        found[OFFLINE] = Phase(data.algo, batch_size)
+    if not data.offline:
+        found[ONLINE] = Phase("sac", batch_size + (data_size if data.demo_mode == "append" else 0))
+    return found
+
+
+def due(data: DataConfig, steps: int, offline_updates: int) -> str | None:
+    """The phase after so many environment steps and offline updates; None: a run without an online phase is done."""
+    if offline_updates < data.bc_steps:
+        return CLONING
+    if offline_updates < data.offline_updates(steps):
+        return OFFLINE
+    return None if data.offline else ONLINE
