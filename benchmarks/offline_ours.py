@@ -1,0 +1,76 @@
+"""sac_dist's side of offline_cql.py: training by the command line, and the time of one update by itself."""
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from offline_common import Settings, step_times
+
+from sac_dist import ReplayBuffer, SACAgent, compiled
+from sac_dist.config import AgentConfig
+
+
+def target_entropy(arrays: dict[str, np.ndarray]) -> float:
+    """−|A|: what d3rlpy has built in."""
+    return -float(arrays["action"].shape[1])
+
+
+def train(
+    data: Path, env: str, arrays: dict[str, np.ndarray], settings: Settings, updates: int, workers: int, seed: int, run: Path
+) -> dict:
+    """``python -m sac_dist --offline`` into the folder ``run``: updates per second after the first row of its log, and the command's
+    seconds in all, with a compilation if these sizes are new, and the final video."""
+    flags = ["--offline", str(data), "--env", env, "--algo", "cql", "--offline-steps", str(updates), *settings.flags()]
+    flags += [f"--target-entropy={target_entropy(arrays)}", "--workers", str(workers), "--seed", str(seed), "--eval-interval", "0"]
+    start = time.perf_counter()
+    result = subprocess.run([sys.executable, "-m", "sac_dist", *flags, "--run-dir", str(run)], capture_output=True, text=True)
+    if result.returncode:
+        raise SystemExit(f"python -m sac_dist {' '.join(flags)} failed:\n{result.stderr[-3000:]}")
+    seconds = round(time.perf_counter() - start, 1)
+    reached: dict[float, float] = {}  # updates → seconds when they were first logged
+    with open(run / "metrics.csv") as file:
+        for row in csv.DictReader(file):
+            if row["updates"] and row["wall_time_s"]:
+                reached.setdefault(float(row["updates"]), float(row["wall_time_s"]))
+    rows = sorted(row for row in reached.items() if row[0] > 0)
+    (first, since), (last, until) = rows[0], rows[-1]
+    rate = round((last - first) / (until - since), 2) if len(rows) > 1 else None
+    return {"updates": int(last), "updates_per_s": rate, "seconds": seconds}
+
+
+def time_updates(arrays: dict[str, np.ndarray], settings: Settings, updates: int, warm_up: int, seed: int, fused: bool) -> dict:
+    """Milliseconds of sampling a batch and one update, as the peer's, in this process with one thread; ``fused``: compiled."""
+    torch.set_num_threads(1)
+    values = asdict(settings)
+    batch_size = values.pop("batch_size")
+    observations, actions = arrays["observation"].shape[1], arrays["action"].shape[1]
+    agent = SACAgent(observations, actions, AgentConfig(**values, target_entropy=target_entropy(arrays)), seed)
+    agent.use("cql")
+    if fused:
+        if not compiled.compiled_path(agent, batch_size).exists():
+            compiled.compile_update(agent, batch_size)
+        agent.use("cql", compiled.load_update(agent, batch_size))
+    buffer = ReplayBuffer(len(arrays["reward"]), observations, actions)
+    buffer.extend(*(arrays[name] for name in ("observation", "action", "reward", "next_observation", "terminated", "truncated")))
+    generator = np.random.default_rng(seed)
+    seconds = np.zeros(updates)
+    cpu = 0.0
+    for i in range(updates):
+        if i == warm_up:
+            cpu = time.process_time()
+        start = time.perf_counter()
+        agent.update(buffer.sample(batch_size, generator))
+        seconds[i] = time.perf_counter() - start
+    cpu = (time.process_time() - cpu) / (updates - warm_up)
+    return step_times(seconds[warm_up:]) | {"cpu_ms": round(cpu * 1e3, 3)}
+
+
+def environment(threads: int) -> dict[str, str]:
+    """The environment variables of a child process with so many threads."""
+    return os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
