@@ -34,6 +34,19 @@ MAY_IMPORT = {
     "run_folder": {"config"},
     "playback": {"config", "resources", "rollout", "evaluation", "checkpoint", "book_format", "run_folder"},
     "demos": set(),  # the package alone: each reader in it imports what its format needs
+    "replay_files": {"config", "resources", "replay"},
+    "demos.transitions": {"demos", "config"},
+    "demos.check": {"demos", "config", "shared"},
+    "demos.pickled_numpy": set(),  # what reads strangers' pickles reaches nothing
+    "demos.book_pickle": {"demos"},
+    "demos.book": {"demos", "config"},
+    "demos.npz": {"demos", "config"},
+    "demos.hdf5": {"demos", "config"},
+    "demos.robomimic": {"demos", "config"},
+    "demos.minari_data": {"demos", "config"},
+    "demos.run_replay": {"demos", "config", "checkpoint", "replay_files", "run_folder"},
+    "demos.files": {"demos", "config", "resources"},
+    "demos.describe": {"demos", "resources", "evaluation"},
     "dataset": {"types", "config", "shared", "replay", "demos"},
     "recording": {"config", "rollout", "checkpoint", "playback", "demos"},
 }

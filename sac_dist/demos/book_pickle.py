@@ -30,9 +30,11 @@ class _Interpreter:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.size = len(data)
         self.place = 0
         self.stack: list[Any] = []
         self.marks: list[int] = []  # lengths of the stack
+        self.floor = 0  # the last mark: values below it are out of reach
         self.memo: dict[int, Any] = {}
         self.objects = 1024 + len(data) // 2  # that may still be made: a byte of the file must not cost a hundred
         self.copies = 1024 + 2 * len(data)  # characters of strings that may still be turned into bytes
@@ -64,11 +66,11 @@ class _Interpreter:
 
     def take(self, count: int) -> bytes:
         start = self.place
-        self.place = start + count
-        if count < 0 or self.place > len(self.data):
-            self.place = len(self.data)
+        self.place = end = start + count
+        if count < 0 or end > self.size:
+            self.place = self.size
             raise IndexError
-        return self.data[start : self.place]
+        return self.data[start:end]
 
     def sized(self, form: struct.Struct) -> bytes:
         """The bytes behind their count."""
@@ -104,16 +106,13 @@ class _Interpreter:
 
     def since_mark(self) -> list[Any]:
         start = self.marks.pop()
+        self.floor = self.marks[-1] if self.marks else 0
         values = self.stack[start:]
         del self.stack[start:]
         return values
 
-    def floor(self) -> int:
-        """Where this level of the stack begins: values below a mark are out of reach."""
-        return self.marks[-1] if self.marks else 0
-
     def pop(self) -> Any:
-        if len(self.stack) <= self.floor():
+        if len(self.stack) <= self.floor:
             raise ValueError
         return self.stack.pop()
 
@@ -162,7 +161,8 @@ class _Interpreter:
     def step_mark(self) -> None:
         if len(self.marks) > DEEPEST:
             raise Refused(f"nests deeper than {DEEPEST} levels")
-        self.marks.append(len(self.stack))
+        self.floor = len(self.stack)
+        self.marks.append(self.floor)
 
     def step_list(self) -> None:
         self.made()
@@ -181,7 +181,7 @@ class _Interpreter:
         self.top_list().extend(values)
 
     def top_list(self) -> list[Any]:
-        if len(self.stack) <= self.floor() or type(self.stack[-1]) is not list:
+        if len(self.stack) <= self.floor or type(self.stack[-1]) is not list:
             raise ValueError
         found: list[Any] = self.stack[-1]
         return found
@@ -191,10 +191,11 @@ class _Interpreter:
         self.stack.append(tuple(self.since_mark()))
 
     def short_tuple(self, count: int) -> None:
-        self.made()
-        if len(self.stack) - count < self.floor():
+        start = len(self.stack) - count
+        if start < self.floor:
             raise ValueError
-        self.stack[-count:] = [tuple(self.stack[-count:])]
+        self.made()
+        self.stack[start:] = (tuple(self.stack[start:]),)
 
     def step_integer(self) -> None:
         text = self.number()
@@ -212,10 +213,10 @@ class _Interpreter:
         self.stack.append(codecs.escape_decode(text[1:-1])[0])
 
     def step_pop(self) -> None:
-        if len(self.stack) > self.floor():
+        if len(self.stack) > self.floor:
             self.stack.pop()
         else:
-            self.marks.pop()
+            self.since_mark()
 
     def step_pop_mark(self) -> None:
         self.since_mark()
@@ -228,10 +229,18 @@ class _Interpreter:
             raise Refused("is no pickle of the protocols 0 to 5")
 
     def keep(self, index: int) -> None:
-        self.made()
-        if len(self.stack) <= self.floor():
+        self.objects -= 1
+        if self.objects < 0 or len(self.stack) <= self.floor:
+            self.made()
             raise ValueError
         self.memo[index] = self.stack[-1]
+
+    def keep_next(self) -> None:
+        self.keep(len(self.memo))
+
+    def keep_byte(self) -> None:
+        self.keep(self.data[self.place])
+        self.place += 1
 
     def push_byte(self) -> None:
         self.stack.append(self.data[self.place])
@@ -314,9 +323,9 @@ STEPS: dict[bytes, Step] = {
     pickle.REDUCE: _Interpreter.step_call,
     pickle.BUILD: _Interpreter.step_build,
     pickle.PUT: _keep(lambda it: int(it.number())),
-    pickle.BINPUT: _keep(_number(BYTE)),
+    pickle.BINPUT: _Interpreter.keep_byte,
     pickle.LONG_BINPUT: _keep(_number(FOUR)),
-    pickle.MEMOIZE: _keep(lambda it: len(it.memo)),
+    pickle.MEMOIZE: _Interpreter.keep_next,
     pickle.GET: _recall(lambda it: int(it.number())),
     pickle.BINGET: _Interpreter.recall_byte,
     pickle.LONG_BINGET: _recall(_number(FOUR)),

@@ -15,7 +15,7 @@ from sac_dist.shared import available_memory
 
 TOLERANCE = 1e-6  # actions this far outside [-1, 1] are rounding, and clipped
 CHUNK = 65536  # rows compared at a time: the temporaries stay small beside the data
-ALLOWANCE = 2**30  # bytes that any file may unfold to, however small it is
+ALLOWANCE = 2**28  # bytes that any file may unfold to, however small it is
 EXPANSION = 50  # … and otherwise at most so many times its own size
 
 Breaks = Literal["refuse", "time_limit", "cut"]
@@ -27,14 +27,15 @@ def refusal(name: str, index: int | None, field: str, reason: str) -> ConfigErro
     return ConfigError(f"{place}: {field} {reason}")
 
 
-def check_size(name: str, nbytes: int, file_size: int) -> None:
-    """Refuse to unfold a file into ``nbytes``, before anything of that size is allocated."""
+def check_size(name: str, nbytes: int, file_size: int) -> int:
+    """Refuse to unfold a file into ``nbytes``, before anything of that size is allocated; returns how many more there could be."""
     allowed = max(ALLOWANCE, EXPANSION * file_size)
     if nbytes > allowed:
         raise ConfigError(f"{name} claims {nbytes:,} bytes of data in a file of {file_size:,}: refused above {allowed:,}")
     available = available_memory()
     if nbytes > available:
         raise ConfigError(f"{name} needs {nbytes / 2**20:.0f} MiB of memory, and {available / 2**20:.0f} MiB are available: split it")
+    return min(allowed, available) - nbytes
 
 
 def checked(

@@ -81,21 +81,28 @@ def _source(source: dict[str, Any]) -> str:
 
 
 def _histogram(axes: Axes, values: npt.NDArray[Any], label: str, counted: str, log: bool = False) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     values = values.astype(np.float64)
     low, high = float(values.min()), float(values.max())
-    if np.issubdtype(values.dtype, np.floating) and np.array_equal(values, np.round(values)) and high - low < MOST_BINS:
-        edges = np.arange(low - 0.5, high + 1)  # whole numbers: a bar each
+    whole = np.array_equal(values, np.round(values)) and high - low < MOST_BINS
+    if whole:
+        edges = np.arange(low - 0.5, high + 1)  # a bar each
     else:
         edges = np.histogram_bin_edges(values, min(MOST_BINS, max(8, round(len(values) ** 0.5))), (low, high))
     axes.hist(values, bins=edges.tolist(), color=BARS, edgecolor="white", linewidth=0.4, log=log)
-    axes.axvline(float(values.mean()), color=CUT, linewidth=1.4, label=f"mean {values.mean():.4g}")
+    axes.axvline(float(values.mean()), color=CUT, linewidth=1.4)
+    axes.set_title(f"mean {values.mean():.4g}", fontsize=9, color=CUT)
+    if whole:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_xlim(low - 2.5, high + 2.5)
+    if log:
+        axes.set_ylim(bottom=0.7)  # one transition shows
     axes.set_xlabel(label)
     axes.set_ylabel(counted)
     axes.grid(axis="y", alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["right", "top"]].set_visible(False)
-    axes.margins(y=0.16)  # room for the legend
-    axes.legend(loc="upper right", fontsize=8, framealpha=0.85, edgecolor="none")
 
 
 def _actions(axes: Axes, actions: npt.NDArray[np.float32]) -> None:
@@ -104,13 +111,13 @@ def _actions(axes: Axes, actions: npt.NDArray[np.float32]) -> None:
     shares = np.array([np.histogram(column, edges)[0] for column in actions.T]) / len(actions)
     size = len(shares)
     image = axes.pcolormesh(edges, np.arange(size + 1) - 0.5, shares, cmap="Blues", vmin=0, edgecolors="face", linewidth=0.1)
-    axes.plot(actions.mean(0, dtype=np.float64), np.arange(size), "|", color=CUT, markersize=9, markeredgewidth=2, label="mean")
+    axes.plot(actions.mean(0, dtype=np.float64), np.arange(size), "|", color=CUT, markersize=9, markeredgewidth=2)
+    axes.set_title("mean of each", fontsize=9, color=CUT)
     axes.set_ylim(size - 0.5, -0.5)
     axes.set_yticks(range(0, size, max(1, -(-size // 20))))
     axes.set_xlabel("action, in [-1, 1]")
     axes.set_ylabel("entry of the action")
     axes.spines[["right", "top"]].set_visible(False)
-    axes.legend(loc="upper right", fontsize=8, framealpha=0.85, edgecolor="none")
     bar = axes.figure.colorbar(image, ax=axes, pad=0.01)
     bar.set_label("share of transitions")
     bar.ax.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")

@@ -34,7 +34,7 @@ class Reader:
 
     def __init__(self, name: str, root: Any, file_size: int) -> None:
         self.name, self.root, self._file_size = name, root, file_size
-        self._read = 0  # bytes
+        self._left = check_size(name, 0, file_size)  # bytes that may still be read
 
     def array(self, group: Any, key: str) -> npt.NDArray[Any]:
         """The numbers of a dataset. Raises ConfigError if there is none, or it is not what a file of this size can hold."""
@@ -46,8 +46,10 @@ class Reader:
             raise ConfigError(f"{place} is of the type {str(dataset.dtype)[:60]}, not numbers")
         if dataset.is_virtual or dataset.external:
             raise ConfigError(f"{place} lies in another file: only what is in the file itself is read")
-        self._read += math.prod(dataset.shape) * dataset.dtype.itemsize
-        check_size(self.name, self._read, self._file_size)
+        size = math.prod(dataset.shape) * dataset.dtype.itemsize
+        self._left -= size
+        if self._left < 0:
+            raise ConfigError(f"{place} claims {size:,} bytes: with what is read before that is too much for this file or this machine")
         if dataset.chunks:
             self._check_chunks(place, dataset)
         values: npt.NDArray[Any] = dataset[()]
@@ -66,15 +68,25 @@ class Reader:
                 raise ConfigError(f"{place} is damaged: {stored} packed bytes for a chunk of {chunk}")
             check_size(place, stored * DEFLATES_TO, max(self._file_size, 2**28))
 
-    def text(self, group: Any, key: str) -> str | None:
-        """A text attribute, or None."""
+    def number(self, group: Any, key: str) -> int | None:
+        """A whole number or bool among the attributes, or None."""
         if key not in group.attrs:
             return None
         attribute = group.attrs.get_id(key)
-        if attribute.shape != () or attribute.dtype.kind not in "OS":
+        return int(group.attrs[key]) if attribute.shape == () and attribute.dtype.kind in "biu" else None
+
+    def text(self, group: Any, key: str) -> str | None:
+        """A text attribute of fixed length, or None.
+
+        HDF5 keeps text of variable length in a heap, and its library loops for ever over one of some damaged files.
+        """
+        if key not in group.attrs:
             return None
-        value = group.attrs[key]
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        attribute = group.attrs.get_id(key)
+        if attribute.shape != () or attribute.dtype.kind != "S":
+            return None
+        value: bytes = group.attrs[key]
+        return value.decode("utf-8", "replace")
 
 
 @contextmanager
@@ -86,15 +98,16 @@ def opened(path: Path) -> Iterator[Reader]:
     except OSError as error:
         raise ConfigError(f"{path} is no HDF5 file, or damaged: {error}") from None
     with file:
-        seen, groups = set(), [file["/"]]
+        seen, groups = set(), [file["/"].id]
         while groups:
             group = groups.pop()
             for key in group:
-                if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                    raise ConfigError(f"{path}: {group.name}/{key} is a link to somewhere else: only what is in the file itself is read")
-                item = group[key]
-                address = h5py.h5o.get_info(item.id).addr
-                if isinstance(item, h5py.Group) and address not in seen:  # hard links can run in circles
-                    seen.add(address)
-                    groups.append(item)
+                if group.links.get_info(key).type != h5py.h5l.TYPE_HARD:
+                    raise ConfigError(
+                        f"{path}: {key.decode('utf-8', 'replace')} is a link to somewhere else: only what the file holds is read"
+                    )
+                info = h5py.h5o.get_info(group, key)
+                if info.type == h5py.h5o.TYPE_GROUP and info.addr not in seen:  # hard links can run in circles
+                    seen.add(info.addr)
+                    groups.append(h5py.h5g.open(group, key))
         yield Reader(str(path), file["/"], path.stat().st_size)

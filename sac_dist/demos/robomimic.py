@@ -43,8 +43,8 @@ def write(demos: Demonstrations, path: Path) -> None:
     with library(path).File(path, "w") as file:
         data = file.create_group("data")
         data.attrs["total"] = len(demos)
-        data.attrs["env_args"] = json.dumps(env_args)
-        data.attrs["source"] = json.dumps(demos.source)
+        data.attrs["env_args"] = np.bytes_(json.dumps(env_args))  # of fixed length: see Reader.text
+        data.attrs["source"] = np.bytes_(json.dumps(demos.source))
         for index, (stop, length) in enumerate(zip(demos.ends, demos.lengths, strict=True)):
             rows = slice(stop - length, stop)
             demo = data.create_group(f"demo_{index}")
@@ -64,13 +64,14 @@ def _number(demo: str) -> tuple[int, str]:
 
 
 def _source(reader: Reader, data: Any) -> dict[str, Any]:
+    """Our own attribute, or what a gymnasium file of others says of its environment; robomimic's own text is left unread."""
     own, env_args = (_json(reader.text(data, key)) for key in ("source", "env_args"))
     if own is not None:
         return own
     if env_args and env_args.get("type") == GYM:
         options = env_args.get("env_kwargs")
         return {"env": {"env": env_args.get("env_name"), **(options if isinstance(options, dict) else {})}}
-    return {"env_args": env_args} if env_args else {}
+    return {}
 
 
 def _json(text: str | None) -> dict[str, Any] | None:
@@ -86,22 +87,23 @@ def _demo(reader: Reader, demo: Any, name: str, source: dict[str, Any]) -> Demon
             f"{name} has no next_obs, so its last transition is incomplete: write it with robomimic's dataset_states_to_obs.py"
         )
     rewards, dones = reader.array(demo, "rewards").ravel(), reader.array(demo, "dones").ravel()
-    keys = _keys(demo.get("obs"), name)
-    samples = demo.attrs.get("num_samples")
-    if samples is not None and np.shape(samples) == () and int(samples) != len(rewards):
-        raise ConfigError(f"{name}: num_samples is {int(samples)} and rewards has {len(rewards)} entries")
+    observation, following = demo.get("obs"), demo["next_obs"]
+    keys = _keys(observation, name)
+    samples = reader.number(demo, "num_samples")
+    if samples is not None and samples != len(rewards):
+        raise ConfigError(f"{name}: num_samples is {samples} and rewards has {len(rewards)} entries")
     found = checked(
         name,
-        observation=_vectors(reader, demo["obs"], keys, name),
+        observation=_vectors(reader, observation, keys, name),
         action=reader.array(demo, "actions"),
         reward=rewards,
-        next_observation=_vectors(reader, demo["next_obs"], keys, name),
+        next_observation=_vectors(reader, following, keys, name),
         terminated=dones,
         truncated=np.zeros(len(rewards), np.bool_),
         source=source,
     )
-    success = demo.attrs.get("success")
-    if isinstance(success, (bool, np.bool_)) and len(found.ends) == 1:
+    success = reader.number(demo, "success")
+    if success is not None and len(found.ends) == 1:
         return replace(found, success=np.array([success], np.bool_))
     return found
 
