@@ -284,9 +284,21 @@ def test_a_missing_minari_dataset_is_a_line(name, word, minari):
         files.read(name)
 
 
-def test_a_bad_minari_id_is_not_written(minari, tmp_path):
-    with pytest.raises(ConfigError, match="cannot write minari:no version"):
-        files.write(make(), "minari:no version")
+@pytest.mark.parametrize("name", ["no version", "name", "x/y-v0", "made/../../up-v0", "/made/up-v0"])
+def test_a_bad_minari_id_is_not_written(name, minari, tmp_path):
+    with pytest.raises(ConfigError, match="write minari:NAMESPACE/NAME-v0"):
+        files.write(make(), f"minari:{name}")
+    assert not list(tmp_path.rglob("main_data.hdf5"))
+
+
+def test_a_failed_write_to_minari_leaves_nothing(minari, tmp_path, monkeypatch):
+    demos = make()
+    with pytest.raises(IndexError):
+        files.write(replace(demos, success=np.array([True])), "minari:made/half-v0")
+    monkeypatch.setattr("minari.dataset.minari_storage.MinariStorage.update_metadata", lambda *_: os.listdir("/no such folder"))
+    with pytest.raises(ConfigError, match="cannot write minari:made/half-v0: No such file"):
+        files.write(demos, "minari:made/half-v0")
+    assert not (tmp_path / "minari" / "made" / "half-v0").exists()
 
 
 # A run's folder

@@ -78,6 +78,7 @@ def write(demos: Demonstrations, path: str | Path) -> None:
 def check_new(path: str | Path) -> None:
     """Raise ConfigError unless :func:`write` knows a kind for this name and would overwrite nothing: before hours of recording."""
     if str(path).startswith(minari_data.PREFIX):
+        minari_data.check_new(str(path))
         return
     path = Path(path)
     if path.suffix.lower() not in WRITERS:

@@ -7,6 +7,7 @@ unpacks everything a file claims. So a file is checked first, and its arrays com
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from dataclasses import replace
@@ -24,6 +25,7 @@ from sac_dist.demos.hdf5 import Reader, opened
 from sac_dist.demos.transitions import Demonstrations
 
 PREFIX = "minari:"
+NEW_ID = re.compile(PREFIX + r"([-\w]{2,}/)*[-\w]{2,}-v\d+")
 SOURCE = "sac_dist_source"  # our key among Minari's metadata
 LARGEST_METADATA = 2**24  # bytes
 
@@ -72,12 +74,19 @@ def read_folder(folder: Path, name: str) -> Demonstrations:
         return joined(name, parts)
 
 
-def write(demos: Demonstrations, name: str) -> None:
-    """A new dataset ``minari:ID`` with boxes as spaces; raises ConfigError if it exists or the id is not one."""
-    minari = _library(name)
+def check_new(name: str) -> None:
+    """Raise ConfigError if Minari has a dataset ``minari:ID``, or the id is none."""
     folder = _folder(name)
     if folder.exists():
         raise ConfigError(f"{name} exists at {folder}: remove it or choose another name")
+    if not NEW_ID.fullmatch(name):
+        raise ConfigError(f"{name!r} is no id for a Minari dataset: write minari:NAMESPACE/NAME-v0, with two letters at least in each")
+
+
+def write(demos: Demonstrations, name: str) -> None:
+    """The new dataset ``minari:ID`` (see :func:`check_new`), with boxes as spaces."""
+    minari = _library(name)
+    folder = _folder(name)
     buffers = []
     for index, (stop, length) in enumerate(zip(demos.ends, demos.lengths, strict=True)):
         rows = slice(stop - length, stop)
@@ -104,10 +113,8 @@ def write(demos: Demonstrations, name: str) -> None:
                 data_format="hdf5",
             )
         dataset.storage.update_metadata({SOURCE: demos.source})
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # it was not there before
-        if isinstance(error, ValueError):
-            raise ConfigError(f"cannot write {name}: {error}") from None
         raise
 
 
