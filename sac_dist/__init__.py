@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sac_dist.agent import SACAgent
-    from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
+    from sac_dist.config import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
+    from sac_dist.demos.transitions import Demonstrations
     from sac_dist.engine.train import Run, resume, train
     from sac_dist.evaluation import Evaluation, evaluate
     from sac_dist.playback import find_policy, play
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AgentConfig", "Config", "ConfigError", "EnvConfig", "Evaluation", "ReplayBuffer", "ReplayManager", "Run", "SACAgent", "TrainConfig",
-    "evaluate", "find_policy", "make_env", "play", "resume", "train",
+    "AgentConfig", "Config", "ConfigError", "DataConfig", "Demonstrations", "EnvConfig", "Evaluation", "ReplayBuffer", "ReplayManager",
+    "Run", "SACAgent", "TrainConfig", "evaluate", "find_policy", "make_env", "play", "resume", "train",
 ]  # fmt: skip
 _HOMES = {
     "agent": ("SACAgent",),
-    "config": ("AgentConfig", "Config", "ConfigError", "EnvConfig", "TrainConfig"),
+    "config": ("AgentConfig", "Config", "ConfigError", "DataConfig", "Demonstrations", "EnvConfig", "TrainConfig"),
     "engine.train": ("Run", "resume", "train"),
     "evaluation": ("Evaluation", "evaluate"),
     "playback": ("find_policy", "play"),

@@ -1,0 +1,252 @@
+"""Demonstrations and offline phases through the whole engine: real processes, real files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sac_dist import checkpoint
+from sac_dist.cli import main
+from sac_dist.config import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
+from sac_dist.dataset import Batches, DataSet, returns_to_go
+from sac_dist.demos import files
+from sac_dist.demos.transitions import Demonstrations
+from sac_dist.engine.phases import CLONING, OFFLINE, ONLINE, due, phases
+from sac_dist.engine.train import resume, train
+from sac_dist.metrics import read_metrics
+from sac_dist.recording import record
+from sac_dist.replay import ReplayBuffer
+
+ENV = "toy_envs:Point-v0"
+AGENT = AgentConfig(hidden_width=16, cql_samples=2)
+TRAIN = TrainConfig(workers=1, steps=60, warmup_steps=20, batch_size=8, eval_interval=0, compile="off", buffer_size=500)
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Demonstrations:
+    return record(EnvConfig(ENV), "random", 12)
+
+
+@pytest.fixture
+def demos(recorded: Demonstrations, tmp_path: Path) -> str:
+    files.write(recorded, tmp_path / "demos.npz")
+    return str(tmp_path / "demos.npz")
+
+
+def run(tmp_path: Path, data: DataConfig, name: str = "run", agent: AgentConfig = AGENT, **settings: object) -> checkpoint.Checkpoint:
+    """A finished run's last checkpoint."""
+    settings = {"run_dir": str(tmp_path / name)} | settings
+    train(Config(EnvConfig(ENV), agent, replace(TRAIN, **settings), data), quiet=True)  # type: ignore[arg-type]
+    return checkpoint.read(tmp_path / name / "checkpoints" / "last.safetensors")
+
+
+def counters(saved: checkpoint.Checkpoint) -> list[int]:
+    """Environment steps, updates, episodes, offline updates."""
+    assert saved.run is not None
+    return saved.run["counters"]
+
+
+# When
+
+
+def test_phases_come_in_their_order() -> None:
+    data = DataConfig(demos=("x",), bc_steps=5, offline_steps=10, offline_every=100)
+    places = [(0, 0), (0, 4), (0, 5), (0, 14), (0, 15), (99, 15), (100, 15), (100, 24), (100, 25), (250, 25), (250, 35)]
+    expected = [CLONING, CLONING, OFFLINE, OFFLINE, ONLINE, ONLINE, OFFLINE, OFFLINE, ONLINE, OFFLINE, ONLINE]
+    assert [due(data, *place) for place in places] == expected
+    offline = DataConfig(offline=("x",), offline_steps=10)
+    assert [due(offline, 0, n) for n in (0, 9, 10)] == [OFFLINE, OFFLINE, None]
+    assert due(DataConfig(), 0, 0) == ONLINE
+
+
+def test_each_phase_has_its_algorithm_and_batch() -> None:
+    data = DataConfig(demos=("x",), bc_steps=5, offline_steps=10, algo="cql", demo_mode="append")
+    found = phases(Config(train=TRAIN, data=data), data_size=30)
+    assert found == {CLONING: ("bc", 8), OFFLINE: ("cql", 8), ONLINE: ("sac", 38)}
+    assert set(phases(Config(train=TRAIN, data=DataConfig(offline=("x",), offline_steps=1)), 30)) == {OFFLINE}
+
+
+# Batches
+
+
+def rows_from(batch: object, tag: float) -> int:
+    return int((batch.reward == tag).sum())  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def mixture() -> tuple[ReplayBuffer, DataSet]:
+    """A replay of 300 transitions with reward 1, and data of 100 with reward 2."""
+    replay = ReplayBuffer(500, 2, 2)
+    replay.extend(np.zeros((300, 2)), np.zeros((300, 2)), np.ones(300), np.zeros((300, 2)), np.zeros(300), np.zeros(300))
+    zeros = np.zeros((100, 2), np.float32)
+    ends = np.arange(100) % 10 == 9
+    return replay, DataSet(Demonstrations(zeros, zeros, np.full(100, 2, np.float32), zeros, ends, np.zeros(100, bool)), AGENT)
+
+
+def test_a_mixed_batch_has_its_share_of_demonstrations_annealed_to_none(mixture: tuple[ReplayBuffer, DataSet]) -> None:
+    batches = Batches(*mixture, DataConfig(demos=("x",), demo_ratio=0.25, demo_anneal=1000), 40)
+    rng = np.random.default_rng(0)
+    assert [rows_from(batches.online(steps, rng), 2) for steps in (0, 500, 1000, 5000)] == [10, 5, 0, 0]
+    assert rows_from(batches.online(0, rng), 1) == 30
+
+
+def test_prefilled_demonstrations_are_drawn_as_if_they_lay_in_the_buffer(mixture: tuple[ReplayBuffer, DataSet]) -> None:
+    batches, rng = Batches(*mixture, DataConfig(demos=("x",), demo_mode="prefill"), 40), np.random.default_rng(0)
+    share = np.mean([rows_from(batches.online(0, rng), 2) for _ in range(300)]) / 40
+    assert share == pytest.approx(0.25, abs=0.02)  # 100 of 400
+
+
+def test_append_adds_the_whole_file_to_each_batch(mixture: tuple[ReplayBuffer, DataSet]) -> None:
+    batches, rng = Batches(*mixture, DataConfig(demos=("x",), demo_mode="append"), 40), np.random.default_rng(0)
+    for _ in range(3):
+        batch = batches.online(0, rng)
+        assert len(batch.reward) == 140 and rows_from(batch, 1) == 40 and rows_from(batch, 2) == 100
+
+
+def test_an_offline_batch_is_of_data_alone_until_there_is_a_replay(mixture: tuple[ReplayBuffer, DataSet]) -> None:
+    replay, data = mixture
+    rng, config = np.random.default_rng(0), DataConfig(demos=("x",), offline_steps=1)
+    assert rows_from(Batches(ReplayBuffer(5, 2, 2), data, config, 40).offline(rng), 2) == 40
+    assert rows_from(Batches(replay, data, config, 40).offline(rng), 2) == 20
+
+
+def test_returns_to_go_are_discounted_scaled_and_unknown_behind_a_time_limit() -> None:
+    zeros = np.zeros((5, 2), np.float32)
+    ends = np.array([0, 0, 1, 0, 0], bool), np.array([0, 0, 0, 0, 1], bool)
+    demos = Demonstrations(zeros, zeros, np.array([1, 2, 3, 4, 5], np.float32), zeros, *ends)
+    config = AgentConfig(discount=0.5, reward_scale=2.0, reward_bias=1.0)  # rewards 3 5 7 9 11
+    assert returns_to_go(demos, config).tolist() == [3 + 0.5 * (5 + 0.5 * 7), 5 + 0.5 * 7, 7, -np.inf, -np.inf]
+    data = DataSet(demos, config)
+    batch = Batches(ReplayBuffer(5, 2, 2), data, DataConfig(offline=("x",)), 50, returns=True).offline(np.random.default_rng(0))
+    assert batch.return_to_go is not None
+    pairs = set(zip(batch.reward.tolist(), batch.return_to_go.tolist(), strict=True))
+    assert pairs == {(1, 7.25), (2, 8.5), (3, 7), (4, -np.inf), (5, -np.inf)}
+
+
+# Whole runs
+
+
+@pytest.mark.parametrize("algo", ["cql", "sac", "bc"])
+def test_offline_training_takes_no_environment_step(algo: str, demos: str, tmp_path: Path) -> None:
+    saved = run(tmp_path, DataConfig(offline=(demos,), algo=algo, offline_steps=40), steps=None, workers=2)  # type: ignore[arg-type]
+    steps, updates, episodes, offline = counters(saved)
+    assert (steps, episodes) == (0, 0) and updates == offline and 40 <= offline <= 41
+    fresh = checkpoint.Checkpoint(saved.agent, saved.observation_size, saved.action_size, saved.config, {}).build_agent().state_dict()
+    assert fresh["policy.step"] == offline and fresh["critics.step"] == (0 if algo == "bc" else offline)
+
+
+def test_an_offline_run_repeats_bit_for_bit_and_resumes_exactly(demos: str, tmp_path: Path) -> None:
+    data = DataConfig(offline=(demos,), algo="cql", offline_steps=40)
+    whole = run(tmp_path, data, "whole", steps=None)
+    again = run(tmp_path, data, "again", steps=None)
+    half = run(tmp_path, replace(data, offline_steps=15), "half", steps=None)
+    resumed = Config(half.config.env, half.config.agent, half.config.train, replace(half.config.data, offline_steps=40))
+    resume(tmp_path / "half", resumed, quiet=True)
+    continued = checkpoint.read(tmp_path / "half" / "checkpoints" / "last.safetensors")
+    for name, tensor in whole.agent.items():
+        assert torch.equal(tensor, again.agent[name]) and torch.equal(tensor, continued.agent[name]), name
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        DataConfig(demos=("x",), demo_mode="mix", demo_anneal=40),
+        DataConfig(demos=("x",), demo_mode="prefill"),
+        DataConfig(demos=("x",), demo_mode="prefill", demo_overwrite=True),
+        DataConfig(demos=("x",), demo_mode="append", bc_steps=5),
+    ],
+    ids=["mix", "prefill", "overwrite", "append"],
+)
+def test_training_with_demonstrations(data: DataConfig, demos: str, recorded: Demonstrations, tmp_path: Path) -> None:
+    saved = run(tmp_path, replace(data, demos=(demos,)), workers=2, agent=replace(AGENT, layer_norm=True, critics=4, target_critics=2))
+    assert counters(saved)[0] >= 60 and counters(saved)[3] == pytest.approx(data.bc_steps, abs=1)
+    assert saved.run is not None
+    stored = sum(sum(segment["stop"]) - sum(segment["start"]) for segment in saved.run["replay"]["segments"])
+    assert stored == counters(saved)[0] + (len(recorded) if data.demo_overwrite else 0)
+
+
+def test_offline_then_online_then_offline_again(demos: str, tmp_path: Path) -> None:
+    data = DataConfig(demos=(demos,), offline_steps=30, offline_every=25)
+    saved = run(tmp_path, data, eval_interval=20)
+    steps, updates, _, offline = counters(saved)
+    assert offline == 30 * (1 + steps // 25) == 90 and updates == steps - 20 + offline
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert int(rows[-1]["step"]) == steps + offline and int(rows[-1]["offline_updates"]) == offline
+
+
+def test_cal_ql_and_its_weight_run_through_the_engine(demos: str, tmp_path: Path) -> None:
+    agent = replace(AGENT, cal_ql=True, cql_lagrange=1.0)
+    saved = run(tmp_path, DataConfig(demos=(demos,), offline_steps=30), agent=agent)
+    assert saved.agent["log_weight.step"] == 30 and saved.agent["log_weight"] != np.log(5.0)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--offline DEMOS --steps 5", "--steps has no meaning with --offline"),
+        ("--offline DEMOS --env Pendulum-v1", "observations of 2"),
+        ("--train --offline-steps 5", "give --demos"),
+        ("--train --demos DEMOS --offline-every 5", "offline_steps"),
+        ("--train --demos DEMOS --demo-ratio 1.5", "demo_ratio is 1.5"),
+        ("--train --demos DEMOS --demo-overwrite", "demo_overwrite is for demo_mode prefill"),
+        ("--train --demos DEMOS --demo-mode prefill --demo-overwrite --buffer-size 20", "raise --buffer-size"),
+        ("--train --demos DEMOS --cal-ql --offline-steps 5 --offline-every 5", "cal_ql needs the returns"),
+        ("--train --demos missing.npz", "no such file: missing.npz"),
+        ("--train --demos DEMOS --critics 3 --target-critics 4", "only 3 critics"),
+        ("--train --demos DEMOS --critics 10 --target-critics 2 --batch-size 4", "at least 10"),
+        ("--record-demos 3", "--out FILE"),
+        ("--record-demos 3 --out DEMOS", "exists"),
+        ("--record-demos 3 --out x.npz --workers 2", "--workers has no meaning with --record-demos"),
+        ("--convert DEMOS x.doc", "cannot tell what kind"),
+        ("--convert DEMOS nowhere/x.npz", "there is no folder nowhere"),
+        ("--inspect missing.npz", "no such file"),
+    ],
+)
+def test_refusals_are_one_line(
+    flags: str, words: str, demos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(flags.replace("DEMOS", demos).split()) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_demonstrations_of_another_reward_are_refused(recorded: Demonstrations, tmp_path: Path) -> None:
+    source = {"env": {"env": ENV, "reward": "sparse"}}
+    files.write(replace(recorded, source=source), tmp_path / "sparse.npz")
+    with pytest.raises(ConfigError, match="recorded with reward sparse, this run has augmented"):
+        run(tmp_path, DataConfig(demos=(str(tmp_path / "sparse.npz"),)))
+
+
+# Commands
+
+
+def test_record_inspect_and_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["--record-demos", "3", "--env", ENV, "--policy", "random", "--out", "a.npz", "--seed", "4"]) == 0
+    assert main(["--inspect", "a.npz"]) == 0
+    assert "picture a.png" in capsys.readouterr().out and (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["--convert", "a.npz", "b.hdf5"]) == 0 and main(["--convert", "b.hdf5", "c.pickle"]) == 0
+    assert np.array_equal(files.read("a.npz").action, files.read("c.pickle").action)
+    assert main(["--convert", "a.npz", "b.hdf5"]) == 2
+
+
+def test_data_name_their_environment(recorded: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files.write(recorded, "demos.npz")
+    flags = "--offline demos.npz --offline-steps 5 --workers 1 --batch-size 4 --hidden-width 8 --compile off --run-dir run"
+    assert main(flags.split()) == 0
+    saved = checkpoint.read(tmp_path / "run" / "checkpoints" / "last.safetensors")
+    assert saved.config.env.env == ENV and saved.config.data.offline == (str(tmp_path / "demos.npz"),)
+    assert json.loads(json.dumps(saved.info))["offline_updates"] == 5
