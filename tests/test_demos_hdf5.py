@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from demo_files import assert_equal, make
+from demo_files import FIELDS, assert_equal, make
 
 from sac_dist import checkpoint
 from sac_dist.agent import SACAgent
@@ -344,6 +344,15 @@ def test_a_run_cuts_episodes(tmp_path):
     np.testing.assert_array_equal(found.observation, demos.observation[kept[1:]])
 
 
+def test_the_end_of_a_workers_rows_ends_an_episode(tmp_path):
+    """Also where the next worker's happen to go on from there."""
+    demos, replay = make((5,)), ReplayBuffer(10, 3, 2, shards=2)
+    for shard, kept in enumerate((slice(0, 2), slice(2, 5))):
+        parts = {name: getattr(demos, name)[kept] for name in FIELDS}
+        fill(replay, replace(demos, **parts), shard)
+    assert files.read(run_folder(tmp_path / "run", replay)).lengths.tolist() == [2, 3]
+
+
 @pytest.mark.parametrize(
     ("damage", "word"),
     [
@@ -363,7 +372,8 @@ def test_a_run_without_transitions_is_refused(tmp_path):
     assert "no transitions" in refusal(run_folder(tmp_path / "run", ReplayBuffer(100, 3, 2)))
     path = tmp_path / "run" / "checkpoints" / "last.safetensors"
     saved = checkpoint.read(path)
-    for replay in ({"capacity": 9, "segments": [{"file": "../secret.npy", "start": [0], "stop": [1]}]}, {"segments": 3}, None):
+    outside = {"capacity": 9, "segments": [{"file": "../secret.npy", "start": [0], "stop": [1]}]}
+    for replay, word in ((outside, "names the file"), ({"segments": 3}, "damaged"), (None, "no transitions")):
         checkpoint.write(path, replace(saved, run={"replay": replay}))
-        with pytest.raises(ConfigError, match=r"damaged|no transitions"):
+        with pytest.raises(ConfigError, match=word):
             files.read(tmp_path / "run")

@@ -104,6 +104,7 @@ def test_nothing_but_numpys_constructors_may_be_named(call, name, protocol, tmp_
         (b"\x80\x02cnumpy\nndarray\n)\x81.", "NEWOBJ"),
         (b"\x80\x04cnumpy\nndarray\n)}\x92.", "EMPTY_DICT"),
         (b"cnumpy\nndarray\n(I1\ntR.", "calls something"),  # a class, but none that may be called
+        (b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\nNNtR.", "another class"),
         (b"\x80\x02cbuiltins\nbytes\nK\x64\x85R.", "builds bytes"),
         (b"\x80\x02\x82\x01.", "EXT1"),
         (b"Pos.system\n.", "PERSID"),
