@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "step", "episodes", "wall_time_s", "train_return", "train_success", "eval_step", "eval_return", "eval_success", "eval_episodes",
+    "offline_updates",
 )  # fmt: skip
 TRAINING, EVALUATION, EPISODES = "#3b6fb6", "#d1495b", "#9fb3c8"  # colours that also differ in grey
 
@@ -45,7 +46,7 @@ def learning_curve(run_dir: str | os.PathLike[str]) -> Path:
     _draw_returns(axes[-1], columns, read_returns(run_dir / "reward_log.npy"))
     for each in axes:
         _style(each, columns)
-    axes[-1].set_xlabel("environment steps")
+    axes[-1].set_xlabel(_unit(columns))
     if len(columns["step"]):
         _add_time_axis(axes[0], columns)
         figure.suptitle(f"{run_dir.resolve().name}: {_total(columns)}", fontsize=10)
@@ -125,7 +126,15 @@ def _style(axes: Axes, columns: dict[str, np.ndarray]) -> None:
 
 def _total(columns: dict[str, np.ndarray]) -> str:
     seconds, unit = _time_unit(columns["wall_time_s"][-1])
-    return f"{columns['step'][-1]:,.0f} environment steps in {columns['wall_time_s'][-1] / seconds:.3g} {unit}"
+    return f"{columns['step'][-1]:,.0f} {_unit(columns)} in {columns['wall_time_s'][-1] / seconds:.3g} {unit}"
+
+
+def _unit(columns: dict[str, np.ndarray]) -> str:
+    """What a row's ``step`` counts."""
+    offline = np.nan_to_num(columns["offline_updates"]).max(initial=0)
+    if offline and offline == columns["step"].max():
+        return "offline updates"
+    return f"environment steps and offline updates ({offline:,.0f})" if offline else "environment steps"
 
 
 def _time_unit(seconds: float) -> tuple[int, str]:
