@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 
 from sac_dist.book_format import load_book_policy
@@ -39,13 +40,7 @@ def play(
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # what draws gymnasium's classic tasks needs no screen then
     env = make_env(config, "rgb_array" if video is not None else "human" if window else None)
     try:
-        for name, space, size in (
-            ("observations", env.observation_space, policy.observation_size),
-            ("actions", env.action_space, policy.action_size),
-        ):
-            assert space.shape is not None
-            if space.shape[0] != size:
-                raise ConfigError(f"the policy has {size} {name}, {config.env} with these options has {space.shape[0]}")
+        check_policy_fits(policy, env, config.env)
         agent = policy.build_agent()
 
         def act(observation: np.ndarray) -> np.ndarray:
@@ -62,6 +57,17 @@ def play(
     finally:
         env.close()
     return Evaluation.of(played)
+
+
+def check_policy_fits(policy: Checkpoint, env: gymnasium.Env, name: str) -> None:
+    """Raise ConfigError if the policy's sizes are not those of ``env``, which is called ``name``."""
+    for kind, space, size in (
+        ("observations", env.observation_space, policy.observation_size),
+        ("actions", env.action_space, policy.action_size),
+    ):
+        assert space.shape is not None
+        if space.shape[0] != size:
+            raise ConfigError(f"the policy has {size} {kind}, {name} with these options has {space.shape[0]}")
 
 
 def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:

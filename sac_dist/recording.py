@@ -18,7 +18,7 @@ from sac_dist import __version__
 from sac_dist.checkpoint import Checkpoint
 from sac_dist.config import ConfigError, EnvConfig
 from sac_dist.demos.transitions import Demonstrations
-from sac_dist.playback import find_policy, merge
+from sac_dist.playback import check_policy_fits, find_policy, merge
 from sac_dist.rollout import TRAINING_SEEDS, Episode, make_env, run_episode
 
 DEMONSTRATION_SEEDS = 2 * TRAINING_SEEDS  # training stays below 2**30, evaluation counts up from there and comes nowhere near this
@@ -145,7 +145,8 @@ def _resolve(config: EnvConfig) -> EnvConfig:
 def _act_of(policy: str, checkpoint: Checkpoint | None, env: gymnasium.Env, name: str) -> Callable[[int], Act]:
     """From the reset seed of an episode to the function that acts in it. Raises ConfigError if the policy does not fit ``env``."""
     if checkpoint is not None:
-        agent = _fitting(checkpoint, env, name).build_agent()
+        check_policy_fits(checkpoint, env, name)
+        agent = checkpoint.build_agent()
         return lambda reset_seed: lambda observation: agent.act(observation, deterministic=True)
     if policy == "expert":
         try:
@@ -162,18 +163,6 @@ def _act_of(policy: str, checkpoint: Checkpoint | None, env: gymnasium.Env, name
         return lambda observation: generator.uniform(-1, 1, size).astype(np.float32)
 
     return random_act
-
-
-def _fitting(checkpoint: Checkpoint, env: gymnasium.Env, name: str) -> Checkpoint:
-    pairs = (
-        ("observations", env.observation_space, checkpoint.observation_size),
-        ("actions", env.action_space, checkpoint.action_size),
-    )
-    for kind, space, size in pairs:
-        assert space.shape is not None
-        if space.shape[0] != size:
-            raise ConfigError(f"the policy has {size} {kind}, {name} with these options has {space.shape[0]}")
-    return checkpoint
 
 
 def _is_wanted(success: bool | None, policy: str, only_success: bool | None) -> bool:

@@ -37,7 +37,7 @@ def write(demos: Demonstrations, path: Path) -> None:
     if demos.success is not None:
         arrays["success"] = demos.success
     arrays["source"] = np.array(json.dumps(demos.source))
-    np.savez_compressed(path, allow_pickle=False, **arrays)
+    np.savez_compressed(path, **arrays)
 
 
 def _members(name: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ import envs
 from sac_dist import checkpoint, plots
 from sac_dist.checkpoint import Checkpoint
 from sac_dist.compiled import compile_obstacle
-from sac_dist.config import Config, ConfigError, DataConfig, EnvConfig
+from sac_dist.config import Config, ConfigError, EnvConfig
 from sac_dist.demos import files
 from sac_dist.demos.check import check_fits
 from sac_dist.demos.transitions import Demonstrations
@@ -44,7 +44,7 @@ def train(config: Config, quiet: bool = False) -> Run:
     :class:`~sac_dist.engine.supervisor.TrainingFailed` when a part fails for good while it runs. Call it under
     ``if __name__ == "__main__":``, as everything that starts processes.
     """
-    demos = _read_demos(config.data)
+    demos = [files.read(path) for path in config.data.files]
     config, choice = _settle(config, demos)
     observation_size, action_size = _sizes(config.env)
     _check_demos(config, demos, observation_size, action_size)
@@ -54,7 +54,7 @@ def train(config: Config, quiet: bool = False) -> Run:
     folder.write_config(config)
     progress = Progress(quiet=quiet)
     progress.note(choice)
-    return _run(Supervisor(config, folder, observation_size, action_size, progress, demos), progress)
+    return _run(Supervisor(config, folder, observation_size, action_size, progress, _joined(demos)), progress)
 
 
 def resume(path: Path, config: Config, quiet: bool = False) -> Run:
@@ -77,14 +77,14 @@ def resume(path: Path, config: Config, quiet: bool = False) -> Run:
                 f"nothing left to do in {path}: {done:.0f} of {budget:.0f} {name} done; give a larger --{name.replace('_', '-')}"
             )
     try:
-        demos = _read_demos(config.data)
+        demos = [files.read(path) for path in config.data.files]
         _sizes(config.env)
         _check_demos(config, demos, saved.observation_size, saved.action_size)
     except ConfigError:
         folder.unlock()
         raise
     folder.write_config(config)
-    return _run(Supervisor(config, folder, saved.observation_size, saved.action_size, progress, demos, saved), progress)
+    return _run(Supervisor(config, folder, saved.observation_size, saved.action_size, progress, _joined(demos), saved), progress)
 
 
 def read_run(path: Path) -> Checkpoint:
@@ -95,29 +95,39 @@ def read_run(path: Path) -> Checkpoint:
     return saved
 
 
-def _read_demos(data: DataConfig) -> Demonstrations | None:
-    return Demonstrations.concatenate([files.read(path) for path in data.files]) if data.files else None
+def _joined(demos: list[Demonstrations]) -> Demonstrations | None:
+    return Demonstrations.concatenate(demos) if demos else None
 
 
-def _check_demos(config: Config, demos: Demonstrations | None, observation_size: int, action_size: int) -> None:
-    """Raise ConfigError unless the demonstrations are of this environment, as far as their file says, and fit the buffer."""
-    if demos is None:
-        return
-    name = ", ".join(config.data.files)
-    check_fits(demos, observation_size, action_size, name)
-    recorded = {name: demos.source["env"].get(name) or default for name, default in SAME.items()} if "env" in demos.source else {}
-    for option, theirs in recorded.items():
-        ours = getattr(config.env, option) or SAME[option]
-        if theirs != ours:
-            raise ConfigError(f"{name}: recorded with {option} {theirs}, this run has {ours}: record anew, or give --{option} {theirs}")
-    if config.data.demo_overwrite and len(demos) > config.train.buffer_size:
-        raise ConfigError(f"{name}: {len(demos)} transitions do not fit into a buffer of {config.train.buffer_size}: raise --buffer-size")
+def _recorded_env(demos: Demonstrations) -> dict[str, Any]:
+    """The environment's options that a file of demonstrations names, but for the simulator; what is no option is left out."""
+    env = demos.source.get("env")
+    names = {option.name for option in fields(EnvConfig)} - {"backend"}
+    return (
+        {name: value for name, value in env.items() if name in names and type(value) in (str, bool, int)} if isinstance(env, dict) else {}
+    )
 
 
-def _settle(config: Config, demos: Demonstrations | None) -> tuple[Config, str]:
+def _check_demos(config: Config, demos: list[Demonstrations], observation_size: int, action_size: int) -> None:
+    """Raise ConfigError unless the demonstrations are of this environment, as far as their files say, and fit the buffer."""
+    for name, part in zip(config.data.files, demos, strict=True):
+        check_fits(part, observation_size, action_size, name)
+        recorded = _recorded_env(part)
+        for option, default in SAME.items() if "env" in recorded else ():
+            theirs, ours = recorded.get(option, default), getattr(config.env, option) or default
+            if theirs != ours:
+                raise ConfigError(f"{name}: recorded with {option} {theirs}, this run has {ours}: record anew, or give --{option} {theirs}")
+    total = sum(map(len, demos))
+    if config.data.demo_overwrite and total > config.train.buffer_size:
+        raise ConfigError(
+            f"{total} transitions of demonstrations do not fit into a buffer of {config.train.buffer_size}: raise --buffer-size"
+        )
+
+
+def _settle(config: Config, demos: list[Demonstrations]) -> tuple[Config, str]:
     """``config`` with every ``auto`` and missing budget replaced by what it comes to, and a line about the choice."""
-    if config.env.env == "auto" and demos is not None and "env" in demos.source:
-        config = replace(config, env=merge(replace(EnvConfig(**demos.source["env"]), backend=None), config.env))
+    if config.env.env == "auto" and demos:
+        config = replace(config, env=merge(EnvConfig(**_recorded_env(demos[0])), config.env))
     data = config.data
     if data.offline and data.offline_steps is None:
         data = replace(data, offline_steps=DEFAULT_OFFLINE_STEPS)
