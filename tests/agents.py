@@ -1,0 +1,49 @@
+"""What the tests of agents share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from sac_dist.agent import SACAgent
+from sac_dist.config import AgentConfig
+from sac_dist.types import Batch
+
+OBS, ACT = 5, 3
+SMALL = AgentConfig(hidden_width=16)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def flat(agent: SACAgent) -> list[Tensor]:
+    """Every vector an update changes."""
+    return [agent.tensors.targets, *agent.tensors.policy, *agent.tensors.critics, *agent.tensors.log_alpha]
+
+
+def make_batch(size: int = 32, seed: int = 0, **replaced: Tensor) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    batch = Batch(draw(size, OBS), draw(size, ACT).tanh(), draw(size), draw(size, OBS), (draw(size) > 1).float())
+    return batch._replace(**replaced)
+
+
+def train(agent: SACAgent, updates: int, seed: int = 100) -> SACAgent:
+    for i in range(updates):
+        agent.update(make_batch(seed=seed + i))
+    return agent
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
