@@ -102,7 +102,7 @@ class TrainConfig:
     time: float | None = option(None, "stop after so many seconds")
     success_target: float | None = option(None, "stop when an evaluation of 100 unseen episodes succeeds at this rate (0 … 1)")
     batch_size: int = option(128, "transitions per gradient update")
-    warmup_steps: int = option(500, "environment steps with uniformly random actions before the first update")
+    warmup_steps: int = option(500, "environment steps before the first update; with random actions unless data trained the policy")
     update_ratio: float = option(1.0, "gradient updates per environment step, over all workers together")
     buffer_size: int = option(1_000_000, "transitions the replay buffer holds")
     eval_interval: int = option(2500, "environment steps between evaluations; 0: none")

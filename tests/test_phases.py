@@ -186,6 +186,36 @@ def test_cal_ql_and_its_weight_run_through_the_engine(demos: str, tmp_path: Path
     assert saved.agent["log_weight.step"] == 30 and saved.agent["log_weight"] != np.log(5.0)
 
 
+@pytest.mark.parametrize("name", ["demos.hdf5", "demos.pickle", "minari:toy/demos-v0"])
+def test_every_kind_of_file_trains(name: str, recorded: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    path = name if name.startswith("minari:") else str(tmp_path / name)
+    files.write(recorded, path)
+    saved = run(tmp_path, DataConfig(offline=(path,), offline_steps=10), steps=None)
+    native = run(tmp_path, DataConfig(offline=(demos_of(recorded, tmp_path),), offline_steps=10), "native", steps=None)
+    assert all(torch.equal(tensor, native.agent[name]) for name, tensor in saved.agent.items())
+
+
+def demos_of(recorded: Demonstrations, tmp_path: Path) -> str:
+    files.write(recorded, tmp_path / "native.npz")
+    return str(tmp_path / "native.npz")
+
+
+def test_a_run_learns_from_another_ones_replay(tmp_path: Path) -> None:
+    run(tmp_path, DataConfig(), "online")
+    saved = run(tmp_path, DataConfig(offline=(str(tmp_path / "online"),), offline_steps=10), "offline", steps=None)
+    assert counters(saved)[3] == 10
+
+
+def test_a_policy_trained_offline_acts_from_the_first_step(recorded: Demonstrations, tmp_path: Path) -> None:
+    files.write(replace(recorded, action=np.full_like(recorded.action, 0.9)), tmp_path / "one.npz")
+    for name, updates in (("random", 0), ("trained", 400)):
+        data = DataConfig(demos=(str(tmp_path / "one.npz"),), bc_steps=updates)
+        run(tmp_path, data, name, agent=replace(AGENT, actor_lr=3e-3), steps=30, warmup_steps=30)
+    means = {name: files.read(tmp_path / name).action.mean() for name in ("random", "trained")}
+    assert abs(means["random"]) < 0.4 and means["trained"] > 0.6
+
+
 # Refusals
 
 

@@ -216,8 +216,8 @@ class Worker:
         self.connection.send(EpisodeDone(Episode(total_reward, length, success_of(info), bool(terminated)), self.metric_values()))
 
     def choose(self, observation: np.ndarray) -> np.ndarray:
-        """Uniform in [-1, 1] during the warm-up, then the policy's sample."""
-        if self.control.total(STEPS) < self.config.warmup_steps:
+        """Uniform in [-1, 1] during the warm-up, then the policy's sample; at once if an offline phase has trained the policy."""
+        if self.control.total(STEPS) < self.config.warmup_steps and self.control.total(OFFLINE) == 0:
             return self.rng.uniform(-1, 1, self.agent.action_size).astype(np.float32)
         return self.agent.act(observation)
 
