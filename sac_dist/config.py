@@ -143,6 +143,7 @@ class DataConfig:
     demos: tuple[str, ...] = option((), "demonstrations: files, run folders or minari:ID")
     offline: tuple[str, ...] = option((), "train from this data alone: files, run folders or minari:ID")
     algo: Literal["cql", "sac", "bc"] = option("cql", "algorithm of the offline phases")
+    online_algo: Literal["sac", "cql"] = option("sac", "algorithm of the online phase; cql with cal_ql goes on as Cal-QL's authors do")
     offline_steps: int | None = option(None, "gradient updates of an offline phase; --offline: default 20000, --train: none")
     offline_every: int | None = option(None, "another offline phase, on data and replay, after each so many environment steps")
     bc_steps: int = option(0, "gradient updates of behaviour cloning before everything else")
@@ -186,8 +187,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.agent.target_critics is not None and self.train.batch_size < self.agent.critics:
             raise ConfigError(f"batch_size is {self.train.batch_size}: target_critics needs at least {self.agent.critics}, one per critic")
-        if self.agent.cal_ql and self.data.offline_every is not None:
-            raise ConfigError("cal_ql needs the returns of whole episodes, which offline_every's replay does not have: leave one out")
+        if self.data.online_algo == "cql" and self.data.demo_mode == "append" and self.agent.cal_ql:
+            raise ConfigError("cal_ql in the online phase is for demo_mode mix or prefill, not append")
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         return asdict(self)

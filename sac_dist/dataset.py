@@ -51,20 +51,20 @@ class DataSet:
 class Batches:
     """Draws the batches of one process: from the replay alone, from data alone, or from both as ``DataConfig`` says.
 
-    A batch's tensors are views of memory that the next one overwrites.
+    A batch's tensors are views of memory that the next one overwrites. ``calibrated`` (Cal-QL): those of CQL carry ``return_to_go``, which
+    is known for data alone.
     """
 
-    def __init__(self, replay: ReplayBuffer, data: DataSet | None, config: DataConfig, batch_size: int, returns: bool = False) -> None:
-        """``returns``: batches of :meth:`offline` carry ``return_to_go``."""
+    def __init__(self, replay: ReplayBuffer, data: DataSet | None, config: DataConfig, batch_size: int, calibrated: bool = False) -> None:
         self.replay, self.data, self.config = replay, data, config
-        self.batch_size, self.returns = batch_size, returns
+        self.batch_size, self.calibrated = batch_size, calibrated
         appended = len(data) if data is not None and config.demo_mode == "append" else 0
         self._sizes = replay.observation_size, replay.action_size
         self._rows = np.empty((batch_size + appended, replay.row_width), np.float32)
         if appended and data is not None:
             self._rows[batch_size:] = data.rows
-        self._online = Batch.of_rows(self._rows, *self._sizes)
-        self._offline = Batch.of_rows(self._rows[:batch_size], *self._sizes, returns=returns)
+        self._online = Batch.of_rows(self._rows, *self._sizes, returns=calibrated and config.online_algo == "cql")
+        self._offline = Batch.of_rows(self._rows[:batch_size], *self._sizes, returns=calibrated and config.algo == "cql")
 
     def online(self, steps: int, rng: np.random.Generator) -> Batch:
         """A batch for the online phase after ``steps`` environment steps."""
@@ -92,3 +92,5 @@ class Batches:
             self.data.sample_into(self._rows[:from_data], rng)
         if from_data < self.batch_size:
             self.replay.sample_into(self._rows[from_data : self.batch_size], rng)
+            if self.calibrated:
+                self._rows[from_data : self.batch_size, -1] = -np.inf

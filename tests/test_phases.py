@@ -116,6 +116,14 @@ def test_an_offline_batch_is_of_data_alone_until_there_is_a_replay(mixture: tupl
     assert rows_from(Batches(replay, data, config, 40).offline(rng), 2) == 20
 
 
+def test_calibration_knows_no_return_of_the_replay(mixture: tuple[ReplayBuffer, DataSet]) -> None:
+    config = DataConfig(demos=("x",), offline_steps=1, online_algo="cql")
+    batches, rng = Batches(*mixture, config, 40, calibrated=True), np.random.default_rng(0)
+    for batch in (batches.online(0, rng), batches.offline(rng)):
+        assert batch.return_to_go is not None
+        assert torch.equal(batch.return_to_go > -np.inf, batch.reward == 2)
+
+
 def test_returns_to_go_are_discounted_scaled_and_unknown_behind_a_time_limit() -> None:
     zeros = np.zeros((5, 2), np.float32)
     ends = np.array([0, 0, 1, 0, 0], bool), np.array([0, 0, 0, 0, 1], bool)
@@ -123,7 +131,7 @@ def test_returns_to_go_are_discounted_scaled_and_unknown_behind_a_time_limit() -
     config = AgentConfig(discount=0.5, reward_scale=2.0, reward_bias=1.0)  # rewards 3 5 7 9 11
     assert returns_to_go(demos, config).tolist() == [3 + 0.5 * (5 + 0.5 * 7), 5 + 0.5 * 7, 7, -np.inf, -np.inf]
     data = DataSet(demos, config)
-    batch = Batches(ReplayBuffer(5, 2, 2), data, DataConfig(offline=("x",)), 50, returns=True).offline(np.random.default_rng(0))
+    batch = Batches(ReplayBuffer(5, 2, 2), data, DataConfig(offline=("x",)), 50, calibrated=True).offline(np.random.default_rng(0))
     assert batch.return_to_go is not None
     pairs = set(zip(batch.reward.tolist(), batch.return_to_go.tolist(), strict=True))
     assert pairs == {(1, 7.25), (2, 8.5), (3, 7), (4, -np.inf), (5, -np.inf)}
@@ -184,6 +192,9 @@ def test_cal_ql_and_its_weight_run_through_the_engine(demos: str, tmp_path: Path
     agent = replace(AGENT, cal_ql=True, cql_lagrange=1.0)
     saved = run(tmp_path, DataConfig(demos=(demos,), offline_steps=30), agent=agent)
     assert saved.agent["log_weight.step"] == 30 and saved.agent["log_weight"] != np.log(5.0)
+    data = DataConfig(demos=(demos,), offline_steps=30, offline_every=25, online_algo="cql")
+    saved = run(tmp_path, data, "online", agent=agent)
+    assert saved.agent["log_weight.step"] == counters(saved)[1] == 40 + 90
 
 
 @pytest.mark.parametrize("name", ["demos.hdf5", "demos.pickle", "minari:toy/demos-v0"])
@@ -229,7 +240,7 @@ def test_a_policy_trained_offline_acts_from_the_first_step(recorded: Demonstrati
         ("--train --demos DEMOS --demo-ratio 1.5", "demo_ratio is 1.5"),
         ("--train --demos DEMOS --demo-overwrite", "demo_overwrite is for demo_mode prefill"),
         ("--train --demos DEMOS --demo-mode prefill --demo-overwrite --buffer-size 20", "raise --buffer-size"),
-        ("--train --demos DEMOS --cal-ql --offline-steps 5 --offline-every 5", "cal_ql needs the returns"),
+        ("--train --demos DEMOS --cal-ql --online-algo cql --demo-mode append", "for demo_mode mix or prefill"),
         ("--train --demos missing.npz", "no such file: missing.npz"),
         ("--train --demos DEMOS --critics 3 --target-critics 4", "only 3 critics"),
         ("--train --demos DEMOS --critics 10 --target-critics 2 --batch-size 4", "at least 10"),

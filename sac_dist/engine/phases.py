@@ -23,7 +23,7 @@ def phases(config: Config, data_size: int) -> dict[str, Phase]:
     if data.offline_steps:
         found[OFFLINE] = Phase(data.algo, batch_size)
     if not data.offline:
-        found[ONLINE] = Phase("sac", batch_size + (data_size if data.demo_mode == "append" else 0))
+        found[ONLINE] = Phase(data.online_algo, batch_size + (data_size if data.demo_mode == "append" else 0))
     return found
 
 

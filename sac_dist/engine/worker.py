@@ -109,8 +109,7 @@ class Worker:
         self.phases = phases(task.config, 0 if task.data is None else len(task.data))
         self.compiled = {name: self.load_compiled(phase) for name, phase in self.phases.items()}
         self.phase: str | None = None
-        returns = task.config.agent.cal_ql and self.data_config.algo == "cql"
-        self.batches = Batches(self.replay, task.data, self.data_config, self.config.batch_size, returns)
+        self.batches = Batches(self.replay, task.data, self.data_config, self.config.batch_size, task.config.agent.cal_ql)
         if task.state is not None:
             self.restore(task.state)
 
