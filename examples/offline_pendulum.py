@@ -4,7 +4,8 @@
 
 For each seed SAC trains for 100 episodes and its whole replay is kept; CQL then learns from that alone, 100 epochs of 500 updates, and
 is evaluated after each. Networks, step sizes and rewards are the chapter's: one hidden layer of 128 in the policy and two in the
-critics, rewards as (r + 8) / 8. Its β of 5 stands against squared TD errors without the ½ that cql_weight stands against: 2.5 here. Writes a run folder for each, pendulum.npz (the data), offline.png and offline.json.
+critics, rewards as (r + 8) / 8. The chapter's β of 5 stands against squared TD errors, cql_weight against half of them: 2.5 here.
+Writes a run folder for each, pendulum.npz (the data), offline.png and offline.json.
 """
 
 from __future__ import annotations
