@@ -72,8 +72,11 @@ class Batches:
         return self._online
 
     def offline(self, rng: np.random.Generator) -> Batch:
-        """A batch for an offline phase: of data, and in a later phase of what the replay holds too, half each."""
-        self._mix(self.batch_size // 2 if len(self.replay) else self.batch_size, rng)
+        """A batch for an offline phase: of data, and once the replay holds something half of each."""
+        if self.data is None:  # demo_overwrite: they lie in the replay
+            self._mix(0, rng)
+        else:
+            self._mix(self.batch_size // 2 if len(self.replay) else self.batch_size, rng)
         return self._offline
 
     def _from_data(self, steps: int, rng: np.random.Generator) -> int:

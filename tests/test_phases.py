@@ -166,7 +166,7 @@ def test_an_offline_run_repeats_bit_for_bit_and_resumes_exactly(demos: str, tmp_
     [
         DataConfig(demos=("x",), demo_mode="mix", demo_anneal=40),
         DataConfig(demos=("x",), demo_mode="prefill"),
-        DataConfig(demos=("x",), demo_mode="prefill", demo_overwrite=True),
+        DataConfig(demos=("x",), demo_mode="prefill", demo_overwrite=True, bc_steps=5),
         DataConfig(demos=("x",), demo_mode="append", bc_steps=5),
     ],
     ids=["mix", "prefill", "overwrite", "append"],
