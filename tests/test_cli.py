@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from sac_dist import cli
 from sac_dist.agent import SACAgent
 from sac_dist.checkpoint import save_policy
-from sac_dist.config import AgentConfig, Config, EnvConfig, TrainConfig
+from sac_dist.config import AgentConfig, Config, DataConfig, EnvConfig, TrainConfig
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -120,11 +120,12 @@ def test_config_of_a_run_can_be_given_to_the_next(tmp_path):
     from sac_dist.run_folder import RunFolder
 
     train = TrainConfig(workers=2, seed=7, success_target=0.5)
-    config = Config(EnvConfig(env="Pendulum-v1"), AgentConfig(alpha=0.2, hidden_width=32), train)
+    data = DataConfig(demos=("a.npz", "b c.npz"), bc_steps=5)
+    config = Config(EnvConfig(env="Pendulum-v1"), AgentConfig(alpha=0.2, hidden_width=32), train, data)
     RunFolder(tmp_path).write_config(config)
     given = cli.parse(["--train", "--config", "config.yaml"])
     given.pop("train")
-    assert Config(cli.take(given, EnvConfig), cli.take(given, AgentConfig), cli.take(given, TrainConfig)) == config
+    assert Config(*(cli.take(given, section) for section in cli.SECTIONS.values())) == config
     assert not given
 
 
