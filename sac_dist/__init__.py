@@ -23,7 +23,8 @@ __all__ = [
 ]  # fmt: skip
 _HOMES = {
     "agent": ("SACAgent",),
-    "config": ("AgentConfig", "Config", "ConfigError", "DataConfig", "Demonstrations", "EnvConfig", "TrainConfig"),
+    "config": ("AgentConfig", "Config", "ConfigError", "DataConfig", "EnvConfig", "TrainConfig"),
+    "demos.transitions": ("Demonstrations",),
     "engine.train": ("Run", "resume", "train"),
     "evaluation": ("Evaluation", "evaluate"),
     "playback": ("find_policy", "play"),

@@ -208,7 +208,7 @@ def test_killed_worker_is_replaced_and_training_goes_on(tmp_path):
     assert errors.count("was killed by SIGKILL; restarting it") == 1
     assert len(list((tmp_path / "pids").iterdir())) == 3
     saved = checkpoint.read(tmp_path / "run/checkpoints/last.safetensors")
-    steps, updates, _ = saved.run["counters"]
+    steps, updates, _, _ = saved.run["counters"]
     assert steps >= 1500 and updates >= 0.98 * (steps - 20)
     assert sum(saved.run["replay"]["segments"][-1]["stop"]) == steps, "every counted transition is in the replay"
 

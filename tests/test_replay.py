@@ -113,7 +113,8 @@ def test_fields_come_back_as_they_went_in():
         buffer.push(observation, action, reward, following, reward % 3 == 0, reward % 3 == 1)
     batch = buffer.sample(256, rng)  # more than are stored
     assert all(tensor.dtype == torch.float32 for tensor in batch[:5])
-    assert [tuple(tensor.shape) for tensor in batch] == [(256, 3), (256, 2), (256,), (256, 3), (256,)]
+    assert batch.return_to_go is None
+    assert [tuple(tensor.shape) for tensor in batch[:5]] == [(256, 3), (256, 2), (256,), (256, 3), (256,)]
     for observation, action, reward, following, terminated in zip(*(tensor.numpy() for tensor in batch[:5]), strict=True):
         expected = pushed[int(reward)]
         for value, want in zip((observation, action, following, terminated), expected, strict=True):
