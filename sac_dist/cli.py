@@ -20,11 +20,15 @@ from sac_dist.config import AgentConfig, Config, ConfigError, DataConfig, EnvCon
 
 SECTIONS = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig, "data": DataConfig}
 PRESETS = {"book": {"hidden_width": 512, "hidden_depth": 4, "critic_depth": 3}}
-# What may change when a run goes on: what to do with the time, not what is learned.
-RESUMABLE = (
-    *("steps", "episodes", "offline_steps", "time", "success_target", "workers"),
-    *("eval_interval", "eval_episodes", "checkpoint_interval", "compile"),
-)
+# What may change when a run goes on: what to do with the time, and the sizes of the steps, not what is learned.
+RESUMABLE = {
+    "train": (
+        *("steps", "episodes", "time", "success_target", "workers", "eval_interval", "eval_episodes", "checkpoint_interval"),
+        *("step_timeout", "worker_memory", "compile"),
+    ),
+    "agent": ("actor_lr", "critic_lr", "alpha_lr", "grad_clip"),
+    "data": ("offline_steps",),
+}
 MODES = ("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export_book")
 
 
@@ -185,19 +189,20 @@ def train_as(settings: dict[str, Any], mode: str) -> int:
 
 
 def run_resume(settings: dict[str, Any], path: Path) -> int:
-    fixed = [name for name in settings if name not in RESUMABLE]
+    fixed = [name for name in settings if not any(name in names for names in RESUMABLE.values())]
     if fixed:
         raise ConfigError(f"--{fixed[0].replace('_', '-')} cannot change when a run is resumed")
     from sac_dist.engine.train import read_run, resume
 
-    saved = read_run(path).config
-    data = replace(saved.data, offline_steps=settings.pop("offline_steps", saved.data.offline_steps))
-    config = replace(saved, train=replace(saved.train, **settings), data=data)
+    config = read_run(path).config
+    for section, names in RESUMABLE.items():
+        changed = replace(getattr(config, section), **{name: settings[name] for name in names if name in settings})
+        config = replace(config, **{section: changed})
     return finish(lambda: resume(path, config))
 
 
 def finish(train: Any) -> int:
-    from sac_dist.engine.supervisor import TrainingFailed
+    from sac_dist.engine.outcome import TrainingFailed
 
     try:
         reason = train().outcome.reason

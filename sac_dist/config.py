@@ -108,6 +108,8 @@ class TrainConfig:
     eval_interval: int = option(2500, "environment steps between evaluations; 0: none")
     eval_episodes: int = option(20, "episodes per evaluation, always from the same unseen seeds")
     checkpoint_interval: int = option(5000, "environment steps between checkpoints")
+    step_timeout: float = option(60.0, "seconds an environment may take to start, reset or step before its process is restarted")
+    worker_memory: int | None = option(None, "MiB of memory of its own that a worker or the evaluator may hold before it is restarted")
     compile: Literal["auto", "on", "off"] = option("auto", "fuse the update with torch.compile; auto: where a C++ compiler works")
     run_dir: str | None = option(None, "new folder for everything the run writes; default: runs/<env>-<date>-<time>")
 
@@ -123,6 +125,8 @@ class TrainConfig:
             "buffer_size",
             "eval_episodes",
             "checkpoint_interval",
+            "step_timeout",
+            "worker_memory",
         )
         if self.success_target is not None and not 0 < self.success_target <= 1:
             raise ConfigError(f"success_target is {self.success_target}: it is a rate in (0, 1]")

@@ -1,4 +1,4 @@
-"""Environments as the agent sees them, and the one loop that plays an episode for evaluation, recording and showing."""
+"""Environments as the agent sees them, checked at every step, and the loop that plays an episode for evaluation, recording and showing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -22,6 +22,11 @@ from envs.backend import BackendError
 from sac_dist.config import ConfigError, EnvConfig
 
 TRAINING_SEEDS = 2**30  # training draws its seeds below this number, evaluation.py counts up from it: they never meet
+LARGEST = 1e15  # of a reward or an entry of an observation: an update squares them and what it makes of them, in float32
+
+
+class EnvironmentFault(ConfigError):
+    """An environment returned what can be neither acted on nor learned from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,77 @@ def success_of(info: Mapping[str, Any]) -> bool | None:
     return None if success is None else bool(success)
 
 
+class Play:
+    """One episode, step by step. Whatever the environment returns is checked before anybody uses it.
+
+    Raises EnvironmentFault, in one line, for an observation that is not a vector of the space's size, and for a number that is not
+    finite or beyond ``LARGEST``: a single one in the replay could spoil the networks for good.
+    """
+
+    def __init__(self, env: gymnasium.Env, seed: int | None) -> None:
+        """Resets the environment. ``observation`` is the present one, float32 (O,), an array of its own."""
+        self.env, self.seed = env, seed
+        self.shape = env.observation_space.shape
+        self.total_reward, self.length, self.over = 0.0, 0, False
+        self.observation = self._vector(env.reset(seed=seed)[0])
+
+    def step(self, action: np.ndarray) -> tuple[float, bool, bool]:
+        """Act; returns reward, terminated and truncated."""
+        reward: Any
+        observation, reward, terminated, truncated, self._info = self.env.step(action)
+        self.length += 1
+        self.observation = self._vector(observation)
+        try:
+            real = -LARGEST <= reward <= LARGEST  # false for nan too
+        except (TypeError, ValueError):  # text, a complex number, several numbers
+            real = False
+        if not real:
+            self._fault(f"reward is {_brief(reward)}, not a number up to {LARGEST:g}")
+        for name, flag in (("terminated", terminated), ("truncated", truncated)):
+            if flag is not True and flag is not False and not _is_flag(flag):
+                self._fault(f"{name} is {_brief(flag)}, neither true nor false")
+        reward, self._terminated = float(reward), bool(terminated)
+        self.total_reward += reward
+        self.over = self._terminated or bool(truncated)
+        return reward, self._terminated, bool(truncated)
+
+    def episode(self) -> Episode:
+        """The episode, once it is over."""
+        return Episode(self.total_reward, self.length, success_of(self._info), self._terminated)
+
+    def _vector(self, observation: Any) -> np.ndarray:
+        try:
+            vector = np.array(observation, np.float32)  # a copy: an environment may write each observation into the same array
+        except (TypeError, ValueError) as error:
+            self._fault(f"observation is no array of numbers ({error})")
+        if vector.shape != self.shape:
+            self._fault(f"observation has the shape {vector.shape} instead of {self.shape}")
+        if not np.vdot(vector, vector) <= LARGEST**2:  # quicker than to look at each number; false for nan too
+            bad = np.flatnonzero(~(np.abs(vector) <= LARGEST))
+            if len(bad):
+                number = vector[bad[0]]
+                self._fault(f"observation[{bad[0]}] is {number:g}{f', beyond {LARGEST:g},' if np.isfinite(number) else ''}")
+        return vector
+
+    def _fault(self, what: str) -> NoReturn:
+        spec = self.env.spec
+        name = type(self.env.unwrapped).__name__ if spec is None else spec.id
+        place = f"step {self.length} of an episode" if self.length else "the reset"
+        raise EnvironmentFault(f"{name}: {what} after {place} with seed {self.seed}") from None
+
+
+def _is_flag(value: Any) -> bool:
+    try:
+        return bool(value in (True, False))  # numpy's too, and 0 and 1
+    except ValueError:  # several
+        return False
+
+
+def _brief(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
 def run_episode(
     env: gymnasium.Env,
     act: Callable[[np.ndarray], np.ndarray],
@@ -54,20 +130,17 @@ def run_episode(
     """Play one episode.
 
     ``act`` maps a float32 (O,) observation to a float32 (A,) action in [-1, 1]. ``on_frame`` gets ``env.render()``, an
-    (H, W, 3) uint8 picture, of the first state and after each step. Raises ConfigError where the environment cannot draw.
+    (H, W, 3) uint8 picture, of the first state and after each step. Raises ConfigError where the environment cannot draw, and
+    EnvironmentFault as ``Play`` does.
     """
-    observation, _ = env.reset(seed=seed)
+    play = Play(env, seed)
     if on_frame is not None:
         on_frame(_picture(env))
-    total_reward, length = 0.0, 0
-    while True:
-        observation, reward, terminated, truncated, info = env.step(act(observation))
-        total_reward += float(reward)
-        length += 1
+    while not play.over:
+        play.step(act(play.observation))
         if on_frame is not None:
             on_frame(_picture(env))
-        if terminated or truncated:
-            return Episode(total_reward, length, success_of(info), bool(terminated))
+    return play.episode()
 
 
 def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env:
@@ -89,7 +162,7 @@ def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env
         options["render_mode"] = render_mode
     try:
         env = gymnasium.make(spec, disable_env_checker=True, **options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{identifier} does not start: {_reason(error)}") from error
     try:
         return _as_vectors(env, identifier)

@@ -1,10 +1,12 @@
 """Small environments for process tests, as ``toy_envs:Name-v0``: quick, and each broken in one way."""
 
+import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -79,5 +81,155 @@ class Discretes(Point):
     action_space = Discrete(3)  # type: ignore[assignment]
 
 
-for toy in (Point, Slow, RaisesOnce, AlwaysRaises, KillsItself, Discretes):
+def first() -> bool:
+    """Whether nobody has asked yet: the file named by TOY_FLAG remembers it for all processes."""
+    try:
+        Path(os.environ["TOY_FLAG"]).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+class FaultyOnce(Point):
+    """Its 100th step in a process goes wrong, once per TOY_FLAG; with ``evaluated``, its first step of an evaluation."""
+
+    evaluated = False
+    taken = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        self.in_evaluation = seed is not None and seed >= 2**30
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: np.ndarray) -> Any:
+        FaultyOnce.taken += 1
+        result = super().step(action)
+        due = self.in_evaluation if self.evaluated else FaultyOnce.taken >= 100
+        return self.fault(*result) if due and first() else result
+
+    def fault(self, observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any) -> Any:
+        raise NotImplementedError
+
+
+class NanObservation(FaultyOnce):
+    def fault(self, observation: Any, *rest: Any) -> Any:
+        return np.array([observation[0], np.nan], np.float32), *rest
+
+
+class InfiniteReward(FaultyOnce):
+    def fault(self, observation: Any, reward: Any, *rest: Any) -> Any:
+        return observation, -np.inf, *rest
+
+
+class HugeReward(FaultyOnce):
+    def fault(self, observation: Any, reward: Any, *rest: Any) -> Any:
+        return observation, 1e30, *rest
+
+
+class LargeReward(FaultyOnce):
+    def fault(self, observation: Any, reward: Any, *rest: Any) -> Any:
+        return observation, 1e12, *rest
+
+
+class WrongShape(FaultyOnce):
+    def fault(self, observation: Any, *rest: Any) -> Any:
+        return np.zeros(3, np.float32), *rest
+
+
+class Exits(FaultyOnce):
+    def fault(self, *result: Any) -> Any:
+        sys.exit(0)
+
+
+class ExitsAtOnce(FaultyOnce):
+    def fault(self, *result: Any) -> Any:
+        os._exit(0)
+
+
+class Interrupts(FaultyOnce):
+    def fault(self, *result: Any) -> Any:
+        raise KeyboardInterrupt
+
+
+class HangsInStep(FaultyOnce):
+    def fault(self, *result: Any) -> Any:
+        time.sleep(1000)
+
+
+class StopsItself(FaultyOnce):
+    def fault(self, *result: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return result
+
+
+class EvaluatedNan(NanObservation):
+    evaluated = True
+
+
+class EvaluatedExits(ExitsAtOnce):
+    evaluated = True
+
+
+class EvaluatedHangs(HangsInStep):
+    evaluated = True
+
+
+class HangsInReset(Point):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        if first():
+            time.sleep(1000)
+        return super().reset(seed=seed, options=options)
+
+
+class HangsInConstructor(Point):
+    def __init__(self) -> None:
+        if multiprocessing.parent_process() is not None and first():  # the supervisor starts one too, to see that it works
+            time.sleep(1000)
+
+
+class ExitsInConstructor(Point):
+    def __init__(self) -> None:
+        sys.exit(0)
+
+
+class AlwaysNan(Point):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        observation, *rest = super().step(action)
+        return np.full_like(observation, np.nan), *rest
+
+
+class Leaks(Slow):
+    """Keeps 4 MiB more with each step, and writes to them, so that they count."""
+
+    kept: ClassVar[list[bytes]] = []
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.kept.append(b"x" * 2**22)
+        return super().step(action)
+
+
+class Pattern(gymnasium.Env):
+    """Its transitions check themselves: see faults.pattern_holds. 1 ms a step."""
+
+    observation_space = Box(-np.inf, np.inf, (3,), np.float32)
+    action_space = Box(-1, 1, (1,), np.float32)
+    horizon = 10
+
+    @staticmethod
+    def observation(key: Any, step: Any) -> np.ndarray:
+        """(…, 3) of an episode's key and the steps taken, (…,) each: small whole numbers, exact in float32."""
+        return np.stack([key, step, (key * 31 + step * 17) % 1009], axis=-1).astype(np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.key, self.steps = int(self.np_random.integers(1, 1000)), 0
+        return self.observation(self.key, 0), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        time.sleep(0.001)
+        self.steps += 1
+        return self.observation(self.key, self.steps), float(action[0]), False, self.steps >= self.horizon, {}
+
+
+TOYS = [value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, Point)] + [Pattern]
+for toy in TOYS:
     gymnasium.register(f"{toy.__name__}-v0", entry_point=toy)

@@ -6,30 +6,39 @@ import numpy as np
 
 from sac_dist.shared import SharedArray
 
-STEPS, UPDATES, EPISODES, OFFLINE = range(4)  # columns of a worker's row; OFFLINE: those of the UPDATES that offline phases made
+# Columns of a worker's row. OFFLINE: those of the UPDATES that offline phases made; BEATS: signs of life where nothing else is counted.
+STEPS, UPDATES, EPISODES, OFFLINE, BEATS = range(5)
 PAUSE, RESUME, STOP = range(3)  # columns of the supervisor's row, the last
 
 
 class Control:
-    """Worker k writes row k, the supervisor the last row; picklable to child processes.
+    """Worker k writes row k, the evaluator the row after the workers', the supervisor the last row; picklable to child processes.
 
     A row is one cache line, so that no worker slows another by counting.
     """
 
     def __init__(self, workers: int) -> None:
-        self._cells = SharedArray((workers + 1, 8), np.int64)
+        self._cells = SharedArray((workers + 2, 8), np.int64)
 
     @property
     def workers(self) -> int:
-        return len(self._cells.array) - 1
+        return len(self._cells.array) - 2
 
     def count(self, rank: int, column: int) -> None:
         """Add one to a counter of worker ``rank``; called by that worker alone."""
         self._cells.array[rank, column] += 1
 
+    def beat(self, row: int) -> None:
+        """A sign of life of a worker or, with ``row`` = ``workers``, of the evaluator. Everything that a worker counts is one too."""
+        self._cells.array[row, BEATS] += 1
+
+    def life(self, row: int) -> bytes:
+        """What changes with each sign of life."""
+        return self._cells.array[row].tobytes()
+
     def total(self, column: int) -> int:
         """STEPS, UPDATES, EPISODES or OFFLINE over all workers."""
-        return int(self._cells.array[:-1, column].sum())
+        return int(self._cells.array[: self.workers, column].sum())
 
     def clock(self) -> int:
         """How far the run is: environment steps and offline updates together."""

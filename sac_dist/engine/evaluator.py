@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,12 +11,15 @@ from pathlib import Path
 from sac_dist import checkpoint
 from sac_dist.agent import SACAgent
 from sac_dist.config import Config
+from sac_dist.engine.control import Control
+from sac_dist.engine.divergence import all_finite
 from sac_dist.engine.processes import settle_child
-from sac_dist.engine.worker import Failure
+from sac_dist.engine.worker import reported
 from sac_dist.evaluation import Evaluation, evaluate, wilson_interval
 from sac_dist.rollout import make_env
 
 TARGET_EPISODES = 100  # episodes that must confirm a success target
+IDLE_BEAT = 0.1  # s between signs of life without a request
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,17 @@ class Result:
 
 
 @dataclass(frozen=True)
+class NotFinite:
+    """There was nothing to evaluate: the policy holds NaN or infinite values, which the workers report."""
+
+    steps: int
+
+
+@dataclass(frozen=True)
 class EvaluatorTask:
     config: Config
     agent: SACAgent  # shared memory
+    control: Control  # shared memory
     best_path: Path
     best_score: float | None
 
@@ -57,13 +68,8 @@ def evaluator_main(connection: Connection, task: EvaluatorTask) -> None:
     """Entry point of the process; answers each Request with a Result until the pipe closes."""
     settle_child()
     os.nice(5)  # the workers come first
-    try:
+    with reported(connection):
         serve(connection, task)
-    except EOFError:
-        return
-    except Exception:
-        connection.send(Failure(traceback.format_exc()))
-        raise SystemExit(1) from None
 
 
 def serve(connection: Connection, task: EvaluatorTask) -> None:
@@ -71,13 +77,25 @@ def serve(connection: Connection, task: EvaluatorTask) -> None:
     best = task.best_score
     snapshot = SACAgent(task.agent.observation_size, task.agent.action_size, task.config.agent)
     target = task.config.train.success_target
+    beat = functools.partial(task.control.beat, task.control.workers)
 
     def act(observation):  # type: ignore[no-untyped-def]
+        beat()
         return snapshot.act(observation, deterministic=True)
 
     while True:
-        request: Request = connection.recv()
-        snapshot.load_state_dict(task.agent.state_dict())
+        beat()
+        if not connection.poll(IDLE_BEAT):
+            continue
+        try:
+            request: Request = connection.recv()
+        except (EOFError, OSError):  # the supervisor has gone
+            return
+        state = task.agent.state_dict()
+        if not all_finite(state):
+            connection.send(NotFinite(request.steps))
+            continue
+        snapshot.load_state_dict(state)
         evaluation = evaluate(env, act, request.episodes)
         promising = target is not None and evaluation.success_rate is not None and evaluation.success_rate >= target
         if promising and request.episodes < TARGET_EPISODES:

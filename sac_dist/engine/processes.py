@@ -115,12 +115,14 @@ class Child:
         self.failures = 0
         self.generation = -1
         self.ended = False  # the process has nothing left to do
+        self.last_words = ""  # why it died last, where that is known
         self.restart_at: float | None = None
         self._context, self._target, self._make_task = context, target, make_task
 
     def start(self) -> None:
         self.generation += 1
         self.restart_at = None
+        self.last_words = ""
         self.connection, theirs = self._context.Pipe()
         self.process = self._context.Process(  # type: ignore[attr-defined]
             target=self._target, args=(theirs, *self._make_task(self.generation)), name=self.name, daemon=True

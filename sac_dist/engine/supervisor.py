@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from multiprocessing import connection
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -21,11 +19,13 @@ from sac_dist.dataset import DataSet
 from sac_dist.demos.transitions import Demonstrations
 from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
-from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, Request, Result, evaluator_main
+from sac_dist.engine.divergence import Diverged, all_finite, explain, origin
+from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, NotFinite, Request, Result, evaluator_main
+from sac_dist.engine.guard import Guard
+from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.phases import Phase, phases
 from sac_dist.engine.processes import Child, StopSignals, quiet_start, start_context
 from sac_dist.engine.worker import Boundary, EpisodeDone, Failure, NotCompiled, UpdatesDone, WorkerTask, worker_main
-from sac_dist.evaluation import Evaluation
 from sac_dist.metrics import RunLog
 from sac_dist.progress import Progress
 from sac_dist.replay_files import ReplayFiles
@@ -34,26 +34,7 @@ from sac_dist.run_folder import RunFolder
 
 LOG_INTERVAL = 1000  # environment steps, or offline updates, between rows of metrics.csv
 PATIENCE = 10.0  # s for workers to reach a boundary before the run goes on without their state
-
-
-class TrainingFailed(RuntimeError):
-    """The run cannot go on; what was learned so far is saved. The message is for the terminal."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: ``reason`` is the budget that was reached, or the signal's name."""
-
-    reason: str
-    steps: int
-    updates: int
-    episodes: int
-    seconds: float
-    evaluation: Evaluation | None  # the newest; of the final policy over 100 unseen episodes unless interrupted
-
-    @property
-    def interrupted(self) -> bool:
-        return self.reason in signal.Signals.__members__
+MORE_REPORTS = 0.2  # s in which the other workers meet the numbers that one of them has spoilt
 
 
 class Supervisor:
@@ -123,6 +104,8 @@ class Supervisor:
         self.evaluator = Child(self.context, "evaluator", evaluator_main, self._evaluator_task)
         self.compiler = Child(self.context, "compiler", compiler_main, self._compiler_task, restarts=False)
         self.children = [*self.workers, self.evaluator, self.compiler]
+        watched = [*self.workers, self.evaluator]
+        self.guard = Guard(watched, self.control, train.step_timeout, train.worker_memory, self.progress.note)
         try:
             with self.signals:
                 self._compile()
@@ -133,9 +116,15 @@ class Supervisor:
         finally:
             for child in self.children:
                 child.kill()
-            self.manager.shutdown()
+            self._end_manager()
             self.log.close()
             self.progress.close()
+
+    def _end_manager(self) -> None:
+        """It has nothing to save, and one that is stopped would not answer: kill it, and let shutdown() clear up."""
+        self.manager._process.kill()
+        self.manager._process.join(PATIENCE)
+        self.manager.shutdown()
 
     def _worker_task(self, rank: int) -> Callable[[int], tuple[WorkerTask]]:
         def make(start: int) -> tuple[WorkerTask]:
@@ -147,7 +136,7 @@ class Supervisor:
         return make
 
     def _evaluator_task(self, start: int) -> tuple[EvaluatorTask]:
-        return (EvaluatorTask(self.config, self.agent, self.folder.best, self.best_score),)
+        return (EvaluatorTask(self.config, self.agent, self.control, self.folder.best, self.best_score),)
 
     def _compiler_task(self, start: int) -> tuple[CompilerTask]:
         agent = self.agent
@@ -257,10 +246,24 @@ class Supervisor:
                 child.failures = 0 if isinstance(message, (EpisodeDone, UpdatesDone, Result)) else child.failures
                 if isinstance(message, Boundary):
                     self.worker_states[self.workers.index(child)] = message.state
+                    child.ended = message.final
                     at_boundary.append(child)
+                elif isinstance(message, Diverged):
+                    self._end_diverged(message)
                 else:
                     self._handle(child, message)
         return at_boundary
+
+    def _end_diverged(self, report: Diverged | None) -> NoReturn:
+        """The networks are lost: end the run at its last checkpoint, and say how it came about."""
+        time.sleep(MORE_REPORTS)
+        messages = [message for worker in self.workers if worker.running for message in worker.receive()]
+        reports = [message for message in (report, *messages) if isinstance(message, Diverged)]
+        nearest = origin(reports) if reports else None
+        if nearest is not None:
+            self.log.updates(self.control.clock(), nearest.metrics)
+        self._log_row()
+        raise TrainingFailed(explain(nearest, self.folder.last, self.folder.path, self.config.agent))
 
     def _handle(self, child: Child, message: object) -> None:
         if isinstance(message, (EpisodeDone, UpdatesDone)):
@@ -278,15 +281,21 @@ class Supervisor:
             target, rate = self.config.train.success_target, message.evaluation.success_rate
             if target is not None and rate is not None and rate >= target and len(message.evaluation.returns) >= TARGET_EPISODES:
                 self.target_reached = True
+        elif isinstance(message, NotFinite):
+            self.evaluation_pending = False
+            self.progress.note(f"no evaluation at {message.steps:,}: the policy holds NaN or infinite values")
         elif isinstance(message, NotCompiled) and message.obstacle not in self.printed_failures:
             self.printed_failures.add(message.obstacle)
             self.progress.note(f"the update stays uncompiled, which is slower: {message.obstacle}")
-        elif isinstance(message, Failure) and message.text not in self.printed_failures:
-            self.printed_failures.add(message.text)
-            self.progress.note(f"{child.name} failed:\n{message.text}")
+        elif isinstance(message, Failure):
+            child.last_words = message.text.strip().splitlines()[-1]
+            if message.text not in self.printed_failures:
+                self.printed_failures.add(message.text)
+                self.progress.note(f"{child.name} failed:\n{message.text}")
 
     def _restart_dead(self) -> None:
-        """Bury and, after a pause that grows, start again what died; give up on what never works."""
+        """Kill what hangs. Bury and, after a pause that grows, start again what died; give up on what never works."""
+        self.guard.look()
         now = time.monotonic()
         if not self.manager.is_alive():
             raise TrainingFailed("the replay manager died; go on from the last checkpoint with --resume")
@@ -295,22 +304,24 @@ class Supervisor:
                 continue
             if child.running and not child.process.is_alive():
                 self._receive(0)  # its last words
-                if child.process.exitcode == 0 or not child.restarts:
+                if not child.restarts:
                     child.ended = True
                     if child.process.exitcode != 0:
                         self.progress.note(f"{child.describe_death()}: the update stays uncompiled")
+                if child.ended:
                     continue
                 child.bury(now)
                 self.evaluation_pending = self.evaluation_pending and child is not self.evaluator
                 if child.failures >= child.MAX_FAILURES:
                     self._give_up(child)
-                self.progress.note(f"{child.describe_death()}; restarting it")
+                self.progress.note(f"{child.describe_death()}{'' if self.control.stopped() else '; restarting it'}")
             elif child.restart_at is not None and now >= child.restart_at and not self.control.stopped():
                 child.start()
 
     def _give_up(self, child: Child) -> None:
         self._checkpoint(self._stop_workers)
-        raise TrainingFailed(f"{child.describe_death()} {child.failures} times in a row; saved to {self.folder.last}")
+        reason = f"; the last time: {child.last_words}" if child.last_words else ""
+        raise TrainingFailed(f"{child.describe_death()} {child.failures} times in a row; saved to {self.folder.last}{reason}")
 
     # Boundaries and checkpoints
 
@@ -344,6 +355,8 @@ class Supervisor:
             "best_score": self.best_score,
         }
         self.control.resume()
+        if not all_finite(state):
+            self._end_diverged(None)
         run["replay"] = self.replay_files.write(segment)
         info = {"steps": run["counters"][0], "offline_updates": run["counters"][3]}
         agent = self.agent
@@ -358,7 +371,9 @@ class Supervisor:
             self.evaluation_pending = True
 
     def _log_row(self) -> None:
-        counters = {"updates": self.control.total(UPDATES)}
+        counters: dict[str, float] = {"updates": self.control.total(UPDATES)}
+        for name, trained in (("policy", self.agent.tensors.policy), ("critic", self.agent.tensors.critics)):
+            counters[f"{name}_weight_norm"] = float(trained.parameters.norm())
         if self.config.data.files:
             counters["offline_updates"] = self.control.total(OFFLINE)
         self.log.flush(self.control.clock(), counters)

@@ -16,7 +16,9 @@ from sac_dist.config import Config, ConfigError, EnvConfig
 from sac_dist.demos import files
 from sac_dist.demos.check import check_fits
 from sac_dist.demos.transitions import Demonstrations
-from sac_dist.engine.supervisor import Outcome, Supervisor, TrainingFailed
+from sac_dist.engine.guard import private_memory
+from sac_dist.engine.outcome import Outcome, TrainingFailed
+from sac_dist.engine.supervisor import Supervisor
 from sac_dist.playback import merge, play
 from sac_dist.progress import Progress
 from sac_dist.rollout import make_env
@@ -41,13 +43,14 @@ def train(config: Config, quiet: bool = False) -> Run:
     """Train as ``config`` says, into a new run folder.
 
     Raise ConfigError when a setting, the environment or the folder cannot work, and
-    :class:`~sac_dist.engine.supervisor.TrainingFailed` when a part fails for good while it runs. Call it under
+    :class:`~sac_dist.engine.outcome.TrainingFailed` when a part fails for good while it runs. Call it under
     ``if __name__ == "__main__":``, as everything that starts processes.
     """
     demos = [files.read(path) for path in config.data.files]
     config, choice = _settle(config, demos)
     observation_size, action_size = _sizes(config.env)
     _check_demos(config, demos, observation_size, action_size)
+    _check_memory_limit(config)
     if config.train.compile == "on" and (obstacle := compile_obstacle()) is not None:
         raise ConfigError(f"--compile on cannot work: {obstacle}")
     folder = RunFolder.create(Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env))
@@ -77,6 +80,7 @@ def resume(path: Path, config: Config, quiet: bool = False) -> Run:
                 f"nothing left to do in {path}: {done:.0f} of {budget:.0f} {name} done; give a larger --{name.replace('_', '-')}"
             )
     try:
+        _check_memory_limit(config)
         demos = [files.read(path) for path in config.data.files]
         _sizes(config.env)
         _check_demos(config, demos, saved.observation_size, saved.action_size)
@@ -122,6 +126,11 @@ def _check_demos(config: Config, demos: list[Demonstrations], observation_size: 
         raise ConfigError(
             f"{total} transitions of demonstrations do not fit into a buffer of {config.train.buffer_size}: raise --buffer-size"
         )
+
+
+def _check_memory_limit(config: Config) -> None:
+    if config.train.worker_memory is not None and private_memory("self") is None:
+        raise ConfigError("--worker-memory cannot work: this system does not tell what a process holds (/proc/self/status)")
 
 
 def _settle(config: Config, demos: list[Demonstrations]) -> tuple[Config, str]:

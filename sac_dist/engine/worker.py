@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -16,11 +19,13 @@ from sac_dist.agent import SACAgent, Step
 from sac_dist.compiled import compiled_path, load_update
 from sac_dist.config import Config
 from sac_dist.dataset import Batches, DataSet
+from sac_dist.engine import divergence
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.phases import ONLINE, Phase, due, phases
 from sac_dist.engine.processes import settle_child
 from sac_dist.replay import ReplayBuffer
-from sac_dist.rollout import Episode, make_env, success_of, training_seed
+from sac_dist.rollout import EnvironmentFault, Episode, Play, make_env, training_seed
+from sac_dist.types import Batch
 
 PARKED_POLL = 0.0005  # s between looks at the supervisor's row while parked
 REPORT_INTERVAL = 1.0  # s between messages of an offline phase
@@ -43,14 +48,15 @@ class UpdatesDone:
 
 @dataclass(frozen=True)
 class Boundary:
-    """The worker stands still between two steps (parked) or has ended; ``state`` resumes it exactly."""
+    """The worker stands still between two steps (parked) or, ``final``, has done its work; ``state`` resumes it exactly."""
 
     state: dict[str, Any]
+    final: bool = False
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The process died of a Python error; the text is its traceback."""
+    """The process dies of a Python error; the text is its traceback, or where the environment is to blame a line."""
 
     text: str
 
@@ -77,12 +83,21 @@ class WorkerTask:
 def worker_main(connection: Connection, task: WorkerTask) -> None:
     """Entry point of the process."""
     settle_child()
-    try:
+    with reported(connection):
         worker = Worker(connection, task)
         worker.run()
-        connection.send(Boundary(worker.state()))
-    except Exception:
-        connection.send(Failure(traceback.format_exc()))
+        connection.send(Boundary(worker.state(), final=True))
+
+
+@contextlib.contextmanager
+def reported(connection: Connection) -> Iterator[None]:
+    """Whatever ends the block is told to the supervisor and ends the process with status 1: an environment may call sys.exit."""
+    try:
+        yield
+    except divergence.Divergence:
+        raise SystemExit(1) from None
+    except BaseException as error:
+        connection.send(Failure(str(error) if isinstance(error, EnvironmentFault) else traceback.format_exc()))
         raise SystemExit(1) from None
 
 
@@ -104,7 +119,7 @@ class Worker:
         self.rng = np.random.default_rng(sample_seed)
         self.episode = 0
         self.updates_owed = 0.0
-        self.metrics: dict[str, torch.Tensor] = {}
+        self.metrics: dict[str, float] = {}
         self.reported = 0.0
         self.phases = phases(task.config, 0 if task.data is None else len(task.data))
         self.compiled = {name: self.load_compiled(phase) for name, phase in self.phases.items()}
@@ -163,6 +178,7 @@ class Worker:
         if self.control.paused():
             self.connection.send(Boundary(self.state()))
             while self.control.paused() and not self.control.stopped():
+                self.control.beat(self.rank)
                 time.sleep(PARKED_POLL)
 
     def load_compiled(self, phase: Phase) -> Step | None:
@@ -178,33 +194,38 @@ class Worker:
 
     def update_offline(self) -> None:
         """One update from data."""
-        self.metrics = self.agent.update(self.batches.offline(self.rng))
-        self.control.count(self.rank, UPDATES)
+        self.update(self.batches.offline(self.rng))
         self.control.count(self.rank, OFFLINE)
         if time.monotonic() > self.reported + REPORT_INTERVAL:
             self.reported = time.monotonic()
-            self.connection.send(UpdatesDone(self.metric_values()))
+            self.connection.send(UpdatesDone(self.metrics))
 
-    def metric_values(self) -> dict[str, float]:
-        return {name: float(value) for name, value in self.metrics.items()}
+    def update(self, batch: Batch) -> None:
+        self.metrics = {name: value.item() for name, value in self.agent.update(batch).items()}
+        if not math.isfinite(sum(self.metrics.values())):  # of float32 in float64: no overflow
+            self.diverge(self.metrics, divergence.statistics(batch))
+        self.control.count(self.rank, UPDATES)
+
+    def diverge(self, metrics: dict[str, float], batch: dict[str, float]) -> NoReturn:
+        self.connection.send(divergence.Diverged(self.control.total(UPDATES) + 1, metrics, batch))
+        raise divergence.Divergence
 
     def run_episode(self) -> None:
         """One training episode; ends early, without being counted, when several workers share a reached budget."""
         if self.env is None:
             self.env = make_env(self.env_config)
+            self.control.beat(self.rank)
         alone = self.control.workers == 1
-        observation, _ = self.env.reset(seed=training_seed(self.config.seed, self.rank, self.generation, self.episode))
-        total_reward, length = 0.0, 0
+        play = Play(self.env, training_seed(self.config.seed, self.rank, self.generation, self.episode))
+        self.control.beat(self.rank)
         while True:
+            observation = play.observation
             action = self.choose(observation)
-            next_observation, reward, terminated, truncated, info = self.env.step(action)
-            self.replay.push(observation, action, float(reward), next_observation, terminated, truncated)
+            reward, terminated, truncated = play.step(action)
+            self.replay.push(observation, action, reward, play.observation, terminated, truncated)
             self.control.count(self.rank, STEPS)
             self.learn()
-            observation = next_observation
-            total_reward += float(reward)
-            length += 1
-            if terminated or truncated:
+            if play.over:
                 break
             if not alone:
                 self.park_if_asked()
@@ -212,13 +233,16 @@ class Worker:
                     return
         self.episode += 1
         self.control.count(self.rank, EPISODES)
-        self.connection.send(EpisodeDone(Episode(total_reward, length, success_of(info), bool(terminated)), self.metric_values()))
+        self.connection.send(EpisodeDone(play.episode(), self.metrics))
 
     def choose(self, observation: np.ndarray) -> np.ndarray:
         """Uniform in [-1, 1] during the warm-up, then the policy's sample; at once if an offline phase has trained the policy."""
         if self.control.total(STEPS) < self.config.warmup_steps and self.control.total(OFFLINE) == 0:
             return self.rng.uniform(-1, 1, self.agent.action_size).astype(np.float32)
-        return self.agent.act(observation)
+        action = self.agent.act(observation)
+        if not math.isfinite(np.vdot(action, action)):  # another worker's update has just spoilt the policy
+            self.diverge(self.metrics | {"action": math.nan}, {})
+        return action
 
     def learn(self) -> None:
         """The updates this step owes; each worker pays for its own steps, so the ratio holds over all of them."""
@@ -226,6 +250,5 @@ class Worker:
             return
         self.updates_owed += self.config.update_ratio
         while self.updates_owed >= 1:
-            self.metrics = self.agent.update(self.batches.online(self.control.total(STEPS), self.rng))
-            self.control.count(self.rank, UPDATES)
+            self.update(self.batches.online(self.control.total(STEPS), self.rng))
             self.updates_owed -= 1

@@ -1,0 +1,28 @@
+"""How a run ends."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from sac_dist.evaluation import Evaluation
+
+
+class TrainingFailed(RuntimeError):
+    """The run cannot go on; what was learned so far is saved. The message is for the terminal."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: ``reason`` is the budget that was reached, or the signal's name."""
+
+    reason: str
+    steps: int
+    updates: int
+    episodes: int
+    seconds: float
+    evaluation: Evaluation | None  # the newest; of the final policy over 100 unseen episodes unless interrupted
+
+    @property
+    def interrupted(self) -> bool:
+        return self.reason in signal.Signals.__members__
