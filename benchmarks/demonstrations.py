@@ -15,7 +15,7 @@ from typing import Any
 
 from machine import machine
 
-from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, TrainConfig, train
+from sac_dist import OFFLINE, AgentConfig, Config, DataConfig, EnvConfig, TrainConfig, train
 from sac_dist.demos import files
 from sac_dist.metrics import read_metrics
 from sac_dist.recording import record
@@ -23,7 +23,7 @@ from sac_dist.recording import record
 RESULTS = Path(__file__).parent / "results" / "demonstrations.json"
 RUNS = Path("runs/demonstrations")
 GRASP, LIFT, SPARSE = EnvConfig("SawyerGrasp-v0"), EnvConfig("SawyerLift-v0"), EnvConfig("SawyerGrasp-v0", reward="sparse")
-OFFLINE = AgentConfig(actor_lr=1e-4, alpha_lr=1e-4, critic_lr=3e-4, tau=0.005, entropy_backup=False, cql_samples=5)
+FROM_DATA = AgentConfig(**OFFLINE)
 EXPERT = (("expert", 50),)
 FEW = (("expert", 50), ("random", 200))
 MIXED = (("expert", 600), ("random", 320))  # half of the transitions each
@@ -57,10 +57,12 @@ EXPERIMENTS = {
     "sparse": Experiment(SPARSE, 20_000),
     "sparse_demos": Experiment(SPARSE, 20_000, AgentConfig(), EXPERT),
     "lift_demos": Experiment(LIFT, 20_000, AgentConfig(layer_norm=True), EXPERT),
-    "few_cql_then_online": Experiment(GRASP, 10_000, OFFLINE, FEW, {"bc_steps": 3_000, "offline_steps": 5_000}),
-    "mixed_cql": Experiment(GRASP, None, OFFLINE, MIXED, {"bc_steps": 3_000, "offline_steps": 10_000}),
-    "mixed_sac": Experiment(GRASP, None, OFFLINE, MIXED, {"bc_steps": 3_000, "offline_steps": 10_000, "algo": "sac"}),
-    "mixed_bc": Experiment(GRASP, None, OFFLINE, MIXED, {"offline_steps": 10_000, "algo": "bc"}),
+    "few_cql_then_online": Experiment(
+        GRASP, 10_000, FROM_DATA, FEW, {"offline_steps": 16_000, "online_algo": "cql", "demo_mode": "prefill"}
+    ),
+    "mixed_cql": Experiment(GRASP, None, FROM_DATA, MIXED),
+    "mixed_sac": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "sac"}),
+    "mixed_bc": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "bc"}),
 }
 
 

@@ -27,7 +27,17 @@ def train(
     """``python -m sac_dist --offline`` into the folder ``run``: updates per second after the first row of its log, and the command's
     seconds in all, with a compilation if these sizes are new, and the final video."""
     flags = ["--offline", str(data), "--env", env, "--algo", "cql", "--offline-steps", str(updates), *settings.flags()]
-    flags += [f"--target-entropy={target_entropy(arrays)}", "--workers", str(workers), "--seed", str(seed), "--eval-interval", "0"]
+    flags += [
+        "--no-layer-norm",
+        "--no-cal-ql",
+        f"--target-entropy={target_entropy(arrays)}",
+        "--workers",
+        str(workers),
+        "--seed",
+        str(seed),
+        "--eval-interval",
+        "0",
+    ]
     start = time.perf_counter()
     result = subprocess.run([sys.executable, "-m", "sac_dist", *flags, "--run-dir", str(run)], capture_output=True, text=True)
     if result.returncode:

@@ -16,10 +16,10 @@ from typing import Any, Literal, NoReturn
 
 import yaml
 
-from sac_dist.config import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
+from sac_dist.config import OFFLINE, AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
 
 SECTIONS = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig, "data": DataConfig}
-PRESETS = {"book": {"hidden_width": 512, "hidden_depth": 4, "critic_depth": 3}}
+PRESETS = {"book": {"hidden_width": 512, "hidden_depth": 4, "critic_depth": 3}, "offline": OFFLINE}
 # What may change when a run goes on: what to do with the time, and the sizes of the steps, not what is learned.
 RESUMABLE = {
     "train": (
@@ -63,7 +63,11 @@ def build_parser() -> Parser:
     modes.add_argument("--inspect", nargs="+", metavar="FILE", help="print what demonstrations hold, and draw it into FILE.png")
     modes.add_argument("--export-book", type=Path, metavar="PREFIX", help="write the policy in the book's format")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings by the flags' names; flags win over it")
-    parser.add_argument("--preset", choices=PRESETS, help="book: networks of 4 layers of 512, as the book's")
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help="book: networks of 4 layers of 512, as the book's; offline: what --offline takes by itself (README)",
+    )
     parser.add_argument("--episodes", type=int, metavar="N", help="train: stop after so many episodes; test: episodes to show (default 30)")
     test = parser.add_argument_group("showing a policy")
     test.add_argument("--model", type=Path, metavar="PATH", help="run folder, file or the book's prefix; default: newest run, else models/")
@@ -177,7 +181,7 @@ def run_offline(settings: dict[str, Any], data: list[str]) -> int:
     for name in ("steps", "episodes", "update_ratio", "warmup_steps", "demos", "demo_mode", "demo_ratio", "demo_anneal"):
         if name in settings:
             refuse_rest({name: None}, "offline")
-    return train_as(settings | {"offline": data}, "offline")
+    return train_as(OFFLINE | settings | {"offline": data}, "offline")
 
 
 def train_as(settings: dict[str, Any], mode: str) -> int:

@@ -91,6 +91,21 @@ class AgentConfig:
             raise ConfigError(f"discount ({self.discount}) must lie in [0, 1] and tau ({self.tau}) in (0, 1]")
 
 
+# AgentConfig's values for learning from data alone, where nothing corrects an overestimate: small steps, critics that trust unseen actions
+# less, and no push below what the data has been seen to return. What --offline takes by itself; measured by benchmarks/demonstrations.py.
+OFFLINE: dict[str, Any] = {
+    "actor_lr": 5e-5,
+    "critic_lr": 3e-4,
+    "alpha_lr": 1e-4,
+    "tau": 0.005,
+    "layer_norm": True,
+    "entropy_backup": False,
+    "cql_weight": 0.3,
+    "cql_samples": 5,
+    "cal_ql": True,
+}
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A training run: its processes, budget, buffer, evaluation and files."""

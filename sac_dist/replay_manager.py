@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from sac_dist.config import ConfigError
 from sac_dist.replay import ReplayBuffer, Rows
+from sac_dist.shared import show_role
 
 
 class ServedReplay:
@@ -160,6 +161,8 @@ ReplayManager.register("ReplayBuffer", ServedReplay, ReplayProxy)
 
 
 def _end_with_parent(folder: str | None) -> None:
+    show_role("replay-manager")
+
     def watch() -> None:
         parent = multiprocessing.parent_process()
         assert parent is not None

@@ -1,4 +1,4 @@
-"""Arrays in anonymous memory that several processes map.
+"""Arrays in anonymous memory that several processes map, and what belongs to having several.
 
 The memory has no name: nothing can be left in /dev/shm, its size limit (64 MB in Docker) does not apply, and the kernel frees
 it with the last process that maps it, however that process ends.
@@ -6,6 +6,7 @@ it with the last process that maps it, however that process ends.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import mmap
@@ -100,6 +101,12 @@ def available_memory() -> int:
         if limit.isdigit():
             available = min(available, int(limit))
     return available
+
+
+def show_role(role: str) -> None:
+    """Give this process its role as the name that top and ps show; at most 15 characters count, and only on Linux."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(role)
 
 
 def memory_fence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,10 @@ from typing import Any
 
 import torch
 
+from sac_dist.shared import show_role
+
 PARENT_DIED = 3  # exit status of a child that lost its supervisor
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>: a signal for when the process that started this one dies
 # One thread each, and freed memory is kept: giving an update's tensors back to the system and faulting them in again costs
 # up to a quarter of a large update. (32 MiB is the C library's largest mmap threshold.)
 _ENVIRONMENT = {
@@ -57,17 +61,25 @@ def quiet_start() -> Iterator[None]:
 
 
 def settle_child() -> None:
-    """First call of every child: one torch thread, no Ctrl-C, and the end of the supervisor is the child's end."""
+    """First call of every child: its role as its name, one torch thread, no Ctrl-C; the end of the supervisor is the child's end."""
+    show_role(multiprocessing.current_process().name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None, "settle_child belongs into a child process"
 
+    starter = os.getppid()  # the supervisor, or the fork server between
+
     def watch() -> None:
         connection.wait([parent.sentinel])
+        if starter != parent.pid:  # and with it the siblings that cannot watch: stopped ones, or deaf in a simulator's C code
+            with contextlib.suppress(OSError):
+                os.kill(starter, signal.SIGKILL)
         os._exit(PARENT_DIED)
 
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 

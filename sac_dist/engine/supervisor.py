@@ -33,7 +33,7 @@ from sac_dist.replay_manager import ReplayManager
 from sac_dist.run_folder import RunFolder
 
 LOG_INTERVAL = 1000  # environment steps, or offline updates, between rows of metrics.csv
-PATIENCE = 10.0  # s for workers to reach a boundary before the run goes on without their state
+PATIENCE = 5.0  # s for workers to reach a boundary before the run goes on without their state
 MORE_REPORTS = 0.2  # s in which the other workers meet the numbers that one of them has spoilt
 
 
