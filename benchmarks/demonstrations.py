@@ -15,7 +15,7 @@ from typing import Any
 
 from machine import machine
 
-from sac_dist import OFFLINE, AgentConfig, Config, DataConfig, EnvConfig, TrainConfig, train
+from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, TrainConfig, train
 from sac_dist.demos import files
 from sac_dist.metrics import read_metrics
 from sac_dist.recording import record
@@ -23,7 +23,7 @@ from sac_dist.recording import record
 RESULTS = Path(__file__).parent / "results" / "demonstrations.json"
 RUNS = Path("runs/demonstrations")
 GRASP, LIFT, SPARSE = EnvConfig("SawyerGrasp-v0"), EnvConfig("SawyerLift-v0"), EnvConfig("SawyerGrasp-v0", reward="sparse")
-FROM_DATA = AgentConfig(**OFFLINE)
+FROM_DATA = AgentConfig.for_data()
 EXPERT = (("expert", 50),)
 FEW = (("expert", 50), ("random", 200))
 MIXED = (("expert", 600), ("random", 320))  # half of the transitions each

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sac_dist.agent import SACAgent
-    from sac_dist.config import OFFLINE, AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
+    from sac_dist.config import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
     from sac_dist.demos.transitions import Demonstrations
     from sac_dist.engine.train import Run, resume, train
     from sac_dist.evaluation import Evaluation, evaluate
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "OFFLINE", "AgentConfig", "Config", "ConfigError", "DataConfig", "Demonstrations", "EnvConfig", "Evaluation", "ReplayBuffer",
-    "ReplayManager", "Run", "SACAgent", "TrainConfig", "evaluate", "find_policy", "make_env", "play", "resume", "train",
+    "AgentConfig", "Config", "ConfigError", "DataConfig", "Demonstrations", "EnvConfig", "Evaluation", "ReplayBuffer", "ReplayManager",
+    "Run", "SACAgent", "TrainConfig", "evaluate", "find_policy", "make_env", "play", "resume", "train",
 ]  # fmt: skip
 _HOMES = {
     "agent": ("SACAgent",),
-    "config": ("OFFLINE", "AgentConfig", "Config", "ConfigError", "DataConfig", "EnvConfig", "TrainConfig"),
+    "config": ("AgentConfig", "Config", "ConfigError", "DataConfig", "EnvConfig", "TrainConfig"),
     "demos.transitions": ("Demonstrations",),
     "engine.train": ("Run", "resume", "train"),
     "evaluation": ("Evaluation", "evaluate"),

@@ -33,6 +33,21 @@ class EnvConfig:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "env" and getattr(self, f.name) is not None}
 
 
+# Values of AgentConfig for learning from data alone, where nothing corrects an overestimate: small steps, critics that trust unseen actions
+# less, and no push below what the data has been seen to return. What --offline takes by itself; measured by benchmarks/demonstrations.py.
+OFFLINE: dict[str, Any] = {
+    "actor_lr": 5e-5,
+    "critic_lr": 3e-4,
+    "alpha_lr": 1e-4,
+    "tau": 0.005,
+    "layer_norm": True,
+    "entropy_backup": False,
+    "cql_weight": 0.3,
+    "cql_samples": 5,
+    "cal_ql": True,
+}
+
+
 @dataclass(frozen=True)
 class AgentConfig:
     """SAC (Haarnoja et al. 2018, arXiv:1812.05905) and its networks."""
@@ -90,20 +105,10 @@ class AgentConfig:
         if not 0 <= self.discount <= 1 or self.tau > 1:
             raise ConfigError(f"discount ({self.discount}) must lie in [0, 1] and tau ({self.tau}) in (0, 1]")
 
-
-# AgentConfig's values for learning from data alone, where nothing corrects an overestimate: small steps, critics that trust unseen actions
-# less, and no push below what the data has been seen to return. What --offline takes by itself; measured by benchmarks/demonstrations.py.
-OFFLINE: dict[str, Any] = {
-    "actor_lr": 5e-5,
-    "critic_lr": 3e-4,
-    "alpha_lr": 1e-4,
-    "tau": 0.005,
-    "layer_norm": True,
-    "entropy_backup": False,
-    "cql_weight": 0.3,
-    "cql_samples": 5,
-    "cal_ql": True,
-}
+    @classmethod
+    def for_data(cls, **settings: Any) -> AgentConfig:
+        """For learning from data alone: ``OFFLINE``, with ``settings`` over it."""
+        return cls(**(OFFLINE | settings))
 
 
 @dataclass(frozen=True)
