@@ -75,9 +75,9 @@ def kind(number: signal.Signals) -> str:
     return "stopped for 1 s" if number is signal.SIGCONT else number.name
 
 
-def leftovers() -> set[str]:
-    """What a run could leave on the machine: named shared memory, and multiprocessing's folders."""
-    return {*os.listdir("/dev/shm"), *(name for name in os.listdir(tempfile.gettempdir()) if name.startswith("pymp-"))}
+def leftovers(temporary: Path) -> set[str]:
+    """What a run could leave on the machine: named shared memory (another program's too, if it starts meanwhile), temporary files."""
+    return {*os.listdir("/dev/shm"), *os.listdir(temporary)}
 
 
 class Run:
@@ -86,8 +86,11 @@ class Run:
     def __init__(self, folder: Path, *flags: str) -> None:
         self.folder, self.run = folder, folder / "run"
         self.last = self.run / "checkpoints/last.safetensors"
-        self.before = leftovers()
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        self.before = leftovers(self.temporary)
+        path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"PYTHONPATH": path, "TMPDIR": str(self.temporary)}
         self.output = folder / "output.txt"
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(
@@ -150,6 +153,9 @@ class Run:
                 child.kill()
             return names
         return []
+
+    def left(self) -> set[str]:
+        return leftovers(self.temporary) - self.before
 
     def words(self) -> str:
         return self.output.read_text(errors="replace")
@@ -242,7 +248,7 @@ def strike(run: Run, rng: random.Random, faults: int, report: Report) -> str | N
         return f"{kind(number)} to {role}: status 0"
     if living := run.all_gone():
         return f"{kind(number)} to {role}: still alive: {', '.join(living)}"
-    if left := leftovers() - run.before:
+    if left := run.left():
         return f"{kind(number)} to {role}: left behind: {', '.join(sorted(left))}"
     if number is not signal.SIGKILL and (
         partial := [path.name for path in run.run.rglob(".*.*") if path.suffix in (".npy", ".safetensors")]
@@ -281,7 +287,7 @@ def soak(seconds: float, seed: int, pause: float = 5.0) -> bool:
         saved = checkpoint.read(run.last)
         steps, updates, episodes = saved.run["counters"][:3]
         stored = int(np.sum(saved.run["replay"]["segments"][-1]["stop"]))
-        living, left, words = run.all_gone(), leftovers() - run.before, run.words()
+        living, left, words = run.all_gone(), run.left(), run.words()
     tenth = max(1, len(memory) // 10)
     start, end = (float(np.median(part)) for part in (memory[tenth : 2 * tenth + 1], memory[-tenth:]))
     print("| fault | times |\n|---|---|")
