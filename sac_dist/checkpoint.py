@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 
 from sac_dist.agent import SACAgent
 from sac_dist.config import Config, ConfigError
+from sac_dist.resources import replacing
 
 VERSION = 1
 
@@ -46,11 +46,8 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         "info": checkpoint.info,
         "run": checkpoint.run,
     }
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary, {"sac_dist": json.dumps(meta)})
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"sac_dist": json.dumps(meta)})
 
 
 def read(path: Path) -> Checkpoint:

@@ -32,13 +32,26 @@ def _folder(name: str) -> Path:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` (same suffix) and rename it to ``path`` at the end; after an exception, remove it."""
+    """Yield a temporary path beside ``path`` (same suffix) and rename it to ``path`` at the end; after an exception, remove it.
+
+    The file and its name are on the disk when this returns: what is written afterwards never survives a power cut without it.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
+        _to_disk(temporary)
         os.replace(temporary, path)
+        _to_disk(path.parent)
     except BaseException:
         with suppress(OSError):  # what went wrong matters more
             temporary.unlink()
         raise
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from datetime import datetime
 from pathlib import Path
 
 import yaml
 
 from sac_dist.config import Config, ConfigError
+from sac_dist.resources import replacing
 
 
 class RunFolder:
@@ -49,6 +49,9 @@ class RunFolder:
             raise ConfigError(f"no run to resume in {path}: {folder.last} does not exist")
         try:
             folder._lock()
+            for part in (path, folder.checkpoints, folder.videos):  # replay_files.py clears its own
+                for temporary in part.glob(".*"):  # of a process that was killed while it wrote: see resources.replacing
+                    temporary.unlink()
         except OSError as error:
             raise ConfigError(f"cannot write the run folder {path}: {error.strerror or error}") from None
         return folder
@@ -66,9 +69,8 @@ class RunFolder:
     def write_config(self, config: Config) -> None:
         """config.yaml, flat as the flags are: ``--config`` reads it back."""
         flat = {name: value for part in config.to_dict().values() for name, value in part.items() if value is not None}
-        temporary = self.path / "config.yaml.tmp"
-        temporary.write_text(yaml.safe_dump(flat, sort_keys=False))
-        os.replace(temporary, self.path / "config.yaml")
+        with replacing(self.path / "config.yaml") as temporary:
+            temporary.write_text(yaml.safe_dump(flat, sort_keys=False))
 
 
 def default_path(env_id: str) -> Path:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from toy_envs import Pattern
 
 from sac_dist import checkpoint
 from sac_dist.config import ConfigError
@@ -181,8 +182,6 @@ def check_saved(run: Run, report: Report, kills: int) -> str | None:
 
 def pattern_holds(rows: np.ndarray) -> np.ndarray:
     """Which rows (N, 10) of toy_envs.Pattern are whole: observation 3, action 1, reward, next observation 3, terminated, truncated."""
-    from toy_envs import Pattern
-
     here, action, reward, following = rows[:, :3], rows[:, 3], rows[:, 4], rows[:, 5:8]
     expected = Pattern.observation(here[:, 0], here[:, 1])
     after = Pattern.observation(here[:, 0], here[:, 1] + 1)

@@ -1,11 +1,13 @@
 """A few rounds of the fault harness; ``python tests/faults.py`` does hundreds."""
 
 import os
-
-import numpy as np
-import pytest
+import subprocess
+import sys
+from pathlib import Path
 
 import faults
+import numpy as np
+import pytest
 from toy_envs import Pattern
 
 pytestmark = [
@@ -21,6 +23,13 @@ def test_a_run_survives_faults_and_then_ends_clean(seed):
     assert not report.violations, report.table()
     assert sum(report.done.values()) >= 3 and report.runs == 1
     assert report.transitions > 0
+
+
+def test_a_checkpoint_is_whole_whenever_its_writer_is_killed():
+    command = [sys.executable, str(Path(__file__).with_name("checkpoint_kills.py")), "--kills", "100"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.startswith("100 kills") and int(result.stdout.split()[2]) > 10
 
 
 def test_the_pattern_shows_a_torn_row():

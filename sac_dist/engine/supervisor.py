@@ -351,10 +351,10 @@ class Supervisor:
             "counters": [self.control.total(column) for column in (STEPS, UPDATES, EPISODES, OFFLINE)],
             "workers": list(self.worker_states),
             "next_generation": list(self.next_generation),
-            "log": self.log.state(),
             "best_score": self.best_score,
         }
         self.control.resume()
+        run["log"] = self.log.state()  # knows only what this process has received: nothing comes in meanwhile
         if not all_finite(state):
             self._end_diverged(None)
         run["replay"] = self.replay_files.write(segment)
