@@ -197,7 +197,7 @@ def test_environment_that_never_works_ends_the_run_saved(tmp_path, capfd):
         train(config(tmp_path, env="toy_envs:AlwaysRaises-v0", steps=300))
     assert capfd.readouterr().err.count("ZeroDivisionError: the toy never works") == 1
     assert load_file(tmp_path / "run/checkpoints/last.safetensors")
-    assert shared_memory() == before
+    assert shared_memory() <= before
 
 
 def test_killed_worker_is_replaced_and_training_goes_on(tmp_path):
@@ -225,7 +225,7 @@ def test_signal_saves_and_leaves_nothing_behind(tmp_path, number, status):
     assert "Traceback" not in errors, errors
     assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0] > 0
     assert_all_gone(family)
-    assert shared_memory() == before
+    assert shared_memory() <= before
 
 
 def test_ctrl_c_reaches_the_whole_group_and_still_saves(tmp_path):
@@ -239,22 +239,24 @@ def test_ctrl_c_reaches_the_whole_group_and_still_saves(tmp_path):
     assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["workers"][0]["sampling"]
 
 
-@pytest.mark.parametrize("victim", ["main", "manager"])
+@pytest.mark.parametrize("victim", ["main", "main, while a worker is stopped", "manager"])
 def test_death_of_a_central_process_ends_all_within_seconds(tmp_path, victim):
     before = shared_memory()
     process = start(tmp_path, "--workers", "2", "--steps", "1000000", "--checkpoint-interval", "50")
     workers = worker_ids(tmp_path, process, 2)
     family = descendants(process.pid)
     wait_for(tmp_path / "run/checkpoints/last.safetensors", process)
-    if victim == "main":
+    if victim != "manager":
+        if victim != "main":
+            os.kill(workers[0], signal.SIGSTOP)
         process.kill()
     else:  # the process that is no worker and holds the manager's socket
         (manager,) = [pid for pid in family if pid not in workers and holds_listening_socket(pid)]
         os.kill(manager, signal.SIGKILL)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == (-9 if victim == "main" else 1), errors
+    assert process.returncode == (1 if victim == "manager" else -9), errors
     assert_all_gone(family)
-    assert shared_memory() == before
+    assert shared_memory() <= before
     assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0] > 0
 
 
