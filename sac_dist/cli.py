@@ -24,7 +24,7 @@ PRESETS = {"book": {"hidden_width": 512, "hidden_depth": 4, "critic_depth": 3}, 
 RESUMABLE = {
     "train": (
         *("steps", "episodes", "time", "success_target", "workers", "eval_interval", "eval_episodes", "checkpoint_interval"),
-        *("step_timeout", "worker_memory", "compile"),
+        *("keep_interval", "step_timeout", "worker_memory", "compile"),
     ),
     "agent": ("actor_lr", "critic_lr", "alpha_lr", "grad_clip"),
     "data": ("offline_steps",),

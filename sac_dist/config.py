@@ -128,6 +128,7 @@ class TrainConfig:
     eval_interval: int = option(2500, "environment steps between evaluations; 0: none")
     eval_episodes: int = option(20, "episodes per evaluation, always from the same unseen seeds")
     checkpoint_interval: int = option(5000, "environment steps between checkpoints")
+    keep_interval: int = option(0, "environment steps between policies that stay in checkpoints/ for good; 0: only the best and the last")
     step_timeout: float = option(60.0, "seconds an environment may take to start, reset or step before its process is restarted")
     worker_memory: int | None = option(None, "MiB of memory of its own that a worker or the evaluator may hold before it is restarted")
     compile: Literal["auto", "on", "off"] = option("auto", "fuse the update with torch.compile; auto: where a C++ compiler works")
@@ -150,8 +151,8 @@ class TrainConfig:
         )
         if self.success_target is not None and not 0 < self.success_target <= 1:
             raise ConfigError(f"success_target is {self.success_target}: it is a rate in (0, 1]")
-        if self.warmup_steps < 0 or self.eval_interval < 0 or self.seed < 0:
-            raise ConfigError("warmup_steps, eval_interval and seed must not be negative")
+        if self.warmup_steps < 0 or self.eval_interval < 0 or self.keep_interval < 0 or self.seed < 0:
+            raise ConfigError("warmup_steps, eval_interval, keep_interval and seed must not be negative")
         if self.success_target is not None and self.eval_interval == 0:
             raise ConfigError("success_target needs evaluations: give --eval-interval a number above 0")
 

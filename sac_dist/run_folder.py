@@ -26,6 +26,10 @@ class RunFolder:
         self.replay = path / "replay"
         self.videos = path / "videos"
 
+    def kept(self, steps: int) -> Path:
+        """Where the policy after so many steps stays for good."""
+        return self.checkpoints / f"step-{steps:09d}.safetensors"
+
     @classmethod
     def create(cls, path: Path) -> RunFolder:
         """Raise ConfigError if the folder holds something, cannot be made or cannot be written."""

@@ -161,8 +161,8 @@ class Supervisor:
 
     def _watch(self) -> None:
         train = self.config.train
-        next_log, next_evaluation, next_checkpoint = (
-            self._after(interval) for interval in (LOG_INTERVAL, train.eval_interval, train.checkpoint_interval)
+        next_log, next_evaluation, next_checkpoint, next_kept = (
+            self._after(interval) for interval in (LOG_INTERVAL, train.eval_interval, train.checkpoint_interval, train.keep_interval)
         )
         while self._reason_to_stop() is None and not all(worker.ended for worker in self.workers):
             self._receive(0.1)
@@ -180,6 +180,9 @@ class Supervisor:
             if clock >= next_checkpoint:
                 self._checkpoint(self._pause_workers)
                 next_checkpoint = self._after(train.checkpoint_interval)
+            if train.keep_interval and clock >= next_kept and all_finite(self.agent.state_dict()):
+                checkpoint.save_policy(self.folder.kept(clock), self.agent, self.config, {"steps": clock})
+                next_kept = self._after(train.keep_interval)
 
     def _finish(self) -> Outcome:
         """Stop the workers, save, and measure the last policy."""
