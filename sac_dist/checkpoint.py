@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from sac_dist.agent import SACAgent
 from sac_dist.config import Config, ConfigError
@@ -30,7 +30,16 @@ class Checkpoint:
     run: dict[str, Any] | None = None  # plain JSON: counters, workers, log, replay: only in a run's last checkpoint
 
     def build_agent(self) -> SACAgent:
-        agent = SACAgent(self.observation_size, self.action_size, self.config.agent)
+        """Raise ConfigError if the tensors are not those of such an agent; the least they hold is compared before memory is taken."""
+        config, inputs = self.config.agent, self.observation_size + self.action_size
+        try:
+            critic_depth = config.hidden_depth if config.critic_depth is None else config.critic_depth
+            inner = (config.hidden_depth - 1 + config.critics * (critic_depth - 1)) * config.hidden_width
+            if not config.hidden_width * (inputs * (1 + config.critics) + inner) <= sum(tensor.numel() for tensor in self.agent.values()):
+                raise ConfigError("its tensors are too few for the networks of its configuration")
+            agent = SACAgent(self.observation_size, self.action_size, config)
+        except (ArithmeticError, RuntimeError, TypeError) as error:
+            raise ConfigError(f"its configuration is damaged: {error}") from None
         agent.load_state_dict(self.agent)
         return agent
 
@@ -47,18 +56,19 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         "run": checkpoint.run,
     }
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {"sac_dist": json.dumps(meta)})
+        temporary.write_bytes(save(tensors, {"sac_dist": json.dumps(meta)}))
 
 
 def read(path: Path) -> Checkpoint:
     """Raise ConfigError with the file and what is wrong with it; nothing in the file is executed."""
     try:
-        with safe_open(path, framework="pt") as file:
-            meta = json.loads((file.metadata() or {}).get("sac_dist", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        data = path.read_bytes()  # at once: safetensors opens a path several times, and a run may replace the file in between
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        meta = json.loads(header.get("__metadata__", {}).get("sac_dist", "null"))
     except FileNotFoundError:
         raise ConfigError(f"no such checkpoint: {path}") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not a checkpoint of sac_dist: {error}") from None
     if not isinstance(meta, dict) or "version" not in meta:
         raise ConfigError(f"{path} is not a checkpoint of sac_dist: it is a safetensors file of something else")
@@ -73,10 +83,10 @@ def read(path: Path) -> Checkpoint:
             meta["info"],
             meta["run"],
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is damaged: its metadata lacks or garbles {error}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path} is damaged: its metadata lacks or garbles {error}") from None
 
 
 def save_policy(path: Path, agent: SACAgent, config: Config, info: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ RESUMABLE = {
     "agent": ("actor_lr", "critic_lr", "alpha_lr", "grad_clip"),
     "data": ("offline_steps",),
 }
-MODES = ("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export_book")
+MODES = ("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export_book", "doctor")
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,6 +62,7 @@ def build_parser() -> Parser:
     modes.add_argument("--convert", nargs=2, metavar=("IN", "OUT"), help="change demonstrations to the format of OUT's name")
     modes.add_argument("--inspect", nargs="+", metavar="FILE", help="print what demonstrations hold, and draw it into FILE.png")
     modes.add_argument("--export-book", type=Path, metavar="PREFIX", help="write the policy in the book's format")
+    modes.add_argument("--doctor", action="store_true", help="what this machine has, what --env auto takes, how to get what is missing")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings by the flags' names; flags win over it")
     parser.add_argument(
         "--preset",
@@ -153,6 +154,7 @@ def run(given: dict[str, Any]) -> int:
         "convert": run_convert,
         "inspect": run_inspect,
         "export_book": run_export,
+        "doctor": run_doctor,
     }
     return actions[modes[0]](settings, given[modes[0]])
 
@@ -300,4 +302,12 @@ def run_export(settings: dict[str, Any], prefix: Path) -> int:
     path, policy = find_policy(model, "auto")
     save_book_policy(policy.build_agent(), prefix)
     print(f"{path} written as {prefix}_q1, {prefix}_q2, {prefix}_policy")
+    return 0
+
+
+def run_doctor(settings: dict[str, Any], _: Any) -> int:
+    refuse_rest(settings, "doctor")
+    from sac_dist import doctor
+
+    print(doctor.report())
     return 0

@@ -1,0 +1,94 @@
+"""``--doctor``: what this machine has for sac_dist, what ``--env auto`` therefore takes, and the next step to whatever is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from envs.choice import coppelia_obstacle, has_display, mujoco_obstacle, resolve
+
+GL = ("egl", "osmesa", "glfw")  # MuJoCo's ways to OpenGL: without a screen the first two
+DRAW = (
+    "import mujoco; m = mujoco.MjModel.from_xml_string(\"<mujoco><worldbody><geom size='1'/></worldbody></mujoco>\");"
+    "mujoco.Renderer(m, 32, 32).render()"
+)
+# The beginning of what choice.coppelia_obstacle says, and what to do about it.
+COPPELIA_STEPS = {
+    "PyRep is not installed": "get github.com/stepjam/PyRep and pip install its folder (not 'pip install pyrep': that is another program)",
+    "the installed pyrep": "pip uninstall pyrep; then get github.com/stepjam/PyRep and pip install its folder",
+    "COPPELIASIM_ROOT is not set": "install CoppeliaSim 4.1, then export COPPELIASIM_ROOT=its folder",
+    "COPPELIASIM_ROOT=": "let COPPELIASIM_ROOT name the folder of CoppeliaSim 4.1 that libcoppeliaSim.so lies in",
+    "COPPELIASIM_ROOT is not on": 'export LD_LIBRARY_PATH="$COPPELIASIM_ROOT:$LD_LIBRARY_PATH" before Python starts',
+}
+
+
+class Finding(NamedTuple):
+    part: str
+    found: str
+    step: str = ""  # what to do next; empty: nothing is missing
+
+
+def findings() -> Iterator[Finding]:
+    """Everything in the order it is looked at; draws in processes of their own, as a broken OpenGL ends a process."""
+    yield Finding("Python", f"{platform.python_version()} on {platform.platform(terse=True)}, {os.cpu_count()} cores")
+    import torch
+
+    from sac_dist.compiled import compile_obstacle
+
+    yield Finding("torch", f"{torch.__version__}; training runs on the CPU" + ("; a GPU is there" if torch.cuda.is_available() else ""))
+    obstacle = compile_obstacle()
+    if obstacle is None:
+        yield Finding("compiled updates", "work")
+    else:
+        yield Finding(
+            "compiled updates", f"no: {obstacle}; training works without, in about twice the time", "install g++ and Python's headers"
+        )
+    missing = mujoco_obstacle()
+    if missing is None:
+        yield Finding("MuJoCo", importlib.metadata.version("mujoco"))
+        yield pictures()
+    else:
+        yield Finding("MuJoCo", missing, "pip install mujoco")
+    yield Finding("window", "a display is there" if has_display() else "no display: --test writes a video instead")
+    missing = coppelia_obstacle()
+    root = os.environ.get("COPPELIASIM_ROOT")
+    yield Finding("COPPELIASIM_ROOT", root or "not set")
+    if missing is None:
+        yield Finding("CoppeliaSim", "PyRep and the library are found")
+    else:
+        steps = [step for beginning, step in COPPELIA_STEPS.items() if missing.startswith(beginning)]
+        yield Finding("CoppeliaSim", f"no: {missing}", steps[0] if steps else "")
+    choice = resolve("auto")
+    yield Finding("--env auto", f"{choice.id}, {choice.reason}")
+
+
+def pictures() -> Finding:
+    """The first of MuJoCo's OpenGL bindings that draws here."""
+    wanted = os.environ.get("MUJOCO_GL")
+    for binding in [wanted] if wanted else GL:
+        environment = os.environ | {"MUJOCO_GL": binding}
+        try:
+            drawn = subprocess.run([sys.executable, "-c", DRAW], env=environment, capture_output=True, timeout=60).returncode == 0
+        except subprocess.TimeoutExpired:
+            drawn = False
+        if drawn:
+            return Finding("pictures", f"MUJOCO_GL={binding} draws", "" if wanted or has_display() else f"export MUJOCO_GL={binding}")
+    tried = wanted or ", ".join(GL)
+    return Finding(
+        "pictures", f"no: none of {tried} draws", "install libegl1 and libgl1-mesa-dri, then export MUJOCO_GL=egl (or libosmesa6, osmesa)"
+    )
+
+
+def report() -> str:
+    """Every finding on a line, and below it the next step where there is one."""
+    lines = []
+    for finding in findings():
+        lines.append(f"{finding.part + ':':18} {finding.found}")
+        if finding.step:
+            lines.append(f"{'':18} next: {finding.step}")
+    return "\n".join(lines)
