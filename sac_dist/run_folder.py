@@ -53,9 +53,7 @@ class RunFolder:
             raise ConfigError(f"no run to resume in {path}: {folder.last} does not exist")
         try:
             folder._lock()
-            for part in (path, folder.checkpoints, folder.videos):  # replay_files.py clears its own
-                for temporary in part.glob(".*"):  # of a process that was killed while it wrote: see resources.replacing
-                    temporary.unlink()
+            folder.clear()
         except OSError as error:
             raise ConfigError(f"cannot write the run folder {path}: {error.strerror or error}") from None
         return folder
@@ -66,6 +64,11 @@ class RunFolder:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(f"another run is writing to {self.path}") from None
+
+    def clear(self) -> None:
+        """Remove what processes that were killed while they wrote have left; nothing may be writing. See resources.replacing."""
+        for temporary in self.path.rglob(".*.[0-9]*.*"):
+            temporary.unlink()
 
     def unlock(self) -> None:
         self._lock_file.close()

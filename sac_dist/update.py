@@ -16,6 +16,8 @@ from sac_dist.types import Batch
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as in torch.optim.Adam
 LOG_BETAS = torch.tensor([math.log(BETA1), math.log(BETA2)])
+# √v / |m| is never less than this in Adam, whatever the gradients (Cauchy-Schwarz over the two running sums).
+LEAST_RATIO = math.sqrt((1 - BETA2) * (1 - BETA1**2 / BETA2)) / (1 - BETA1)
 
 Metrics = dict[str, Tensor]
 
@@ -53,11 +55,15 @@ def adam_step(trained: Trained, gradient: Tensor, scales: Tensor) -> None:
 
     ``scales`` (2,) is this network's row of ``adam_scales``. Inductor drops ``alpha`` from ``add(x, matmul, alpha=…)`` (torch 2.13,
     pytorch issue 167313): none is used here.
+
+    Two processes that train at once can lose a write to v and keep the one to m. Where v is then 0 the step would be 1e8 times too
+    long, so √v counts as no less than m allows. That changes nothing where both are whole.
     """
     step_size, eps = scales.unbind()
     trained.exp_avg.lerp_(gradient, 1 - BETA1)
     trained.exp_avg_sq.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-    trained.parameters.sub_(trained.exp_avg * step_size / (trained.exp_avg_sq.sqrt() + eps))
+    root = trained.exp_avg_sq.sqrt().maximum(trained.exp_avg.abs() * LEAST_RATIO)
+    trained.parameters.sub_(trained.exp_avg * step_size / (root + eps))
 
 
 def clip_by_norm(gradient: Tensor, largest: float | None) -> tuple[Tensor, Tensor]:

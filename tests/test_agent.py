@@ -25,6 +25,16 @@ from sac_dist.update import Trained, adam_scales, adam_step, clip_by_norm
 # the update
 
 
+def test_a_write_that_another_process_undid_cannot_make_a_long_step() -> None:
+    """Hogwild: v is overwritten with what the other read before, 0, while m stays. Without the bound the step is 1e5 and more."""
+    trained = Trained(torch.zeros(3), torch.zeros(3), torch.zeros(3))
+    for step in range(1, 4):
+        adam_step(trained, torch.tensor([1.0, 1e-3, 1e3]), adam_scales(torch.tensor([float(step)]), torch.tensor([1e-2]))[0])
+        trained.exp_avg_sq.zero_()
+    adam_step(trained, torch.zeros(3), adam_scales(torch.tensor([4.0]), torch.tensor([1e-2]))[0])
+    assert (trained.parameters.abs() < 0.1).all() and (trained.parameters < 0).all()
+
+
 @pytest.mark.parametrize("clip", [None, 0.5])
 def test_adam_step_equals_torch_adam(clip: float | None) -> None:
     generator = torch.Generator().manual_seed(0)

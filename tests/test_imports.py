@@ -29,9 +29,9 @@ MAY_IMPORT = {
     "evaluation": {"config", "resources", "rollout"},
     "metrics": {"config", "resources", "rollout", "evaluation"},
     "plots": {"config", "resources", "evaluation", "metrics"},
-    "checkpoint": {"config", "agent"},
+    "checkpoint": {"config", "agent", "resources"},
     "book_format": {"config", "agent", "networks"},
-    "run_folder": {"config"},
+    "run_folder": {"config", "resources"},
     "playback": {"config", "resources", "rollout", "evaluation", "checkpoint", "book_format", "run_folder"},
     "demos": set(),  # the package alone: each reader in it imports what its format needs
     "replay_files": {"config", "resources", "replay"},

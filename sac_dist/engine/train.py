@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -176,6 +177,8 @@ def _run(supervisor: Supervisor, progress: Progress) -> Run:
     except (OSError, SafetensorError) as error:  # the disk is full, the folder is gone
         raise TrainingFailed(f"cannot write to {folder.path}: {error}; the last whole checkpoint there is kept") from error
     finally:
+        with contextlib.suppress(OSError):  # the folder is gone
+            folder.clear()
         folder.unlock()
     plots.learning_curve(folder.path)
     model = folder.best if folder.best.is_file() else folder.last
