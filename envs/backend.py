@@ -12,6 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
+from .sawyer import Workplace
+
 CONTROL_TIMESTEP = 0.05  # s, one environment step
 
 
@@ -35,10 +37,14 @@ class Readings:
     table_contact: bool  # the robot touches the table
     proximity: bool  # the ray along the approach axis meets the object within its range
     table_height: float  # m, z of the table's top
+    base_position: np.ndarray  # (3,) m, the robot's base in the simulator's world, whose axes are the base's
+    object_sides: int  # on how many sides of the object the fingers fit: 4 of a square section, 2 of a long box
 
 
 class Backend(Protocol):
     """A simulated Sawyer with a parallel gripper above a table with one object. Each method is one simulator operation."""
+
+    workplace: Workplace
 
     def reset(self, joint_positions: np.ndarray, object_xy: np.ndarray, object_yaw: float) -> Readings:
         """Put the arm at rest at (7,) rad with an open gripper, the object at rest on the table, and return Readings."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .backend import Backend, BackendError
 
@@ -63,8 +62,6 @@ def coppelia_obstacle() -> str | None:
         return f"COPPELIASIM_ROOT={root} holds no libcoppeliaSim"
     if not any(Path(folder).resolve() == Path(root).resolve() for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder):
         return "COPPELIASIM_ROOT is not on LD_LIBRARY_PATH"
-    if importlib.util.find_spec("envs.coppelia_backend") is None:
-        return "this version has no CoppeliaSim backend"
     return None
 
 
@@ -78,23 +75,27 @@ def has_display() -> bool:
     return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def start_backend(backend: str | Callable[[], Backend]) -> Backend:
-    """A running simulator: by name, or from a factory.
+def start_backend(
+    backend: str | Callable[[], Backend], scene: str | None = None, window: bool = False, reinit_every: int | None = None
+) -> Backend:
+    """A running simulator: by name, or from a factory. The other arguments are CoppeliaBackend's.
 
     Raises:
-        BackendError: it is missing or does not start.
+        BackendError: it is missing or does not start, or MuJoCo is given what only CoppeliaSim has.
         ValueError: an unknown name.
     """
     if not isinstance(backend, str):
         return backend()
     name = resolve("SawyerGrasp-v0", backend).backend
     if name == "mujoco":
+        if scene is not None or reinit_every is not None:
+            raise BackendError(f"{'scene' if scene is not None else 'reinit_every'} is for the backend coppelia, not mujoco")
         from .mujoco_backend import MujocoBackend
 
         return MujocoBackend()
     obstacle = coppelia_obstacle()
     if obstacle is not None:
         raise BackendError(f"backend coppelia does not work: {obstacle}")
-    coppelia: Any = importlib.import_module("envs.coppelia_backend")
-    started: Backend = coppelia.CoppeliaBackend()
-    return started
+    from .coppelia_backend import CoppeliaBackend
+
+    return CoppeliaBackend(scene, window, reinit_every)

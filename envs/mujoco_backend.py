@@ -12,6 +12,7 @@ import numpy as np
 from .backend import CONTROL_TIMESTEP, BackendError, Readings
 from .choice import has_display
 from .mujoco_model import FINGER_RANGE, OBJECT_HALF, PHYSICS_TIMESTEP, PROXIMITY_RANGE, TABLE_TOP, sawyer_xml
+from .sawyer import WORKPLACE
 
 
 def choose_gl() -> None:
@@ -38,11 +39,14 @@ except ImportError as error:
 SUBSTEPS = round(CONTROL_TIMESTEP / PHYSICS_TIMESTEP)
 PRESSED = 0.5  # N; a pad that presses less does not count as in contact
 MAX_SPEED = 1e4  # m/s or rad/s; a state faster than this is an explosion
+ORIGIN = np.zeros(3)
 BOX = int(mujoco.mjtGeom.mjGEOM_BOX)
 
 
 class MujocoBackend:
     """The workplace of ``mujoco_model.py``, stepped; see :class:`envs.backend.Backend` for what each method promises."""
+
+    workplace = WORKPLACE
 
     def __init__(self) -> None:
         if mujoco.get_mju_user_warning() is None:  # else mujoco writes MUJOCO_LOG.TXT where we stand; _read raises instead
@@ -126,6 +130,8 @@ class MujocoBackend:
             table_contact=table,
             proximity=self._sees(rotation[:, 2]),
             table_height=TABLE_TOP,
+            base_position=ORIGIN,
+            object_sides=4,
         )
 
     def _contacts(self) -> tuple[bool, bool, bool]:

@@ -26,10 +26,11 @@ def tilt(readings: Readings) -> float:
 
 
 def yaw_error(readings: Readings) -> float:
-    """Angle from the nearest side of the (square) object to the fingers' line, seen from above, in (-π/4, π/4] rad."""
+    """Angle from the nearest side that the fingers fit to the fingers' line, seen from above, in (-π/n, π/n] rad for n such sides."""
     fingers = atan2(readings.tool_rotation[1, 1], readings.tool_rotation[0, 1])
     side = atan2(readings.object_rotation[1, 0], readings.object_rotation[0, 0])
-    return pi / 4 - (pi / 4 - (fingers - side)) % (pi / 2)
+    half = pi / readings.object_sides
+    return half - (half - (fingers - side)) % (2 * half)
 
 
 def is_held(readings: Readings) -> bool:
@@ -44,7 +45,7 @@ def has_fallen(readings: Readings) -> bool:
 
 def relative_observation(readings: Readings) -> np.ndarray:
     """(31,) float32; the table of its entries is in SawyerGraspEnv."""
-    angle = 4.0 * yaw_error(readings)
+    angle = readings.object_sides * yaw_error(readings)
     observation = np.empty(31, np.float32)
     observation[0:7] = readings.joint_positions
     observation[7:14] = readings.joint_velocities
@@ -57,11 +58,11 @@ def relative_observation(readings: Readings) -> np.ndarray:
 
 
 def book_observation(readings: Readings) -> np.ndarray:
-    """(17,) float32: joint positions, joint velocities, object position."""
+    """(17,) float32: joint positions, joint velocities, object position in the simulator's world, as the book has it."""
     observation = np.empty(17, np.float32)
     observation[0:7] = readings.joint_positions
     observation[7:14] = readings.joint_velocities
-    observation[14:17] = readings.object_position
+    observation[14:17] = readings.object_position + readings.base_position
     return observation
 
 

@@ -15,7 +15,7 @@ from . import quantities
 from .backend import CONTROL_TIMESTEP, Backend, Readings
 from .choice import BACKENDS, has_display, start_backend
 from .control import stop_at_limits, tool_to_joint_velocities
-from .sawyer import FIXED_TARGET, JOINT_LIMITS, MAX_JOINT_VELOCITY, START_NOISE, START_POSE, TARGET_REGION
+from .sawyer import JOINT_LIMITS, MAX_JOINT_VELOCITY, START_NOISE, START_POSES
 
 TOOL_SPEED = 0.4  # m/s, an action of 1 in end_position
 YAW_RATE = 1.0  # rad/s, the same
@@ -45,7 +45,10 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         reward: str = "augmented",
         random_target: bool = True,
         random_yaw: bool | None = None,
+        start: str = "centre",
         horizon: int | None = None,
+        scene: str | None = None,
+        reinit_every: int | None = None,
         render_mode: str | None = None,
         width: int = 640,
         height: int = 480,
@@ -58,12 +61,15 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         check_choice("reward", reward, ("sparse", "dense", "augmented"))
         check_choice("random_target", random_target, (True, False))
         check_choice("random_yaw", random_yaw, (None, True, False))
+        check_choice("start", start, tuple(START_POSES))
         check_choice("render_mode", render_mode, (None, "human", "rgb_array"))
-        for name, count in (("horizon", horizon), ("width", width), ("height", height)):
+        for name, count in (("horizon", horizon), ("reinit_every", reinit_every), ("width", width), ("height", height)):
+            if name == "reinit_every" and count is None:
+                continue
             if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
                 raise ValueError(f"{name} is {count!r}: it must be a whole number above 0")
         self.control, self.observation_mode, self.reward_mode = control, observation, reward
-        self.random_target = random_target
+        self.random_target, self.start = random_target, start
         self.random_yaw = random_target if random_yaw is None else random_yaw
         self.horizon, self.render_mode, self.width, self.height = int(horizon), render_mode, int(width), int(height)
         if render_mode != "human" and not has_display():
@@ -74,18 +80,19 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.observation_space = Box(-high, high, dtype=np.float32)
         self._high, self._low = high, -high
         self._observe = quantities.relative_observation if observation == "relative" else quantities.book_observation
-        self.backend: Backend = start_backend(backend)
+        self.backend: Backend = start_backend(backend, scene, render_mode == "human", reinit_every)
         self.readings: Readings | None = None  # the present instant; None before the first reset
         self._steps = 0
         self._next_frame = 0.0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        joint_positions = START_POSE + self.np_random.uniform(-START_NOISE, START_NOISE, 7)
-        object_xy = self.np_random.uniform(TARGET_REGION[:, 0], TARGET_REGION[:, 1]) if self.random_target else FIXED_TARGET
+        place = self.backend.workplace
+        joint_positions = START_POSES[self.start] + self.np_random.uniform(-START_NOISE, START_NOISE, 7)
+        object_xy = self.np_random.uniform(*place.target_region.T) if self.random_target else place.fixed_target
         yaw = self.np_random.uniform(-pi / 4, pi / 4) if self.random_yaw else 0.0
         self._steps = 0
-        self.readings = self.backend.reset(joint_positions, object_xy, yaw)
+        self.readings = self.backend.reset(np.clip(joint_positions, *JOINT_LIMITS.T), object_xy, yaw)
         self._begin(self.readings)
         if self.render_mode == "human":
             self._show()

@@ -26,7 +26,10 @@ class EnvConfig:
     reward: Literal["sparse", "dense", "augmented"] | None = option(None, "the book's three reward modes")
     random_target: bool | None = option(None, "draw the object's position anew each episode")
     random_yaw: bool | None = option(None, "draw the object's yaw anew each episode")
+    start: Literal["centre", "book"] | None = option(None, "the arm's pose at the start: over the middle of the table, or the book's")
     horizon: int | None = option(None, "control steps of 0.05 s until an episode is truncated")
+    scene: str | None = option(None, "CoppeliaSim: a .ttt file with the book's object names; left out, the scene is built")
+    reinit_every: int | None = option(None, "CoppeliaSim: launch the simulator anew after so many episodes, as the book does")
 
     def options(self) -> dict[str, Any]:
         """The options that were set, as keyword arguments for ``gymnasium.make``."""

@@ -93,7 +93,7 @@ def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:
 def read_book(prefix: Path) -> Checkpoint:
     """The book's three files, as a policy for its task: SawyerGrasp-v0 with its 17 observations and its fixed target."""
     agent = load_book_policy(prefix)
-    env = EnvConfig(env="SawyerGrasp-v0", observation="book", random_target=False, random_yaw=False)
+    env = EnvConfig(env="SawyerGrasp-v0", observation="book", random_target=False, random_yaw=False, start="book")
     config = Config(env=env, agent=agent.config)
     return Checkpoint(agent.state_dict(), agent.observation_size, agent.action_size, config, {"from": str(prefix)})
 

@@ -3,8 +3,22 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # toy_envs, here and in child processes
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 # Fixed for the whole session: the forkserver passes on the environment it was started in.
 os.environ["TOY_FLAG"] = str(Path(tempfile.mkdtemp(prefix="toy-")) / "flag")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--require-coppeliasim", action="store_true", help="without CoppeliaSim its tests fail instead of being skipped")
+
+
+@pytest.fixture(params=["mujoco", "coppelia"])
+def make(request):
+    """``gymnasium.make`` on each simulator, unwrapped."""
+    from backends import maker
+
+    return maker(request.param, request.config)

@@ -12,7 +12,7 @@ import pytest
 
 import envs
 from envs import Readings, quantities
-from envs.sawyer import START_POSE
+from envs.sawyer import START_POSE, WORKPLACE
 from envs.sawyer_task import SawyerGraspEnv
 
 DOWN = np.array([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]])  # the tool at the start pose
@@ -29,12 +29,16 @@ AT_REST = Readings(
     table_contact=False,
     proximity=False,
     table_height=-0.12,
+    base_position=np.zeros(3),
+    object_sides=4,
 )
 HELD = replace(AT_REST, tool_position=AT_REST.object_position, left_contact=True, right_contact=True, proximity=True, opening=0.5)
 
 
 class ScriptedBackend:
     """Plays back Readings and records what it was told; the last ones are repeated."""
+
+    workplace = WORKPLACE
 
     def __init__(self, *script: Readings) -> None:
         self.script = list(script)
@@ -75,6 +79,22 @@ def yawed(angle: float) -> np.ndarray:
 )
 def test_yaw_error_is_to_the_nearest_side(object_yaw: float, expected: float) -> None:
     assert quantities.yaw_error(replace(AT_REST, object_rotation=yawed(object_yaw))) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("object_yaw", "expected"), [(0.3, pi / 2 - 0.3), (-0.3, -pi / 2 + 0.3), (pi / 2 - 0.1, 0.1), (pi / 2 + 0.1, -0.1)]
+)
+def test_yaw_error_of_a_long_object_is_to_the_side_that_fits(object_yaw: float, expected: float) -> None:
+    readings = replace(AT_REST, object_sides=2, object_rotation=yawed(object_yaw))
+    assert quantities.yaw_error(readings) == pytest.approx(expected)
+    observed = quantities.relative_observation(readings)[26:28]
+    np.testing.assert_allclose(observed, [np.sin(2 * expected), np.cos(2 * expected)], atol=1e-6)
+
+
+def test_the_books_observation_has_the_object_in_the_world() -> None:
+    there = replace(AT_REST, base_position=np.array([-0.3, 0.1, 0.76]))
+    np.testing.assert_allclose(quantities.book_observation(there)[14:], [0.25, 0.1, 0.66], atol=1e-6)
+    np.testing.assert_array_equal(quantities.relative_observation(there), quantities.relative_observation(AT_REST))
 
 
 def test_tilt_is_the_angle_from_straight_down() -> None:

@@ -1,4 +1,4 @@
-"""The MuJoCo Sawyer: kinematics, control, contacts, grip, pictures."""
+"""The simulated Sawyer: kinematics, control, contacts, grip, pictures."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ import pytest
 from envs import BackendError, quantities
 from envs.control import tool_to_joint_velocities
 from envs.expert import Expert
-from envs.sawyer import FIXED_TARGET, JOINT_LIMITS, LIMIT_MARGIN, START_POSE
+from envs.sawyer import JOINT_LIMITS, LIMIT_MARGIN, START_POSE, WORKPLACE
 
 
-def make(id: str, **options: Any) -> Any:
-    return gymnasium.make(id, backend="mujoco", **options).unwrapped
+@pytest.fixture
+def mujoco() -> Any:
+    return lambda id, **options: gymnasium.make(id, backend="mujoco", **options).unwrapped
 
 
-def test_start_pose_and_jacobian_are_the_real_arms() -> None:
+def test_start_pose_and_jacobian_are_the_real_arms(make: Any) -> None:
     backend = make("SawyerGrasp-v0").backend
-    here = backend.reset(START_POSE, FIXED_TARGET, 0.0)
+    here = backend.reset(START_POSE, WORKPLACE.fixed_target, 0.0)
     np.testing.assert_allclose(here.tool_position, [0.55, 0.0, 0.1], atol=1e-3)
     jacobian = backend.jacobian()
+    small, tolerance = (1e-5, 1e-4) if hasattr(backend, "model") else (1e-2, 0.02)  # CoppeliaSim holds the arm for a control step first
     for joint in range(7):
-        moved = backend.reset(START_POSE + 1e-5 * np.eye(7)[joint], FIXED_TARGET, 0.0)
-        np.testing.assert_allclose((moved.tool_position - here.tool_position) / 1e-5, jacobian[:3, joint], atol=1e-4)
-        spin = (moved.tool_rotation - here.tool_rotation) / 1e-5 @ here.tool_rotation.T
-        np.testing.assert_allclose([spin[2, 1], spin[0, 2], spin[1, 0]], jacobian[3:, joint], atol=1e-4)
+        moved = backend.reset(START_POSE + small * np.eye(7)[joint], WORKPLACE.fixed_target, 0.0)
+        np.testing.assert_allclose((moved.tool_position - here.tool_position) / small, jacobian[:3, joint], atol=tolerance)
+        spin = (moved.tool_rotation - here.tool_rotation) / small @ here.tool_rotation.T
+        np.testing.assert_allclose([spin[2, 1], spin[0, 2], spin[1, 0]], jacobian[3:, joint], atol=tolerance)
 
 
 @pytest.mark.parametrize("direction", [1.0, -1.0])
-def test_joint_stops_before_its_limit_and_can_leave_it(direction: float) -> None:
+def test_joint_stops_before_its_limit_and_can_leave_it(make: Any, direction: float) -> None:
     env = make("SawyerGrasp-v0", horizon=300)
     env.reset(seed=0)
     action = direction * np.eye(7)[6]
@@ -50,7 +52,7 @@ def test_joint_stops_before_its_limit_and_can_leave_it(direction: float) -> None
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_end_position_moves_along_its_axis(axis: int, sign: float) -> None:
+def test_end_position_moves_along_its_axis(make: Any, axis: int, sign: float) -> None:
     env = make("SawyerGrasp-v0", control="end_position")
     env.reset(seed=2)
     for _ in range(5):  # turns the start noise's tilt back
@@ -64,7 +66,7 @@ def test_end_position_moves_along_its_axis(axis: int, sign: float) -> None:
     assert abs(quantities.yaw_error(env.readings) - quantities.yaw_error(start)) < 0.03
 
 
-def test_end_position_turns_on_the_spot() -> None:
+def test_end_position_turns_on_the_spot(make: Any) -> None:
     env = make("SawyerGrasp-v0", control="end_position", random_target=False)
     env.reset(seed=2)
     start = env.readings
@@ -75,7 +77,7 @@ def test_end_position_turns_on_the_spot() -> None:
     assert np.abs(env.readings.tool_position - start.tool_position).max() < 0.01
 
 
-def test_pressing_on_the_table_is_a_table_contact() -> None:
+def test_pressing_on_the_table_is_a_table_contact(make: Any) -> None:
     env = make("SawyerGrasp-v0", control="end_position", random_target=False)
     env.reset(seed=0)
     contacts = []
@@ -85,7 +87,7 @@ def test_pressing_on_the_table_is_a_table_contact() -> None:
     assert not contacts[0] and contacts[-1]
 
 
-def test_grasped_object_is_carried() -> None:
+def test_grasped_object_is_carried(make: Any) -> None:
     env = make("SawyerGrasp-v0")
     expert = Expert(env)
     for seed in range(5):
@@ -98,12 +100,12 @@ def test_grasped_object_is_carried() -> None:
             now = env.backend.step(up, None)
         assert now.object_position[2] - start.object_position[2] > 0.15
         slip = (now.object_position - now.tool_position) - (start.object_position - start.tool_position)
-        assert np.abs(slip).max() < 0.01
+        assert abs(slip[2]) < 0.005 and np.abs(slip).max() < 0.02  # along their line CoppeliaSim's two fingers move each by itself
 
 
-def test_broken_simulation_raises_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_simulation_raises_and_recovers(mujoco: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    env = make("SawyerGrasp-v0")
+    env = mujoco("SawyerGrasp-v0")
     env.reset(seed=0)
     env.backend.data.qvel[0] = np.nan
     with pytest.raises(BackendError, match="finite"):
@@ -113,8 +115,8 @@ def test_broken_simulation_raises_and_recovers(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("camera", ["scene", "closeup"])
-def test_picture_shows_the_blue_object(camera: str) -> None:
-    env = make("SawyerGrasp-v0", random_target=False, render_mode="rgb_array")
+def test_picture_shows_the_blue_object(mujoco: Any, camera: str) -> None:
+    env = mujoco("SawyerGrasp-v0", random_target=False, render_mode="rgb_array")
     env.reset(seed=0)
     try:
         picture = env.render() if camera == "scene" else env.backend.render(camera, 640, 480)
@@ -129,9 +131,9 @@ def test_picture_shows_the_blue_object(camera: str) -> None:
     assert ((red > 100) & (red > 3 * green) & (red > 3 * blue)).sum() > 1000  # the arm
 
 
-def test_window_without_a_display_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_window_without_a_display_is_one_clear_error(mujoco: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    env = make("SawyerGrasp-v0", render_mode="human")
+    env = mujoco("SawyerGrasp-v0", render_mode="human")
     with pytest.raises(BackendError, match="display"):
         env.reset(seed=0)

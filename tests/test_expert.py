@@ -31,14 +31,14 @@ def episode(env: Any, seed: int) -> tuple[bool, list[np.ndarray]]:
         ("SawyerLift-v0", "end_position", 20),
     ],
 )
-def test_expert_succeeds(id: str, control: str, episodes: int) -> None:
-    env = gymnasium.make(id, backend="mujoco", control=control)
+def test_expert_succeeds(make: Any, id: str, control: str, episodes: int) -> None:
+    env = make(id, control=control)
     failed = [seed for seed in range(episodes) if not episode(env, 1000 + seed)[0]]
     assert len(failed) <= episodes // 50, failed
 
 
-def test_expert_is_deterministic_and_in_range() -> None:
-    env = gymnasium.make("SawyerLift-v0", backend="mujoco")
+def test_expert_is_deterministic_and_in_range(make: Any) -> None:
+    env = make("SawyerLift-v0")
     _, first = episode(env, 7)
     episode(env, 8)
     _, again = episode(env, 7)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from sac_dist.config import ConfigError
 from sac_dist.shared import show_role
 
 PARENT_DIED = 3  # exit status of a child that lost its supervisor
@@ -81,6 +82,44 @@ def settle_child() -> None:
     with contextlib.suppress(OSError, AttributeError):  # Linux alone
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def call_apart(context: BaseContext, what: str, function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Any:
+    """``function(*arguments)`` in a process of its own, so that a simulator can hang or crash there without harm to this one.
+
+    Raises ConfigError: the function's, or in a line that begins with ``what`` what became of the process.
+    """
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_answer, args=(theirs, function, arguments), name="apart", daemon=True)  # type: ignore[attr-defined]
+    with quiet_start():
+        process.start()
+    theirs.close()
+    try:
+        if not ours.poll(timeout):
+            raise ConfigError(f"{what} did not finish in {timeout:g} s")
+        error, result = ours.recv()
+    except EOFError:
+        process.join()
+        raise ConfigError(f"{what} {_end_of(process)}") from None
+    finally:
+        process.kill()
+        process.join()
+    if error is not None:
+        raise ConfigError(error)
+    return result
+
+
+def _answer(pipe: connection.Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    settle_child()
+    try:
+        pipe.send((None, function(*arguments)))
+    except ConfigError as error:
+        pipe.send((str(error), None))
+
+
+def _end_of(process: Any) -> str:
+    code = process.exitcode
+    return f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with status {code}"
 
 
 class StopSignals:
@@ -163,10 +202,7 @@ class Child:
         self.failures += 1
 
     def describe_death(self) -> str:
-        code = self.process.exitcode
-        if code is not None and code < 0:
-            return f"{self.name} was killed by {signal.Signals(-code).name}"
-        return f"{self.name} ended with status {code}"
+        return f"{self.name} {_end_of(self.process)}"
 
     def kill(self) -> None:
         if self.generation >= 0 and self.process.is_alive():

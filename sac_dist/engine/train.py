@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, fields, replace
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from sac_dist.demos.check import check_fits
 from sac_dist.demos.transitions import Demonstrations
 from sac_dist.engine.guard import private_memory
 from sac_dist.engine.outcome import Outcome, TrainingFailed
+from sac_dist.engine.processes import call_apart, start_context
 from sac_dist.engine.supervisor import Supervisor
 from sac_dist.playback import merge, play
 from sac_dist.progress import Progress
@@ -49,7 +51,7 @@ def train(config: Config, quiet: bool = False) -> Run:
     """
     demos = [files.read(path) for path in config.data.files]
     config, choice = _settle(config, demos)
-    observation_size, action_size = _sizes(config.env)
+    observation_size, action_size = _sizes(config)
     _check_demos(config, demos, observation_size, action_size)
     _check_memory_limit(config)
     if config.train.compile == "on" and (obstacle := compile_obstacle()) is not None:
@@ -83,7 +85,7 @@ def resume(path: Path, config: Config, quiet: bool = False) -> Run:
     try:
         _check_memory_limit(config)
         demos = [files.read(path) for path in config.data.files]
-        _sizes(config.env)
+        _sizes(config)
         _check_demos(config, demos, saved.observation_size, saved.action_size)
     except ConfigError:
         folder.unlock()
@@ -146,7 +148,7 @@ def _settle(config: Config, demos: list[Demonstrations]) -> tuple[Config, str]:
         resolved = envs.resolve(config.env.env, config.env.backend or "auto")
     except envs.BackendError as error:
         raise ConfigError(str(error)) from None
-    env = replace(config.env, env=resolved.id)
+    env = replace(config.env, env=resolved.id, scene=None if config.env.scene is None else _absolute(config.env.scene))
     if resolved.backend is not None:
         env = replace(env, backend=cast(Any, resolved.backend))
     train = config.train
@@ -160,14 +162,25 @@ def _absolute(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
-def _sizes(config: EnvConfig) -> tuple[int, int]:
-    """Observation and action size; the environment is started once here so that a broken one is met before anything else."""
+def _sizes(config: Config) -> tuple[int, int]:
+    """Observation and action size; the environment is started once, in a process of its own: a broken one is met before all else."""
+    sizes: tuple[int, int] = call_apart(
+        _context(config), f"starting {config.env.env}", _start_once, config.env, timeout=config.train.step_timeout
+    )
+    return sizes
+
+
+def _start_once(config: EnvConfig) -> tuple[int, int]:
     env = make_env(config)
     try:
         assert env.observation_space.shape is not None and env.action_space.shape is not None
         return env.observation_space.shape[0], env.action_space.shape[0]
     finally:
         env.close()
+
+
+def _context(config: Config) -> BaseContext:
+    return start_context(with_compiler=config.train.compile != "off")
 
 
 def _run(supervisor: Supervisor, progress: Progress) -> Run:
@@ -183,7 +196,7 @@ def _run(supervisor: Supervisor, progress: Progress) -> Run:
     plots.learning_curve(folder.path)
     model = folder.best if folder.best.is_file() else folder.last
     if not outcome.interrupted:
-        _film(model, folder.videos / "final.mp4", progress)
+        _film(supervisor.config, model, folder.videos / "final.mp4", progress)
     done = f"{outcome.steps:,} steps, {outcome.episodes:,} episodes, {outcome.updates:,} updates"
     progress.note(f"ended by {outcome.reason} after {done}, {outcome.seconds:.0f} s")
     if outcome.evaluation is not None:
@@ -192,10 +205,14 @@ def _run(supervisor: Supervisor, progress: Progress) -> Run:
     return Run(folder, outcome)
 
 
-def _film(model: Path, path: Path, progress: Progress) -> None:
+def _film(config: Config, model: Path, path: Path, progress: Progress) -> None:
     """A video is a present, not a duty: where no picture can be drawn the run has still succeeded."""
     try:
-        play(checkpoint.read(model), EnvConfig(), VIDEO_EPISODES, video=path)
+        call_apart(_context(config), "drawing", _play_into, path, model)
         progress.note(f"video {path}")
     except ConfigError as error:
         progress.note(f"no video: {error}")
+
+
+def _play_into(path: Path, model: Path) -> None:
+    play(checkpoint.read(model), EnvConfig(), VIDEO_EPISODES, video=path)
