@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +15,7 @@ from pyrep.objects.shape import Shape
 from pyrep.objects.vision_sensor import VisionSensor
 
 from .backend import BackendError
+from .coppelia_models import model_files
 from .mujoco_model import OBJECT_HALF, OBJECT_MASS, TABLE_CENTRE, TABLE_HALF, TABLE_TOP
 from .sawyer import WORKPLACE, Workplace
 
@@ -109,9 +106,8 @@ def make_camera(base: np.ndarray) -> VisionSensor:
 
 def build(simulator: Any) -> None:
     """Put into the empty scene what mujoco_model.py has: the Sawyer with its gripper, a table, the object. Raises BackendError."""
-    arm, gripper = (model_file(kind, names) for kind, names in MODELS.items())
-    simulator.import_model(str(arm))
-    simulator.import_model(str(gripper))
+    for model in model_files():
+        simulator.import_model(str(model))
     robot, hand = Object.get_object("Sawyer"), Object.get_object(GRIPPER)
     robot.set_position(robot.get_position() + BASE + (0.0, 0.0, FIRST_JOINT) - Joint(JOINTS[0]).get_position())
     flange = Object.get_object(FLANGE)
@@ -133,27 +129,3 @@ def build(simulator: Any) -> None:
     target.set_detectable(True)
     for shape in (target, *(Shape(name) for name in PADS if Shape.exists(name))):
         shape.set_bullet_friction(FRICTION)
-
-
-MODELS = {"arms": ("Sawyer.ttm",), "end_effectors": ("BaxterGripper.ttm",)}
-
-
-def model_file(kind: str, names: tuple[str, ...]) -> Path:
-    """The first model file that is there, searched as docs/coppeliasim.md says. Raises BackendError if none is."""
-    for folder in model_folders():
-        for path in (folder / kind / name for name in names):
-            if path.is_file():
-                return path
-    folders = ", ".join(map(str, model_folders()))
-    raise BackendError(f"{kind}/{names[0]} is in none of {folders}: let PYREP_MODELS name the folder robot_ttms of a checkout of PyRep")
-
-
-def model_folders() -> Iterator[Path]:
-    """Where PyRep's models may lie: $PYREP_MODELS, beside the imported package, and a checkout beside CoppeliaSim or at home."""
-    if os.environ.get("PYREP_MODELS"):
-        yield Path(os.environ["PYREP_MODELS"])
-    spec = importlib.util.find_spec("pyrep")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        yield Path(folder).parent / "robot_ttms"
-    yield Path(os.environ.get("COPPELIASIM_ROOT", "")).parent / "PyRep/robot_ttms"
-    yield Path.home() / "PyRep/robot_ttms"

@@ -17,6 +17,27 @@ DRAW = (
     "import mujoco; m = mujoco.MjModel.from_xml_string(\"<mujoco><worldbody><geom size='1'/></worldbody></mujoco>\");"
     "mujoco.Renderer(m, 32, 32).render()"
 )
+# A cuboid that falls in an empty scene shows that the simulator has its main script; exit status 3: it does not fall.
+FALL = """
+from pyrep import PyRep
+from pyrep.backend import sim
+from pyrep.const import PrimitiveShape
+from pyrep.objects.shape import Shape
+simulator = PyRep()
+simulator.launch("", headless=True)
+number = sim.ffi.new("int *")
+sim.lib.simGetInt32Parameter(sim.sim_intparam_program_version, number)
+print(f"{number[0] // 10000}.{number[0] // 100 % 100}.{number[0] % 100}", flush=True)
+cuboid = Shape.create(PrimitiveShape.CUBOID, [0.1, 0.1, 0.1], position=[0, 0, 1.0])
+simulator.start()
+for _ in range(5):
+    simulator.step()
+falls = cuboid.get_position()[2] < 0.95
+simulator.stop()
+simulator.shutdown()
+raise SystemExit(0 if falls else 3)
+"""
+NO_MAIN_SCRIPT = "starts, but nothing falls in an empty scene: its folder system lacks the default scene and main script"
 # The beginning of what choice.coppelia_obstacle says, and what to do about it.
 COPPELIA_STEPS = {
     "PyRep is not installed": "get github.com/stepjam/PyRep and pip install its folder (not 'pip install pyrep': that is another program)",
@@ -59,7 +80,8 @@ def findings() -> Iterator[Finding]:
     root = os.environ.get("COPPELIASIM_ROOT")
     yield Finding("COPPELIASIM_ROOT", root or "not set")
     if missing is None:
-        yield Finding("CoppeliaSim", "PyRep and the library are found")
+        yield simulator()
+        yield models()
     else:
         steps = [step for beginning, step in COPPELIA_STEPS.items() if missing.startswith(beginning)]
         yield Finding("CoppeliaSim", f"no: {missing}", steps[0] if steps else "")
@@ -82,6 +104,32 @@ def pictures() -> Finding:
     return Finding(
         "pictures", f"no: none of {tried} draws", "install libegl1 and libgl1-mesa-dri, then export MUJOCO_GL=egl (or libosmesa6, osmesa)"
     )
+
+
+def simulator() -> Finding:
+    """CoppeliaSim's version, after it has simulated something."""
+    try:
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", FALL], capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return Finding("CoppeliaSim", "does not start within 60 s", "see docs/coppeliasim.md, known errors")
+    version = done.stdout.partition("\n")[0]
+    if done.returncode == 0:
+        return Finding("CoppeliaSim", f"{version}, PyRep {importlib.metadata.version('pyrep')}: a cuboid falls")
+    if done.returncode == 3:
+        return Finding("CoppeliaSim", f"{version} {NO_MAIN_SCRIPT}", "install CoppeliaSim from its binary release")
+    words = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+    return Finding("CoppeliaSim", f"does not start: {words[-1]}", "see docs/coppeliasim.md, known errors")
+
+
+def models() -> Finding:
+    """Whether the models are there that a scene is built from."""
+    from envs.backend import BackendError
+    from envs.coppelia_models import model_files
+
+    try:
+        return Finding("models", ", ".join(map(str, model_files())))
+    except BackendError as error:
+        return Finding("models", f"no: {error}", "get github.com/stepjam/PyRep and export PYREP_MODELS=its folder robot_ttms")
 
 
 def report() -> str:

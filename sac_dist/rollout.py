@@ -235,7 +235,8 @@ def _picture(env: gymnasium.Env) -> np.ndarray:
     try:
         frame = np.asarray(env.render())
     except Exception as error:  # every OpenGL binding fails in its own way
-        raise ConfigError(f"cannot draw the environment: {_reason(error)} (without a screen, set MUJOCO_GL to egl or osmesa)") from error
+        hint = "" if isinstance(error, BackendError) else " (without a screen, set MUJOCO_GL to egl or osmesa)"
+        raise ConfigError(f"cannot draw the environment: {_reason(error)}{hint}") from error
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise ConfigError(f"the environment draws {frame.dtype} arrays of shape {frame.shape}, not (height, width, 3) pictures in uint8")
     return frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,9 @@ from envs.choice import coppelia_obstacle
 def simulator() -> Any:
     from envs.coppelia_backend import CoppeliaBackend
 
-    return CoppeliaBackend()
+    backend = CoppeliaBackend()
+    atexit.register(backend.close)
+    return backend
 
 
 class Shared:

@@ -1,0 +1,201 @@
+"""CoppeliaSim itself: what is particular to it, and its processes killed and stopped. Skipped without it; see docs/coppeliasim.md."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from backends import maker
+from test_engine import alive, descendants
+
+from envs import BackendError
+from envs.control import tool_to_joint_velocities
+from envs.sawyer import START_POSE, START_POSES, WORKPLACE
+from sac_dist import checkpoint
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(autouse=True)
+def coppelia(request: pytest.FixtureRequest) -> Any:
+    return maker("coppelia", request.config)
+
+
+def in_a_process(code: str, *arguments: str) -> list[str]:
+    """What Python code prints that has CoppeliaSim for itself, as there is one simulator to a process."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if not line.startswith("[CoppeliaSim")]
+
+
+LIFE = """
+import numpy as np
+from envs import BackendError
+from envs.coppelia_backend import CoppeliaBackend
+from envs.sawyer import START_POSE, WORKPLACE
+from pyrep import PyRep
+launches, launch = [], PyRep.launch
+PyRep.launch = lambda *given, **named: (launches.append(1), launch(*given, **named))
+start = lambda: backend.reset(START_POSE, WORKPLACE.fixed_target, 0.0)
+backend = CoppeliaBackend(reinit_every=2)
+try:
+    CoppeliaBackend()
+except BackendError as error:
+    print(error)
+first = start()
+for episode in range(5):
+    print(len(launches))
+    again = start()
+    assert np.array_equal(first.joint_velocities, again.joint_velocities) and np.array_equal(first.object_position, again.object_position)
+backend._broken = True
+start()
+print(len(launches))
+backend.close()
+backend.close()
+backend = CoppeliaBackend()
+print(start().proximity)
+backend.close()
+print(open(__file__ if "__file__" in globals() else "/dev/null").encoding)
+"""
+
+
+def test_one_simulator_to_a_process_launched_anew_as_asked_and_when_broken():
+    refused, *launches, sees, encoding = in_a_process(LIFE)
+    assert "already runs in this process" in refused
+    assert launches == ["1", "1", "2", "2", "3", "4"], "of six episodes each third launches anew, and then the broken one"
+    assert sees == "False" and encoding.lower() == "utf-8"
+
+
+def test_a_broken_state_is_named_and_the_next_reset_is_whole(coppelia: Any, monkeypatch: pytest.MonkeyPatch):
+    env = coppelia("SawyerGrasp-v0")
+    env.reset(seed=0)
+    from envs import coppelia_backend
+
+    real = coppelia_backend.sim.simGetJointPosition
+    monkeypatch.setattr(coppelia_backend.sim, "simGetJointPosition", lambda joint: float("nan"))
+    with pytest.raises(BackendError, match="no longer finite"):
+        env.step(np.zeros(7))
+    monkeypatch.setattr(coppelia_backend.sim, "simGetJointPosition", real)
+    assert np.isfinite(env.reset(seed=0)[0]).all()
+
+
+@pytest.mark.parametrize("start", list(START_POSES))
+def test_a_reset_is_clean_whatever_went_before(coppelia: Any, start: str):
+    backend = coppelia("SawyerGrasp-v0").backend
+    rng = np.random.default_rng(0)
+    for episode in range(5):
+        readings = backend.reset(START_POSES[start], WORKPLACE.fixed_target, 0.3)
+        assert np.abs(readings.joint_positions - START_POSES[start]).max() < 0.002
+        assert np.abs(readings.joint_velocities).max() < 0.01 and readings.opening > 0.99
+        np.testing.assert_allclose(readings.object_position, [*WORKPLACE.fixed_target, -0.09], atol=1e-4)
+        for _ in range(20):
+            backend.step(rng.uniform(-1, 1, 7), float(episode % 2))
+
+
+def test_a_pad_that_stands_on_the_object_does_not_hold_it(coppelia: Any):
+    from pyrep.backend import sim
+
+    backend = coppelia("SawyerGrasp-v0").backend
+    readings = backend.reset(START_POSE, WORKPLACE.fixed_target, 0.0)
+    for _ in range(60):  # the closed gripper goes straight down onto the object
+        away = readings.object_position - readings.tool_position
+        down = -0.1 if np.hypot(away[0], away[1]) < 0.01 else 0.0
+        linear = np.array([*np.clip(4 * away[:2], -0.3, 0.3), down])
+        readings = backend.step(
+            tool_to_joint_velocities(backend.jacobian(), readings.joint_positions, readings.tool_rotation, linear, 0.0), 0.0
+        )
+    touching = {handle for contact in sim.simGetContactInfo(backend._object, True) for handle in contact["contact_handles"]}
+    assert {backend._left, backend._right} <= touching
+    assert not readings.left_contact and not readings.right_contact
+
+
+def test_a_scene_that_is_not_there_and_one_that_lacks_its_objects(tmp_path: Path):
+    code = """
+import sys
+from envs import BackendError
+from envs.coppelia_backend import CoppeliaBackend
+from pyrep import PyRep
+for scene in sys.argv[1:]:
+    try:
+        CoppeliaBackend(scene)
+    except BackendError as error:
+        print(error)
+"""
+    make = "import sys; from pyrep import PyRep; p = PyRep(); p.launch('', headless=True); p.export_scene(sys.argv[1]); p.shutdown()"
+    empty = tmp_path / "empty.ttt"
+    in_a_process(make, str(empty))
+    missing, lacking = in_a_process(code, str(tmp_path / "no.ttt"), str(empty))
+    assert "there is no scene" in missing and "no.ttt" in missing
+    assert "empty.ttt has no Sawyer_joint1, " in lacking and "target" in lacking
+
+
+def begin(tmp_path: Path, *flags: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "sac_dist", "--train", "--env", "SawyerGrasp-v0", "--backend", "coppelia", "--run-dir", "run"]
+    small = ["--workers", "2", "--steps", "100000", "--compile", "off", "--hidden-width", "16", "--checkpoint-interval", "200"]
+    with open(tmp_path / "output", "w") as output:
+        return subprocess.Popen([*command, *small, *flags], cwd=tmp_path, stdout=output, stderr=output, start_new_session=True)
+
+
+def wait(process: subprocess.Popen, condition: Any, seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not come about")
+
+
+def loads_simulator(pid: int) -> bool:
+    try:
+        return "libcoppeliaSim" in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return False
+
+
+def ticks(pid: int) -> int:
+    """Processor time of a process, in clock ticks."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def workers(process: subprocess.Popen) -> list[int]:
+    """The workers that have their simulator, by process id."""
+    named = [(Path(f"/proc/{pid}/comm"), pid) for pid in descendants(process.pid)]
+    return [pid for name, pid in named if name.exists() and name.read_text().startswith("worker-") and loads_simulator(pid)]
+
+
+def steps(tmp_path: Path) -> int:
+    last = tmp_path / "run/checkpoints/last.safetensors"
+    return int(checkpoint.read(last).run["counters"][0]) if last.exists() else 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_is_killed_or_stopped_is_replaced_and_the_other_goes_on(tmp_path: Path, number: signal.Signals):
+    process = begin(tmp_path, "--eval-interval", "0", "--step-timeout", "4")
+    try:
+        wait(process, lambda: steps(tmp_path) > 0)
+        victim, other = wait(process, lambda: len(pids := workers(process)) == 2 and pids)
+        assert not loads_simulator(process.pid)
+        os.kill(victim, number)
+        worked = ticks(other)
+        time.sleep(1.0)
+        assert ticks(other) - worked > 20, "the other worker pauses"
+        wait(process, lambda: not alive(victim) and len(workers(process)) == 2)
+        before = steps(tmp_path)
+        wait(process, lambda: steps(tmp_path) > before + 200)
+        assert alive(other)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        said = (tmp_path / "output").read_text()
+        assert "restarting it" in said and "Traceback" not in said
+    finally:
+        process.kill()
+        process.wait()
