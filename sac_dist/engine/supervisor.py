@@ -20,7 +20,7 @@ from sac_dist.demos.transitions import Demonstrations
 from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.divergence import Diverged, all_finite, explain, origin
-from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, NotFinite, Request, Result, evaluator_main
+from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, NotFinite, NotWritten, Request, Result, evaluator_main
 from sac_dist.engine.guard import Guard
 from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.phases import Phase, phases
@@ -287,6 +287,8 @@ class Supervisor:
         elif isinstance(message, NotFinite):
             self.evaluation_pending = False
             self.progress.note(f"no evaluation at {message.steps:,}: the policy holds NaN or infinite values")
+        elif isinstance(message, NotWritten):
+            raise message.error
         elif isinstance(message, NotCompiled) and message.obstacle not in self.printed_failures:
             self.printed_failures.add(message.obstacle)
             self.progress.note(f"the update stays uncompiled, which is slower: {message.obstacle}")
