@@ -114,6 +114,7 @@ def _damaged_part(run: dict[str, Any]) -> str | None:
             for state in workers
         ),
         "best_score": isinstance(run.get("best_score"), float | int | None),
+        "evaluated": isinstance(run.get("evaluated", 0), int),  # runs of earlier versions lack it
         "log": isinstance(log, dict) and isinstance(log.get("wall_time_s"), float | int),
         "replay": isinstance(replay, dict) and isinstance(replay.get("segments"), list),
     }

@@ -75,6 +75,11 @@ class RunLog:
         return self._earlier_s + time.monotonic() - self._started
 
     @property
+    def step(self) -> int:
+        """The clock of the last row."""
+        return self._flushed[0]
+
+    @property
     def episodes(self) -> int:
         return len(self._returns)
 
