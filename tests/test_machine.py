@@ -136,6 +136,20 @@ def test_a_folder_that_is_removed_ends_the_run(tmp_path, temporary, begin):
     assert "cannot write to run: " in assert_ends_in_order(temporary, process, family)
 
 
+def test_a_folder_that_becomes_read_only_ends_the_run(tmp_path, temporary, begin):
+    process = begin()
+    family, run = descendants(process.pid), str(tmp_path / "run")
+    if subprocess.run(["mount", "--bind", run, run], capture_output=True).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", run], check=True)
+        line = assert_ends_in_order(temporary, process, family)
+        assert "cannot write to run: " in line and "Read-only file system" in line
+    finally:
+        subprocess.run(["umount", "-l", run], check=True)
+    assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0] > 0
+
+
 def test_file_handles_that_run_out_end_the_run(tmp_path, temporary, begin):
     process = begin()
     family = descendants(process.pid)
