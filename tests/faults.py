@@ -78,9 +78,9 @@ def kind(number: signal.Signals) -> str:
 
 def leftovers(temporary: Path) -> set[str]:
     """What processes that have ended left on the machine: temporary files, named shared memory that nobody maps."""
+    shared = {entry.name: str(entry.inode()) for entry in os.scandir("/dev/shm")}
     mapped = {inode for name in os.listdir("/proc") if name.isdigit() for inode in mapped_by(int(name))}
-    shared = {entry.name for entry in os.scandir("/dev/shm") if str(entry.inode()) not in mapped}
-    return {*(name for name in shared if Path("/dev/shm", name).exists()), *os.listdir(temporary)}
+    return {*(name for name, inode in shared.items() if inode not in mapped), *os.listdir(temporary)}
 
 
 def mapped_by(pid: int) -> set[str]:
@@ -168,7 +168,11 @@ class Run:
         return []
 
     def left(self) -> set[str]:
-        return leftovers(self.temporary) - self.before
+        left = leftovers(self.temporary) - self.before
+        if left:  # or another program is just starting or ending
+            time.sleep(3.0)
+            left &= leftovers(self.temporary)
+        return left
 
     def words(self) -> str:
         return self.output.read_text(errors="replace")

@@ -22,6 +22,10 @@ from sac_dist.engine.train import resume, train
 
 pytestmark = pytest.mark.timeout(120)
 AGENT = AgentConfig(hidden_width=16, hidden_depth=1)
+OFTEN_LOGGED = (  # a program for start()
+    "-c",
+    "import sys, sac_dist.engine.supervisor as s; s.LOG_INTERVAL = 100; from sac_dist import cli; sys.exit(cli.main())",
+)
 
 
 def config(tmp_path: Path, env: str = "toy_envs:Point-v0", **settings) -> Config:
@@ -39,7 +43,8 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def shared_memory() -> set[str]:
-    return set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+    """The named shared memory on this machine; semaphores are other programs', as this one makes none."""
+    return {name for name in os.listdir("/dev/shm") if not name.startswith("sem.")} if os.path.isdir("/dev/shm") else set()
 
 
 def descendants(parent: int) -> list[int]:

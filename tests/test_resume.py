@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_engine import config, policy_of, same, start
+from test_engine import OFTEN_LOGGED, config, policy_of, same, start
 
 from sac_dist import checkpoint
 from sac_dist.config import ConfigError
@@ -17,7 +17,6 @@ from sac_dist.metrics import read_metrics
 from sac_dist.replay_files import ReplayFiles
 
 pytestmark = pytest.mark.timeout(120)
-OFTEN_LOGGED = ("-c", "import sys, sac_dist.engine.supervisor as s; s.LOG_INTERVAL = 100; from sac_dist import cli; sys.exit(cli.main())")
 
 
 def test_resumed_run_gives_the_bits_of_one_that_never_stopped(tmp_path):
