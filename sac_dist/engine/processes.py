@@ -14,6 +14,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from sac_dist.shared import show_role
 
@@ -66,6 +67,7 @@ def settle_child() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # torch uses it; its own lock is a semaphore with a name, which stays in /dev/shm after SIGKILL
     parent = multiprocessing.parent_process()
     assert parent is not None, "settle_child belongs into a child process"
 
