@@ -127,7 +127,7 @@ class Run:
             self.family[child.pid] = child
             try:
                 if child.status() != psutil.STATUS_ZOMBIE:
-                    found[Path(f"/proc/{child.pid}/comm").read_text().strip()] = child.pid
+                    found.setdefault(Path(f"/proc/{child.pid}/comm").read_text().strip(), child.pid)  # what it forks has its name at first
             except (psutil.NoSuchProcess, OSError):
                 continue
         return found
