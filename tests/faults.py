@@ -103,7 +103,6 @@ class Run:
         self.before = leftovers(self.temporary)
         path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"PYTHONPATH": path, "TMPDIR": str(self.temporary)}
-        environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "cache")  # torch keeps it for good
         self.output = folder / "output.txt"
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(

@@ -1,7 +1,6 @@
 """Training runs with real processes: what they produce, repeat, survive and leave behind."""
 
 import csv
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,12 +13,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tqdm import tqdm
 
 from sac_dist import checkpoint
 from sac_dist.compiled import compile_obstacle
 from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
-from sac_dist.engine.processes import settle_child
 from sac_dist.engine.supervisor import TrainingFailed
 from sac_dist.engine.train import resume, train
 
@@ -289,22 +286,6 @@ def test_without_a_compiler_auto_goes_on_and_on_is_refused(tmp_path):
     errors = process.communicate(timeout=90)[1]
     assert process.returncode == 2 and len(errors.strip().splitlines()) == 1 and "no C++ compiler" in errors, errors
     assert not (tmp_path / "on/run").exists()
-
-
-def use_tqdm(connection) -> None:
-    settle_child()
-    tqdm(total=1, disable=True)
-    connection.send("/dev/shm/" in Path("/proc/self/maps").read_text())
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_a_child_has_no_semaphore_that_it_could_leave():
-    context = multiprocessing.get_context("forkserver")
-    ours, theirs = context.Pipe()
-    child = context.Process(target=use_tqdm, args=(theirs,))
-    child.start()
-    assert ours.recv() is False
-    child.join()
 
 
 def test_second_run_in_one_folder_is_refused(tmp_path):

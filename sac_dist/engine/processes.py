@@ -9,13 +9,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from multiprocessing import connection
+from multiprocessing import connection, util
 from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from sac_dist.compiled import cache_folder
 from sac_dist.shared import show_role
 
 PARENT_DIED = 3  # exit status of a child that lost its supervisor
@@ -43,10 +44,13 @@ def start_context(with_compiler: bool) -> BaseContext:
 def quiet_start() -> Iterator[None]:
     """Children started inside ignore SIGINT from their first instruction, and have ``_ENVIRONMENT`` before they load a library.
 
-    Signal dispositions and environment are inherited; setting them in the child would leave its start-up unprotected.
+    Signal dispositions and environment are inherited; setting them in the child would leave its start-up unprotected. Their
+    temporary files lie in multiprocessing's folder, which is removed at the end: a child that is killed cannot remove its own.
     """
-    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    os.environ.update(_ENVIRONMENT)
+    environment = _ENVIRONMENT | {"TMPDIR": util.get_temp_dir()}
+    environment["TORCHINDUCTOR_CACHE_DIR"] = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(cache_folder() / "torch")
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
     try:
