@@ -29,7 +29,7 @@ PRESSED = 0.5  # N; a pad that presses less does not count as in contact
 FACING = 0.7  # cosine between a pad's contact and the fingers' line; a pad that stands on the object does not hold it
 FINGER_SPEED = 0.2  # m/s; faster fingers knock the object away
 MAX_SPEED = 1e3  # rad/s; a joint faster than this is an explosion
-LAUNCH_WAIT = 20.0  # s that a launch waits for the one before it on this machine
+LAUNCH_WAIT = 20.0  # s that a launch waits for others before it
 ENCODING = locale.setlocale(locale.LC_CTYPE)
 _running = False  # PyRep crashes when a second simulator is launched in a process
 
@@ -225,8 +225,8 @@ class CoppeliaBackend:
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Launches on this machine come one after another; one that waits too long goes ahead."""
-    with open(Path(tempfile.gettempdir()) / f"sac-dist-coppelia-{os.getuid()}.lock", "w") as lock:
+    """Launches of processes with the same temporary folder come one after another; one that waits too long goes ahead."""
+    with open(Path(tempfile.gettempdir()) / f"coppeliasim-{os.getuid()}.lock", "w") as lock:
         deadline = time.monotonic() + LAUNCH_WAIT
         while time.monotonic() < deadline:
             with suppress(BlockingIOError):

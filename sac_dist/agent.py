@@ -29,6 +29,13 @@ def aligned(shape: tuple[int, ...]) -> int:
     return math.ceil(math.prod(shape) / ALIGNMENT) * ALIGNMENT
 
 
+def least_size(observation_size: int, action_size: int, config: AgentConfig) -> int:
+    """How many weights the networks have at least: what a file that names its own sizes has to hold before memory is taken for them."""
+    width, critic_depth = config.hidden_width, config.hidden_depth if config.critic_depth is None else config.critic_depth
+    inputs = observation_size + action_size
+    return width * (inputs * (1 + config.critics) + width * (config.hidden_depth - 1 + config.critics * (critic_depth - 1)))
+
+
 class SACAgent:
     """Policy, critics, target critics and temperature with their optimizers, on the CPU.
 

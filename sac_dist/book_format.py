@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sac_dist.agent import SACAgent
+from sac_dist.agent import SACAgent, least_size
 from sac_dist.config import AgentConfig, ConfigError
 from sac_dist.networks import Parameters, check_parameters
 
@@ -44,6 +45,8 @@ def load_book_policy(path: str | Path) -> SACAgent:
     matrix_shape(states["q1"], "linear2.weight", files["q1"])  # one hidden layer and the output at least
     depth, critic_depth = count_layers(states["policy"]), count_layers(states["q1"]) - 1
     config = AgentConfig(hidden_width=width, hidden_depth=depth, critic_depth=critic_depth, critics=len(CRITICS))
+    if 4 * least_size(observation_size, action_size, config) > sum(file.stat().st_size for file in files.values()):
+        raise ConfigError(f"{files['policy']}: its matrices are larger than the files")
     agent = SACAgent(observation_size, action_size, config)
     for name, views in book_views(agent).items():
         try:
@@ -97,6 +100,10 @@ def book_view(part: str, tensor: Tensor) -> Tensor:
 
 def read_state(file: Path) -> dict[str, Any]:
     try:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                if sum(member.file_size for member in archive.infolist()) > file.stat().st_size:  # torch.save compresses nothing
+                    raise ValueError("it unpacks to more than its size")
         state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ConfigError(f"{file}: no such file") from error

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from sac_dist.agent import SACAgent
+from sac_dist.agent import SACAgent, least_size
 from sac_dist.config import Config, ConfigError
 from sac_dist.resources import replacing
 
@@ -31,13 +31,11 @@ class Checkpoint:
 
     def build_agent(self) -> SACAgent:
         """Raise ConfigError if the tensors are not those of such an agent; the least they hold is compared before memory is taken."""
-        config, inputs = self.config.agent, self.observation_size + self.action_size
+        sizes = self.observation_size, self.action_size, self.config.agent
         try:
-            critic_depth = config.hidden_depth if config.critic_depth is None else config.critic_depth
-            inner = (config.hidden_depth - 1 + config.critics * (critic_depth - 1)) * config.hidden_width
-            if not config.hidden_width * (inputs * (1 + config.critics) + inner) <= sum(tensor.numel() for tensor in self.agent.values()):
+            if not least_size(*sizes) <= sum(tensor.numel() for tensor in self.agent.values()):
                 raise ConfigError("its tensors are too few for the networks of its configuration")
-            agent = SACAgent(self.observation_size, self.action_size, config)
+            agent = SACAgent(*sizes)
         except (ArithmeticError, RuntimeError, TypeError) as error:
             raise ConfigError(f"its configuration is damaged: {error}") from None
         agent.load_state_dict(self.agent)
@@ -75,11 +73,14 @@ def read(path: Path) -> Checkpoint:
     if meta["version"] != VERSION:
         raise ConfigError(f"{path} has checkpoint version {meta['version']}, this sac_dist reads {VERSION}")
     try:
+        config = Config.from_dict(meta["config"])
+        if not isinstance(meta["info"], dict) or not isinstance(meta["run"], dict | None) or not isinstance(config.env.env, str):
+            raise TypeError("its info, its run or its environment")
         return Checkpoint(
             {name.removeprefix("agent."): tensor for name, tensor in tensors.items() if name.startswith("agent.")},
             int(meta["observation_size"]),
             int(meta["action_size"]),
-            Config.from_dict(meta["config"]),
+            config,
             meta["info"],
             meta["run"],
         )
@@ -87,6 +88,41 @@ def read(path: Path) -> Checkpoint:
         raise ConfigError(f"{path}: {error}") from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is damaged: its metadata lacks or garbles {error}") from None
+
+
+def read_run(path: Path) -> Checkpoint:
+    """As ``read``, of a run's last checkpoint. Raise ConfigError if it is not one that a run can go on from."""
+    saved = read(path)
+    if saved.run is None:
+        raise ConfigError(f"{path} is a policy alone, not a run's checkpoint: it cannot be resumed")
+    if place := _damaged_part(saved.run):
+        raise ConfigError(f"{path} is damaged: its {place} cannot be")
+    return saved
+
+
+def _damaged_part(run: dict[str, Any]) -> str | None:
+    """What of a run's state is not of the kind that the supervisor writes; log and replay look closer at theirs."""
+    worker = {"generation": int, "episode": int, "updates_owed": float | int, "sampling": dict, "generator": str}
+    counters, workers, generations = (run.get(name) for name in ("counters", "workers", "next_generation"))
+    log, replay = run.get("log"), run.get("replay")
+    sound = {
+        "counters": _counts(counters) and len(counters) in (3, 4),  # runs of before there were offline phases have three
+        "next_generation": _counts(generations) and len(generations) > 0,
+        "workers": isinstance(workers, list)
+        and all(
+            isinstance(state, dict) and all(isinstance(state.get(name), kind) for name, kind in worker.items() if state)
+            for state in workers
+        ),
+        "best_score": isinstance(run.get("best_score"), float | int | None),
+        "evaluated": isinstance(run.get("evaluated", 0), int),  # runs of earlier versions lack it
+        "log": isinstance(log, dict) and isinstance(log.get("wall_time_s"), float | int),
+        "replay": isinstance(replay, dict) and isinstance(replay.get("segments"), list),
+    }
+    return next((name for name, good in sound.items() if not good), None)
+
+
+def _counts(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(type(number) is int and 0 <= number < 2**62 for number in value)
 
 
 def save_policy(path: Path, agent: SACAgent, config: Config, info: dict[str, Any]) -> None:

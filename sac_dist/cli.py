@@ -11,6 +11,7 @@ import sys
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields, replace
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -29,6 +30,7 @@ RESUMABLE = {
     "agent": ("actor_lr", "critic_lr", "alpha_lr", "grad_clip"),
     "data": ("offline_steps",),
 }
+SCALARS = (str, int, float, date)  # what a text in YAML can come to
 MODES = ("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export_book", "doctor")
 
 
@@ -124,13 +126,15 @@ def read_settings(path: Path) -> list[str]:
         settings = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
         raise ConfigError(f"{path} holds no settings: lines such as 'workers: 2' are expected")
     arguments = []
     for name, value in settings.items():
         flag = str(name).replace("_", "-")
+        if not all(part is None or isinstance(part, SCALARS) for part in (value if isinstance(value, list) else [value])):
+            raise ConfigError(f"{path}: {name} is neither a text, a number, true or false, nor a list of such")
         if isinstance(value, bool):
             arguments.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, list):

@@ -41,8 +41,12 @@ def compiled_path(agent: SACAgent, batch_size: int) -> Path:
         config = replace(config, cql_weight=1, cql_samples=1, cql_temperature=1, cal_ql=False)
     parts += [repr((type(agent.algorithm), agent.observation_size, agent.action_size, batch_size, config))]
     parts += [Path(str(module.__file__)).read_text() for module in (losses, networks, offline, types, update)]
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sac_dist"
-    return root / f"update-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.bin"
+    return cache_folder() / f"update-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.bin"
+
+
+def cache_folder() -> Path:
+    """The user's own, and so not a place where another one could leave code."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sac_dist"
 
 
 def compile_update(agent: SACAgent, batch_size: int) -> None:

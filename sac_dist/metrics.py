@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import socket
 import time
 from array import array
 from collections import deque
@@ -16,7 +17,7 @@ import numpy as np
 
 from sac_dist.config import ConfigError
 from sac_dist.evaluation import Evaluation
-from sac_dist.resources import replacing
+from sac_dist.resources import read_npy, replacing, write_npy
 from sac_dist.rollout import Episode
 
 RECENT = 100  # training episodes in a running mean
@@ -53,11 +54,16 @@ class RunLog:
         self._new_episodes = False
         self._evaluations: list[dict[str, float | None]] = []
         self._sums: dict[str, tuple[float, int]] = {}  # key → sum and count since the last row
-        self._writer: Any = None  # a SummaryWriter, made at the first row
+        self._events: EventFile | None = None  # made at the first row
         self._earlier_s = 0.0
         self._started = time.monotonic()
         if resume is not None:
-            self._restore(resume)
+            try:
+                self._restore(resume)
+            except ConfigError:
+                raise
+            except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+                raise ConfigError(f"the state of {self.run_dir}'s log is damaged: {error!r}") from error
         elif self.metrics_path.exists():
             raise ConfigError(f"{self.metrics_path} exists: a new run needs a new folder")
         else:
@@ -67,6 +73,11 @@ class RunLog:
     def wall_time_s(self) -> float:
         """Seconds this run has lasted, over all its resumes."""
         return self._earlier_s + time.monotonic() - self._started
+
+    @property
+    def step(self) -> int:
+        """The clock of the last row."""
+        return self._flushed[0]
 
     @property
     def episodes(self) -> int:
@@ -150,9 +161,8 @@ class RunLog:
     def close(self) -> None:
         """Write reward_log.npy and end the TensorBoard file; may be called twice."""
         self._write_rewards()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._events is not None:
+            self._events.file.close()
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         rows = read_metrics(self.metrics_path)[: state["rows"]] if self.metrics_path.exists() else []
@@ -188,14 +198,12 @@ class RunLog:
 
     def _write_rewards(self) -> None:
         with replacing(self.rewards_path) as temporary:
-            np.save(temporary, np.frombuffer(self._returns, np.float32) if self._returns else np.empty(0, np.float32))
+            write_npy(temporary, np.frombuffer(self._returns, np.float32) if self._returns else np.empty(0, np.float32))
 
     def _tensorboard(self, row: Mapping[str, Any]) -> None:
-        step = row["step"]
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import, so not before the first row
-
-            self._writer = SummaryWriter(str(self.run_dir), purge_step=step)
+        if self._events is None:
+            self._events = EventFile(self.run_dir, row["step"])
+        scalars = {}
         for key, value in row.items():
             group, _, name = key.partition("_")
             if key not in COLUMNS:
@@ -204,7 +212,40 @@ class RunLog:
                 tag = f"{group}/{name}"
             else:
                 tag = f"run/{key}"
-            self._writer.add_scalar(tag, float(value), step)
+            scalars[tag] = float(value)
+        self._events.add(row["step"], scalars)
+
+
+class EventFile:
+    """A TensorBoard file that is written at once, so that a full disk is met here.
+
+    (TensorBoard's own writer has a thread that writes every 120 s of the wall clock, and its traceback when that fails.)
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """What older files of the folder hold of ``step`` and after it is not shown."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # slow to import, so not before the first row
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._epoch = time.time() - time.monotonic()  # events are a run's time apart, whatever happens to the clock
+        number = len(list(folder.glob("events.out.tfevents.*")))
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
+        self.file = open(folder / name, "wb")  # noqa: SIM115 (closed by RunLog.close)
+        self._records = RecordWriter(self.file)
+        self._write(Event(file_version="brain.Event:2"))
+        self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+
+    def add(self, step: int, scalars: Mapping[str, float]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+        self._write(Event(step=step, summary=Summary(value=values)))
+
+    def _write(self, event: Any) -> None:
+        event.wall_time = self._epoch + time.monotonic()
+        self._records.write(event.SerializeToString())
+        self._records.flush()
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
@@ -214,7 +255,10 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     whole = text[: text.rfind("\n") + 1]
-    rows = csv.DictReader(io.StringIO(whole, newline=""), restval=None)
+    try:
+        rows = list(csv.DictReader(io.StringIO(whole, newline=""), restval=None))
+    except csv.Error as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
     return [row for row in rows if None not in row and None not in row.values()]
 
 
@@ -223,10 +267,10 @@ def read_returns(path: Path) -> np.ndarray:
     if not path.exists():
         return np.empty(0, np.float32)
     try:
-        returns = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        returns = read_npy(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    if not isinstance(returns, np.ndarray) or returns.ndim != 1 or returns.dtype.kind != "f":
+    if returns.ndim != 1 or returns.dtype.kind != "f":
         raise ConfigError(f"{path} is not a list of returns")
     return returns.astype(np.float32)
 

@@ -68,7 +68,7 @@ class ReplayBuffer:
                 f"a replay buffer needs sizes above 0 and a row per shard: capacity {capacity}, observation_size {observation_size}, "
                 f"action_size {action_size}, shards {shards}"
             )
-        rows = SharedArray((capacity + shards, 2 * observation_size + action_size + 3), np.float32)
+        rows = SharedArray(rows_shape(capacity, observation_size, action_size, shards), np.float32)
         written = SharedArray((shards,), np.int64)
         self._open(observation_size, action_size, rows, written, shard=0)
 
@@ -337,6 +337,15 @@ class ReplayBuffer:
             self._rows[self._first[shard] + np.arange(start[shard], stop[shard]) % self._rings[shard]] = part
         self._written[:] = stop
         return True
+
+
+def rows_shape(capacity: int, observation_size: int, action_size: int, shards: int) -> tuple[int, int]:
+    return capacity + shards, 2 * observation_size + action_size + 3
+
+
+def buffer_bytes(capacity: int, observation_size: int, action_size: int, shards: int) -> int:
+    """The memory of such a buffer once it is full."""
+    return 4 * math.prod(rows_shape(capacity, observation_size, action_size, shards)) + 8 * shards
 
 
 def _open(observation_size: int, action_size: int, rows: SharedArray, written: SharedArray, shard: int | None) -> ReplayBuffer:

@@ -9,7 +9,7 @@ import numpy as np
 
 from sac_dist.config import ConfigError
 from sac_dist.replay import ReplayBuffer, ReplaySegment, shard_sizes
-from sac_dist.resources import replacing
+from sac_dist.resources import read_npy, replacing, write_npy
 
 
 class ReplayFiles:
@@ -30,9 +30,9 @@ class ReplayFiles:
             self.listed = []
         self.stop = segment.stop
         if len(segment.rows):
-            name = f"{int(segment.stop.sum()):012d}.npy"
+            name = self._new_name()
             with replacing(self.folder / name) as temporary:
-                np.save(temporary, segment.rows)
+                write_npy(temporary, segment.rows)
             self.listed.append({"file": name, "start": segment.start.tolist(), "stop": segment.stop.tolist()})
         oldest = segment.stop - shard_sizes(segment.capacity, len(segment.stop))
         self.listed = [entry for entry in self.listed if (np.array(entry["stop"]) > oldest).any()]
@@ -47,26 +47,51 @@ class ReplayFiles:
 
     def load(self, saved: dict[str, Any], replay: ReplayBuffer) -> None:
         """Refill an empty buffer. Raise ConfigError with the file that is missing or damaged."""
-        if saved["segments"]:
-            segment = self.read(saved)
-            if replay.restore(segment):
-                self.listed, self.stop = saved["segments"], segment.stop
+        if not saved["segments"]:
+            return
+        segment = self.read(saved)
+        try:
+            exact = replay.restore(segment)
+        except ValueError as error:
+            raise ConfigError(f"{self.folder} does not fit its checkpoint: {error}") from None
+        if exact:
+            self.listed, self.stop = saved["segments"], segment.stop
+        else:  # all lies elsewhere now: it is written here, before there are workers that would have to wait
+            self.write(self.copy_new(replay))
 
     def read(self, saved: dict[str, Any]) -> ReplaySegment:
         """Everything that the files of a checkpoint hold, at least one. Raise ConfigError with the file that is missing or damaged."""
+        try:
+            return self._read(saved)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"{self.folder} does not fit its checkpoint, or one of the two is damaged: {error!r}") from None
+
+    def _read(self, saved: dict[str, Any]) -> ReplaySegment:
+        names = [entry["file"] for entry in saved["segments"]]
+        if len(set(names)) < len(names) or any(Path(name).name != name for name in names):
+            raise ValueError("it lists a file twice, or outside its folder")
+        if saved["capacity"] < len(saved["segments"][0]["stop"]):
+            raise ValueError(f"a capacity of {saved['capacity']}")
         parts: list[list[np.ndarray]] = [[] for _ in saved["segments"][0]["stop"]]  # rows of each shard, oldest first
         for entry in saved["segments"]:
             path = self.folder / entry["file"]
             try:
-                rows = np.load(path, allow_pickle=False)
-                if len(rows) != sum(entry["stop"]) - sum(entry["start"]):
-                    raise ValueError(f"{len(rows)} rows do not fit the checkpoint's counts")
-            except (OSError, ValueError, EOFError) as error:
+                rows = read_npy(path)
+                if rows.ndim != 2 or len(rows) != sum(entry["stop"]) - sum(entry["start"]):
+                    raise ValueError(f"rows of the shape {rows.shape} do not fit the checkpoint's counts")
+            except (OSError, ValueError) as error:
                 raise ConfigError(f"{path} is missing or damaged: {error}") from None
             counts = np.subtract(entry["stop"], entry["start"])
-            for shard, part in enumerate(np.split(rows, counts.cumsum()[:-1])):
-                parts[shard].append(part)
+            for part, of_shard in zip(parts, np.split(rows, counts.cumsum()[:-1]), strict=True):
+                part.append(of_shard)
         stop = np.array(saved["segments"][-1]["stop"], np.int64)
         kept = np.minimum(stop, shard_sizes(saved["capacity"], len(stop)))
         newest = [np.concatenate(part)[-count:] if count else part[0][:0] for part, count in zip(parts, kept, strict=True)]
         return ReplaySegment(saved["capacity"], stop - kept, stop, np.concatenate(newest))
+
+    def _new_name(self) -> str:
+        """One that is not in use: until the next checkpoint is in place, the last one needs all of its files."""
+        numbers = [int(path.stem) for path in self.folder.glob("*.npy") if path.stem.isdecimal()]
+        return f"{max(numbers, default=0) + 1:012d}.npy"

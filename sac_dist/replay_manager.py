@@ -5,11 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import socket
+import struct
 import threading
 from collections.abc import Callable
 from multiprocessing import util
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
-from multiprocessing.managers import BaseManager, BaseProxy
+from multiprocessing.managers import BaseManager, BaseProxy, Server
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ import numpy.typing as npt
 from sac_dist.config import ConfigError
 from sac_dist.replay import ReplayBuffer, Rows
 from sac_dist.shared import show_role
+
+PATIENCE = 3  # s that a client has to show the key
 
 
 class ServedReplay:
@@ -126,6 +131,28 @@ class ReplayProxy(BaseProxy):
         return handle
 
 
+class PatientServer(Server):
+    """multiprocessing's server, which would keep a thread and a file handle for ever for a client that connects and says nothing."""
+
+    def handle_request(self, conn: Connection) -> None:
+        _limit_waiting(conn, PATIENCE)
+        super().handle_request(conn)
+
+    def accept_connection(self, conn: Connection, name: str) -> None:
+        """A client that has shown the key stays, and may be silent."""
+        _limit_waiting(conn, 0)
+        super().accept_connection(conn, name)
+
+
+def _limit_waiting(conn: Connection, seconds: int) -> None:
+    """Reading from ``conn`` fails after so many seconds; 0: never."""
+    same = socket.socket(fileno=conn.fileno())
+    try:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", seconds, 0))
+    finally:
+        same.detach()
+
+
 class ReplayManager(BaseManager):
     """The process that owns the replay buffer: ``ReplayManager.launch().ReplayBuffer(capacity, …)`` gives a ReplayProxy.
 
@@ -133,6 +160,7 @@ class ReplayManager(BaseManager):
     process that launched it. Whoever ends last of the two removes the folder.
     """
 
+    _Server = PatientServer
     ReplayBuffer: Callable[..., ReplayProxy]  # the arguments of ServedReplay
     _process: Any  # BaseManager's own, after start()
 
@@ -145,12 +173,10 @@ class ReplayManager(BaseManager):
         """Start the process with a multiprocessing context (default: spawn); ``shutdown()`` or the caller's end ends it.
 
         Raises:
-            ConfigError: the folder of temporary files has too long a name for a socket.
+            ConfigError: see socket_address.
         """
-        folder = util.get_temp_dir()  # multiprocessing's own, of mode 0700, removed at exit
-        address = os.path.join(folder, f"replay-{os.urandom(8).hex()}")
-        if len(os.fsencode(address)) > 100:  # the kernel's limit is 107 on Linux, 103 on macOS
-            raise ConfigError(f"the temporary folder {folder} has too long a name for a socket: set TMPDIR to a shorter one")
+        address = socket_address()
+        folder = os.path.dirname(address)
         manager = cls(address, os.urandom(32), ctx=context or multiprocessing.get_context("spawn"))
         # If this process is itself a child, the folder is its parent's, which still needs it.
         manager.start(_end_with_parent, (folder if multiprocessing.parent_process() is None else None,))
@@ -158,6 +184,18 @@ class ReplayManager(BaseManager):
 
 
 ReplayManager.register("ReplayBuffer", ServedReplay, ReplayProxy)
+
+
+def socket_address() -> str:
+    """A new name in multiprocessing's own temporary folder, of mode 0700 and removed at exit. Raises ConfigError if that cannot be."""
+    try:
+        folder = util.get_temp_dir()
+    except OSError as error:
+        raise ConfigError(f"there is no folder for temporary files: {error.strerror or error}; set TMPDIR to one") from None
+    address = os.path.join(folder, f"replay-{os.urandom(8).hex()}")
+    if len(os.fsencode(address)) > 100:  # the kernel's limit is 107 on Linux, 103 on macOS
+        raise ConfigError(f"the temporary folder {folder} has too long a name for a socket: set TMPDIR to a shorter one")
+    return address
 
 
 def _end_with_parent(folder: str | None) -> None:

@@ -6,6 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from sac_dist.config import ConfigError
 
@@ -47,6 +51,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         with suppress(OSError):  # what went wrong matters more
             temporary.unlink()
         raise
+
+
+def write_npy(path: Path, array: npt.NDArray[Any]) -> None:
+    """As np.save of a contiguous array of numbers, but what goes wrong is an OSError in the system's words: np.save counts elements."""
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)
+
+
+def read_npy(path: Path) -> npt.NDArray[Any]:
+    """The array of numbers in a .npy file. Raises OSError, or ValueError if it is anything else."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.array(np.lib.format.open_memmap(path, mode="r"))  # mapped first: that refuses to take more than the file has
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged header makes numpy raise
+        raise ValueError(" ".join(str(error).split())) from None
 
 
 def _to_disk(path: Path) -> None:

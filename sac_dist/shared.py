@@ -51,18 +51,13 @@ class SharedArray:
     def __init__(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> None:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
-        available = available_memory()
-        too_large = ConfigError(
-            f"an array of shape {shape} needs {nbytes / 2**20:.1f} MiB of memory, and {available / 2**20:.1f} MiB are available"
-        )
-        if nbytes > available:
-            raise too_large
+        check_memory(nbytes, f"an array of shape {shape}")
         try:
             fd = _anonymous_file(max(nbytes, 1))  # an empty file cannot be mapped
             self._map(fd, shape, np.dtype(dtype))
         except OSError as error:
             if error.errno in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
-                raise too_large from error
+                raise _too_large(nbytes, f"an array of shape {shape}") from error
             raise
 
     def _map(self, fd: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -83,6 +78,16 @@ class SharedArray:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a SharedArray can only be pickled to another process by multiprocessing: save a copy of its .array instead")
+
+
+def check_memory(nbytes: int, what: str) -> None:
+    """Raise ConfigError, with the sizes, if the machine or container does not have so many bytes left."""
+    if nbytes > available_memory():
+        raise _too_large(nbytes, what)
+
+
+def _too_large(nbytes: int, what: str) -> ConfigError:
+    return ConfigError(f"{what} needs {nbytes / 2**20:.1f} MiB of memory, and {available_memory() / 2**20:.1f} MiB are available")
 
 
 def available_memory() -> int:

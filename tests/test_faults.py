@@ -17,8 +17,7 @@ import torch
 from sac_dist import checkpoint, cli
 from sac_dist.agent import SACAgent
 from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
-from sac_dist.engine import guard
-from sac_dist.engine import train as train_module
+from sac_dist.engine import guard, machine
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.divergence import Diverged, origin
 from sac_dist.engine.evaluator import EvaluatorTask, NotFinite, Request, serve
@@ -184,7 +183,7 @@ def test_a_leaking_simulator_is_replaced_before_it_takes_the_machine(tmp_path, c
 
 
 def test_a_memory_limit_is_refused_where_it_cannot_be_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module, "private_memory", lambda process: None)
+    monkeypatch.setattr(machine, "private_memory", lambda process: None)
     with pytest.raises(ConfigError, match="--worker-memory cannot work"):
         train(config(tmp_path, worker_memory=1000))
     assert not (tmp_path / "run").exists()

@@ -46,6 +46,13 @@ class NotFinite:
 
 
 @dataclass(frozen=True)
+class NotWritten:
+    """The best policy could not be saved."""
+
+    error: OSError
+
+
+@dataclass(frozen=True)
 class EvaluatorTask:
     config: Config
     agent: SACAgent  # shared memory
@@ -105,5 +112,9 @@ def serve(connection: Connection, task: EvaluatorTask) -> None:
         if is_best:
             best = value
             info = {"steps": request.steps, "evaluation": str(evaluation)}
-            checkpoint.save_policy(task.best_path, snapshot, task.config, info)
+            try:
+                checkpoint.save_policy(task.best_path, snapshot, task.config, info)
+            except OSError as error:
+                connection.send(NotWritten(error))
+                return
         connection.send(Result(request.steps, evaluation, value, is_best))

@@ -9,12 +9,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from multiprocessing import connection
+from multiprocessing import connection, util
 from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
+from sac_dist.compiled import cache_folder
 from sac_dist.config import ConfigError
 from sac_dist.shared import show_role
 
@@ -43,10 +45,13 @@ def start_context(with_compiler: bool) -> BaseContext:
 def quiet_start() -> Iterator[None]:
     """Children started inside ignore SIGINT from their first instruction, and have ``_ENVIRONMENT`` before they load a library.
 
-    Signal dispositions and environment are inherited; setting them in the child would leave its start-up unprotected.
+    Signal dispositions and environment are inherited; setting them in the child would leave its start-up unprotected. Their
+    temporary files lie in multiprocessing's folder, which is removed at the end: a child that is killed cannot remove its own.
     """
-    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    os.environ.update(_ENVIRONMENT)
+    environment = _ENVIRONMENT | {"TMPDIR": util.get_temp_dir()}
+    environment["TORCHINDUCTOR_CACHE_DIR"] = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(cache_folder() / "torch")
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
     try:
@@ -67,6 +72,7 @@ def settle_child() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # torch uses it; its own lock is a semaphore with a name, which stays in /dev/shm after SIGKILL
     parent = multiprocessing.parent_process()
     assert parent is not None, "settle_child belongs into a child process"
 

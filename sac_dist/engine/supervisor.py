@@ -20,7 +20,7 @@ from sac_dist.demos.transitions import Demonstrations
 from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.divergence import Diverged, all_finite, explain, origin
-from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, NotFinite, Request, Result, evaluator_main
+from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, NotFinite, NotWritten, Request, Result, evaluator_main
 from sac_dist.engine.guard import Guard
 from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.phases import Phase, phases
@@ -62,6 +62,7 @@ class Supervisor:
         self.target_reached = False
         self.last_evaluation: Result | None = None
         self.evaluation_pending = False
+        self.evaluated = 0  # the clock of the last evaluation
         self.printed_failures: set[str] = set()
         self.context = start_context(with_compiler=config.train.compile != "off")
         with quiet_start():
@@ -83,6 +84,7 @@ class Supervisor:
         fields = (demos.observation, demos.action, demos.reward, demos.next_observation, demos.terminated, demos.truncated)
         for rank, shard in enumerate(self.shards):
             shard.extend(*(field[rank :: len(self.shards)] for field in fields))
+        self.replay_files.write(self.replay_files.copy_new(self.replay))  # now, when no worker has to wait for it
 
     def _restore(self, agent: dict[str, torch.Tensor], run: dict[str, Any]) -> None:
         self.agent.load_state_dict(agent)
@@ -91,6 +93,7 @@ class Supervisor:
             self.worker_states = run["workers"]
         self.next_generation = [max(run["next_generation"])] * self.config.train.workers
         self.best_score = run["best_score"]
+        self.evaluated = run.get("evaluated", self.control.clock())
         self.replay_files.load(run["replay"], self.replay)
 
     # Life of the run
@@ -161,9 +164,9 @@ class Supervisor:
 
     def _watch(self) -> None:
         train = self.config.train
-        next_log, next_evaluation, next_checkpoint, next_kept = (
-            self._after(interval) for interval in (LOG_INTERVAL, train.eval_interval, train.checkpoint_interval, train.keep_interval)
-        )
+        clock = self.control.clock()
+        next_log, next_evaluation = after(self.log.step, LOG_INTERVAL), after(self.evaluated, train.eval_interval)
+        next_checkpoint, next_kept = after(clock, train.checkpoint_interval), after(clock, train.keep_interval)
         while self._reason_to_stop() is None and not all(worker.ended for worker in self.workers):
             self._receive(0.1)
             self._restart_dead()
@@ -173,16 +176,16 @@ class Supervisor:
             clock = self.control.clock()
             if clock >= next_log:
                 self._log_row()
-                next_log = self._after(LOG_INTERVAL)
+                next_log = after(clock, LOG_INTERVAL)
             if train.eval_interval and clock >= next_evaluation and self.evaluator.running and not self.evaluation_pending:
                 self._request_evaluation(train.eval_episodes)
-                next_evaluation = self._after(train.eval_interval)
+                next_evaluation = after(clock, train.eval_interval)
             if clock >= next_checkpoint:
                 self._checkpoint(self._pause_workers)
-                next_checkpoint = self._after(train.checkpoint_interval)
+                next_checkpoint = after(self.control.clock(), train.checkpoint_interval)
             if train.keep_interval and clock >= next_kept and all_finite(self.agent.state_dict()):
                 checkpoint.save_policy(self.folder.kept(clock), self.agent, self.config, {"steps": clock})
-                next_kept = self._after(train.keep_interval)
+                next_kept = after(clock, train.keep_interval)
 
     def _finish(self) -> Outcome:
         """Stop the workers, save, and measure the last policy."""
@@ -233,10 +236,6 @@ class Supervisor:
         episodes = self.config.train.episodes
         return "episodes" if episodes is not None and self.control.total(EPISODES) >= episodes else "steps"
 
-    def _after(self, interval: int) -> int:
-        """The next multiple of ``interval`` above the present clock."""
-        return (self.control.clock() // interval + 1) * interval if interval else 0
-
     # Messages and deaths
 
     def _receive(self, timeout: float) -> list[Child]:
@@ -276,7 +275,7 @@ class Supervisor:
                 self.log.updates(self.control.clock(), message.metrics)
         elif isinstance(message, Result):
             self.evaluation_pending = False
-            self.last_evaluation = message
+            self.last_evaluation, self.evaluated = message, message.steps
             if message.is_best:
                 self.best_score = message.score
             self.log.evaluation(message.steps, message.evaluation)
@@ -287,6 +286,8 @@ class Supervisor:
         elif isinstance(message, NotFinite):
             self.evaluation_pending = False
             self.progress.note(f"no evaluation at {message.steps:,}: the policy holds NaN or infinite values")
+        elif isinstance(message, NotWritten):
+            raise message.error
         elif isinstance(message, NotCompiled) and message.obstacle not in self.printed_failures:
             self.printed_failures.add(message.obstacle)
             self.progress.note(f"the update stays uncompiled, which is slower: {message.obstacle}")
@@ -355,6 +356,7 @@ class Supervisor:
             "workers": list(self.worker_states),
             "next_generation": list(self.next_generation),
             "best_score": self.best_score,
+            "evaluated": self.evaluated,
         }
         self.control.resume()
         run["log"] = self.log.state()  # knows only what this process has received: nothing comes in meanwhile
@@ -384,3 +386,8 @@ class Supervisor:
     def _show_progress(self) -> None:
         totals = (self.control.clock(), self.control.total(UPDATES), self.control.total(EPISODES))
         self.progress.update(*totals, self.log.wall_time_s, self.log.recent_return, self.log.recent_success)
+
+
+def after(clock: int, interval: int) -> int:
+    """The next multiple of ``interval`` above ``clock``; 0: there is no interval."""
+    return (clock // interval + 1) * interval if interval else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -18,7 +19,7 @@ from sac_dist.config import Config, ConfigError, EnvConfig
 from sac_dist.demos import files
 from sac_dist.demos.check import check_fits
 from sac_dist.demos.transitions import Demonstrations
-from sac_dist.engine.guard import private_memory
+from sac_dist.engine.machine import check_handles, check_machine
 from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.processes import call_apart, start_context
 from sac_dist.engine.supervisor import Supervisor
@@ -49,25 +50,46 @@ def train(config: Config, quiet: bool = False) -> Run:
     :class:`~sac_dist.engine.outcome.TrainingFailed` when a part fails for good while it runs. Call it under
     ``if __name__ == "__main__":``, as everything that starts processes.
     """
+    check_handles(config.train.workers)
     demos = [files.read(path) for path in config.data.files]
     config, choice = _settle(config, demos)
     observation_size, action_size = _sizes(config)
     _check_demos(config, demos, observation_size, action_size)
-    _check_memory_limit(config)
+    check_machine(config, observation_size, action_size)
     if config.train.compile == "on" and (obstacle := compile_obstacle()) is not None:
         raise ConfigError(f"--compile on cannot work: {obstacle}")
     folder = RunFolder.create(Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env))
-    folder.write_config(config)
     progress = Progress(quiet=quiet)
     progress.note(choice)
-    return _run(Supervisor(config, folder, observation_size, action_size, progress, _joined(demos)), progress)
+    return _run(folder, progress, lambda: Supervisor(config, folder, observation_size, action_size, progress, _joined(demos)))
 
 
 def resume(path: Path, config: Config, quiet: bool = False) -> Run:
     """Go on with the run in ``path``; ``config`` is the one of its checkpoint with what may change (see cli.py) changed."""
+    check_handles(config.train.workers)
     folder = RunFolder.open(path)
-    saved = read_run(path)
+    try:
+        saved = read_run(path)
+        sizes = saved.observation_size, saved.action_size
+        _check_unfinished(config, saved, path)
+        check_machine(config, *sizes)
+        demos = [files.read(path) for path in config.data.files]
+        _sizes(config)
+        _check_demos(config, demos, *sizes)
+    except ConfigError:
+        folder.unlock()
+        raise
     progress = Progress(quiet=quiet)
+    return _run(folder, progress, lambda: Supervisor(config, folder, *sizes, progress, _joined(demos), saved))
+
+
+def read_run(path: Path) -> Checkpoint:
+    """The last checkpoint of a run folder. Raise ConfigError if it is not one that can be resumed."""
+    return checkpoint.read_run(RunFolder(path).last)
+
+
+def _check_unfinished(config: Config, saved: Checkpoint, path: Path) -> None:
+    """Raise ConfigError if a budget of ``config`` is already used up."""
     assert saved.run is not None
     steps, _, episodes, offline = (*saved.run["counters"], 0)[:4]  # runs of before there were offline phases have three
     budgets: dict[str, tuple[float | None, float]]
@@ -78,28 +100,9 @@ def resume(path: Path, config: Config, quiet: bool = False) -> Run:
     budgets["time"] = (config.train.time, saved.run["log"]["wall_time_s"])
     for name, (budget, done) in budgets.items():
         if budget is not None and done >= budget:
-            folder.unlock()
             raise ConfigError(
                 f"nothing left to do in {path}: {done:.0f} of {budget:.0f} {name} done; give a larger --{name.replace('_', '-')}"
             )
-    try:
-        _check_memory_limit(config)
-        demos = [files.read(path) for path in config.data.files]
-        _sizes(config)
-        _check_demos(config, demos, saved.observation_size, saved.action_size)
-    except ConfigError:
-        folder.unlock()
-        raise
-    folder.write_config(config)
-    return _run(Supervisor(config, folder, saved.observation_size, saved.action_size, progress, _joined(demos), saved), progress)
-
-
-def read_run(path: Path) -> Checkpoint:
-    """The last checkpoint of a run folder. Raise ConfigError if it is not one that can be resumed."""
-    saved = checkpoint.read(RunFolder(path).last)
-    if saved.run is None:
-        raise ConfigError(f"{RunFolder(path).last} is a policy alone, not a run's checkpoint: it cannot be resumed")
-    return saved
 
 
 def _joined(demos: list[Demonstrations]) -> Demonstrations | None:
@@ -129,11 +132,6 @@ def _check_demos(config: Config, demos: list[Demonstrations], observation_size: 
         raise ConfigError(
             f"{total} transitions of demonstrations do not fit into a buffer of {config.train.buffer_size}: raise --buffer-size"
         )
-
-
-def _check_memory_limit(config: Config) -> None:
-    if config.train.worker_memory is not None and private_memory("self") is None:
-        raise ConfigError("--worker-memory cannot work: this system does not tell what a process holds (/proc/self/status)")
 
 
 def _settle(config: Config, demos: list[Demonstrations]) -> tuple[Config, str]:
@@ -183,17 +181,18 @@ def _context(config: Config) -> BaseContext:
     return start_context(with_compiler=config.train.compile != "off")
 
 
-def _run(supervisor: Supervisor, progress: Progress) -> Run:
-    folder = supervisor.folder
+def _run(folder: RunFolder, progress: Progress, make: Callable[[], Supervisor]) -> Run:
     try:
+        supervisor = make()
+        folder.write_config(supervisor.config)
         outcome = supervisor.run()
+        plots.learning_curve(folder.path)
     except (OSError, SafetensorError) as error:  # the disk is full, the folder is gone
         raise TrainingFailed(f"cannot write to {folder.path}: {error}; the last whole checkpoint there is kept") from error
     finally:
         with contextlib.suppress(OSError):  # the folder is gone
             folder.clear()
         folder.unlock()
-    plots.learning_curve(folder.path)
     model = folder.best if folder.best.is_file() else folder.last
     if not outcome.interrupted:
         _film(supervisor.config, model, folder.videos / "final.mp4", progress)
@@ -210,7 +209,7 @@ def _film(config: Config, model: Path, path: Path, progress: Progress) -> None:
     try:
         call_apart(_context(config), "drawing", _play_into, path, model)
         progress.note(f"video {path}")
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         progress.note(f"no video: {error}")
 
 

@@ -97,7 +97,8 @@ def reported(connection: Connection) -> Iterator[None]:
     except divergence.Divergence:
         raise SystemExit(1) from None
     except BaseException as error:
-        connection.send(Failure(str(error) if isinstance(error, EnvironmentFault) else traceback.format_exc()))
+        with contextlib.suppress(OSError):  # the supervisor has gone, and this process ends too
+            connection.send(Failure(str(error) if isinstance(error, EnvironmentFault) else traceback.format_exc()))
         raise SystemExit(1) from None
 
 

@@ -1,0 +1,31 @@
+"""What a run needs of its machine, looked at before it writes or starts anything."""
+
+from __future__ import annotations
+
+import resource
+
+from sac_dist.config import Config, ConfigError
+from sac_dist.engine.guard import private_memory
+from sac_dist.replay import buffer_bytes
+from sac_dist.replay_manager import socket_address
+from sac_dist.shared import check_memory
+
+HANDLES, HANDLES_OF_WORKER = 56, 8  # the supervisor's open files, and what each worker adds: about twice what was seen
+
+
+def check_handles(workers: int) -> None:
+    """Raise ConfigError if the supervisor may open too few files."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    needed = HANDLES + HANDLES_OF_WORKER * workers
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        raise ConfigError(f"a run of {workers} workers needs {needed} file handles, {allowed} are allowed: see ulimit -n")
+
+
+def check_machine(config: Config, observation_size: int, action_size: int) -> None:
+    """Raise ConfigError if the replay buffer, the manager's socket or the memory limit of the workers cannot be had here."""
+    train = config.train
+    nbytes = buffer_bytes(train.buffer_size, observation_size, action_size, train.workers)
+    check_memory(nbytes, f"a buffer of {train.buffer_size:,} transitions")
+    socket_address()
+    if train.worker_memory is not None and private_memory("self") is None:
+        raise ConfigError("--worker-memory cannot work: this system does not tell what a process holds (/proc/self/status)")
