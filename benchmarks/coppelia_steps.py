@@ -1,6 +1,6 @@
 """Random actions in several CoppeliaSims at once: steps per second, memory, and whether every number stays finite.
 
-    python benchmarks/coppelia_steps.py --processes 2 --steps 10000 [--scene FILE.ttt]
+python benchmarks/coppelia_steps.py --processes 2 --steps 10000 [--scene FILE.ttt]
 """
 
 from __future__ import annotations
