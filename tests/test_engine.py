@@ -239,6 +239,16 @@ def test_ctrl_c_reaches_the_whole_group_and_still_saves(tmp_path):
     assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["workers"][0]["sampling"]
 
 
+def test_a_batch_system_that_ends_the_whole_group_still_finds_it_saved(tmp_path):
+    process = start(tmp_path, "--workers", "2", "--steps", "1000000", "--checkpoint-interval", "100000")
+    worker_ids(tmp_path, process, 2)
+    os.killpg(process.pid, signal.SIGTERM)
+    errors = process.communicate(timeout=30)[1]
+    assert process.returncode == 143 and "Traceback" not in errors, errors
+    saved = checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run
+    assert 0 < saved["counters"][0] <= sum(saved["replay"]["segments"][-1]["stop"])
+
+
 @pytest.mark.parametrize("victim", ["main", "main, while a worker is stopped", "manager"])
 def test_death_of_a_central_process_ends_all_within_seconds(tmp_path, victim):
     before = shared_memory()

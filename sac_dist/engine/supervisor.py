@@ -34,7 +34,7 @@ from sac_dist.run_folder import RunFolder
 
 LOG_INTERVAL = 1000  # environment steps, or offline updates, between rows of metrics.csv
 PATIENCE = 5.0  # s for workers to reach a boundary before the run goes on without their state
-MORE_REPORTS = 0.2  # s in which the other workers meet the numbers that one of them has spoilt
+MORE_REPORTS = 0.2  # s in which the other processes meet what one of them has met
 
 
 class Supervisor:
@@ -301,7 +301,7 @@ class Supervisor:
         """Kill what hangs. Bury and, after a pause that grows, start again what died; give up on what never works."""
         self.guard.look()
         now = time.monotonic()
-        if not self.manager.is_alive():
+        if not self.manager.is_alive() and not self._told_to_stop():
             raise TrainingFailed("the replay manager died; go on from the last checkpoint with --resume")
         for child in self.children:
             if child.generation < 0 or child.ended:
@@ -321,6 +321,11 @@ class Supervisor:
                 self.progress.note(f"{child.describe_death()}{'' if self.control.stopped() else '; restarting it'}")
             elif child.restart_at is not None and now >= child.restart_at and not self.control.stopped():
                 child.start()
+
+    def _told_to_stop(self) -> bool:
+        """Whether this process has been too: a signal to the whole group, as batch systems send it, has reached the manager first."""
+        time.sleep(MORE_REPORTS)
+        return self.signals.received is not None
 
     def _give_up(self, child: Child) -> None:
         self._checkpoint(self._stop_workers)
