@@ -147,6 +147,12 @@ def test_a_simulator_that_goes_wrong_is_reported_and_replaced(tmp_path, capfd, e
     assert sum(last["replay"]["segments"][-1]["stop"]) == run.outcome.steps, "what was counted, and nothing else, is in the replay"
 
 
+def test_a_simulator_that_hangs_at_once_ends_the_start_in_a_line(tmp_path):
+    with pytest.raises(ConfigError, match="starting toy_envs:HangsAtOnce-v0 did not finish in 4 s"):
+        train(config(tmp_path, "HangsAtOnce", step_timeout=HANG))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("env", "seconds", "line"),
     [

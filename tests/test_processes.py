@@ -1,15 +1,17 @@
-"""What a child process could leave on the machine when it is killed."""
+"""A call in a process of its own, and what a child process could leave on the machine when it is killed."""
 
 import multiprocessing
 import os
 import tempfile
+import time
 from multiprocessing import util
 from pathlib import Path
 
 import pytest
 from tqdm import tqdm
 
-from sac_dist.engine.processes import quiet_start, settle_child
+from sac_dist.config import Config, ConfigError
+from sac_dist.engine.processes import call_apart, quiet_start, settle_child
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -32,3 +34,17 @@ def test_a_child_has_no_named_semaphore_and_its_temporary_files_go_with_the_run(
     folder, has_semaphore = ours.recv()
     process.join()
     assert process.exitcode == 0 and not has_semaphore and folder == util.get_temp_dir()
+
+
+def test_a_call_apart_returns_what_it_returns_and_harms_nobody():
+    context = multiprocessing.get_context("spawn")
+    assert call_apart(context, "dividing", divmod, 7, 2) == (3, 1)
+    with pytest.raises(ConfigError, match=r"^sleeping did not finish in 3 s$"):
+        call_apart(context, "sleeping", time.sleep, 100, timeout=3.0)
+    with pytest.raises(ConfigError, match=r"^crashing was killed by SIGABRT$"):
+        call_apart(context, "crashing", os.abort)
+    with pytest.raises(ConfigError, match=r"^leaving ended with status 3$"):
+        call_apart(context, "leaving", os._exit, 3)
+    with pytest.raises(ConfigError, match="unknown setting"):
+        call_apart(context, "reading", Config.from_dict, {"env": {"gravity": 1}})
+    assert not multiprocessing.active_children()

@@ -182,8 +182,13 @@ class HangsInReset(Point):
 
 class HangsInConstructor(Point):
     def __init__(self) -> None:
-        if multiprocessing.parent_process() is not None and first():  # the supervisor starts one too, to see that it works
+        if multiprocessing.current_process().name.startswith("worker") and first():
             time.sleep(1000)
+
+
+class HangsAtOnce(Point):
+    def __init__(self) -> None:
+        time.sleep(1000)
 
 
 class ExitsInConstructor(Point):

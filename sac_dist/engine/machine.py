@@ -13,8 +13,9 @@ from sac_dist.shared import check_memory
 HANDLES, HANDLES_OF_WORKER = 56, 8  # the supervisor's open files, and what each worker adds: about twice what was seen
 
 
-def check_handles(workers: int) -> None:
-    """Raise ConfigError if the supervisor may open too few files."""
+def check_processes(workers: int) -> None:
+    """Raise ConfigError if the supervisor may open too few files, or its sockets cannot be named here."""
+    socket_address()
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     needed = HANDLES + HANDLES_OF_WORKER * workers
     if allowed != resource.RLIM_INFINITY and allowed < needed:
@@ -22,10 +23,9 @@ def check_handles(workers: int) -> None:
 
 
 def check_machine(config: Config, observation_size: int, action_size: int) -> None:
-    """Raise ConfigError if the replay buffer, the manager's socket or the memory limit of the workers cannot be had here."""
+    """Raise ConfigError if the replay buffer or the memory limit of the workers cannot be had here."""
     train = config.train
     nbytes = buffer_bytes(train.buffer_size, observation_size, action_size, train.workers)
     check_memory(nbytes, f"a buffer of {train.buffer_size:,} transitions")
-    socket_address()
     if train.worker_memory is not None and private_memory("self") is None:
         raise ConfigError("--worker-memory cannot work: this system does not tell what a process holds (/proc/self/status)")

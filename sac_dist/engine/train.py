@@ -19,7 +19,7 @@ from sac_dist.config import Config, ConfigError, EnvConfig
 from sac_dist.demos import files
 from sac_dist.demos.check import check_fits
 from sac_dist.demos.transitions import Demonstrations
-from sac_dist.engine.machine import check_handles, check_machine
+from sac_dist.engine.machine import check_machine, check_processes
 from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.processes import call_apart, start_context
 from sac_dist.engine.supervisor import Supervisor
@@ -50,7 +50,7 @@ def train(config: Config, quiet: bool = False) -> Run:
     :class:`~sac_dist.engine.outcome.TrainingFailed` when a part fails for good while it runs. Call it under
     ``if __name__ == "__main__":``, as everything that starts processes.
     """
-    check_handles(config.train.workers)
+    check_processes(config.train.workers)
     demos = [files.read(path) for path in config.data.files]
     config, choice = _settle(config, demos)
     observation_size, action_size = _sizes(config)
@@ -66,7 +66,7 @@ def train(config: Config, quiet: bool = False) -> Run:
 
 def resume(path: Path, config: Config, quiet: bool = False) -> Run:
     """Go on with the run in ``path``; ``config`` is the one of its checkpoint with what may change (see cli.py) changed."""
-    check_handles(config.train.workers)
+    check_processes(config.train.workers)
     folder = RunFolder.open(path)
     try:
         saved = read_run(path)
