@@ -185,11 +185,11 @@ class SawyerGraspEnv(SawyerEnv):
     | 17-19 | tool-centre point, base frame | m | ±2 |
     | 20-22 | object - tool-centre point | m / 5 | ±20, mostly ±3 |
     | 23-25 | approach axis of the tool, base frame | 1 | ±1 |
-    | 26, 27 | sine, cosine of 4 x yaw error, the angle between the fingers' line and the object's nearest side | 1 | ±1 |
+    | 26, 27 | sine, cosine of n x yaw error, the angle between the fingers' line and the nearest of n sides that fit; n = 4 | 1 | ±1 |
     | 28 | opening of the gripper, 0 closed, 1 open | 1 | 0 to 1 |
     | 29, 30 | left, right pad presses on the object | 1 | 0 or 1 |
 
-    observation="book" has entries 0-16 only.
+    observation="book" has entries 0-16 only, the object's centre in the simulator's world frame (in MuJoCo the base's).
 
     ## Reward
 
@@ -198,8 +198,10 @@ class SawyerGraspEnv(SawyerEnv):
 
     ## Start
 
-    Joints at the start pose ± 0.05 rad. Object at x 0.42-0.77 m, y ±0.30 m, yaw ±45°; with random_target=False at
-    (0.65, 0.15) m. random_yaw=None (default) follows random_target; a fixed yaw is 0.
+    Joints at the pose that ``start`` names, "centre" or "book", ± 0.05 rad. Object at x 0.42-0.77 m, y ±0.30 m, yaw ±45°; with
+    random_target=False at (0.65, 0.15) m. random_yaw=None (default) follows random_target; a fixed yaw is 0.
+    With backend="coppelia", ``scene`` names a .ttt file of the book's, whose box (n = 2) lies where the book's does, and
+    ``reinit_every`` episodes launch the simulator anew.
 
     ## End
 

@@ -14,6 +14,7 @@ os.environ["TOY_FLAG"] = str(Path(tempfile.mkdtemp(prefix="toy-")) / "flag")
 
 def pytest_addoption(parser):
     parser.addoption("--require-coppeliasim", action="store_true", help="without CoppeliaSim its tests fail instead of being skipped")
+    parser.addoption("--book-scene", metavar="FILE.ttt", help="the book's scene for joint velocities, for the tests that need it")
 
 
 @pytest.fixture(params=["mujoco", "coppelia"])

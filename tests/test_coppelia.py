@@ -136,6 +136,39 @@ for scene in sys.argv[1:]:
     assert "empty.ttt has no Sawyer_joint1, " in lacking and "target" in lacking
 
 
+BOOK = """
+import sys
+import gymnasium, numpy as np
+import envs
+from envs.expert import Expert
+env = gymnasium.make(
+    "SawyerLift-v0", backend="coppelia", scene=sys.argv[1], observation="book", random_yaw=False, horizon=90, reward="sparse"
+).unwrapped
+lifted = 0
+for seed in range(10):
+    observation, _ = env.reset(seed=seed)
+    if seed == 0:
+        print(env.readings.object_sides, *observation[14:].round(3))
+    done = False
+    while not done:
+        _, _, terminated, truncated, info = env.step(Expert(env).act())
+        done = terminated or truncated
+    lifted += info["success"]
+print(lifted)
+env.close()
+"""
+
+
+def test_the_books_scene_as_it_is(request: pytest.FixtureRequest):
+    scene = request.config.getoption("--book-scene")
+    if scene is None:
+        pytest.skip("no --book-scene was given")
+    sides, lifted = in_a_process(BOOK, str(Path(scene).resolve()))
+    sides, x, y, z = map(float, sides.split())
+    assert sides == 2 and 0.10 <= x <= 0.45 and -0.30 <= y <= 0.30 and z == 0.775, "where the book's box lies, in the world"
+    assert int(lifted) >= 9
+
+
 def begin(tmp_path: Path, *flags: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "sac_dist", "--train", "--env", "SawyerGrasp-v0", "--backend", "coppelia", "--run-dir", "run"]
     small = ["--workers", "2", "--steps", "100000", "--compile", "off", "--hidden-width", "16", "--checkpoint-interval", "200"]
