@@ -55,14 +55,13 @@ class CoppeliaBackend:
         self._scene = None if scene is None else str(Path(scene).resolve())
         self._window, self._reinit_every = window, reinit_every
         self._simulator: Any = None
-        self._camera: Any = None
         self._launch()
 
     def _launch(self) -> None:
         global _running
         if _running:
             raise BackendError("a CoppeliaSim already runs in this process: close its environment first")
-        self._episodes, self._broken, self._camera = 0, False, None
+        self._episodes, self._broken = 0, False
         simulator = PyRep()
         with one_at_a_time(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that PyRep has no class for a lamp
@@ -74,8 +73,8 @@ class CoppeliaBackend:
                 simulator.set_simulation_timestep(CONTROL_TIMESTEP)
             if self._scene is None:
                 build(simulator)
-            self._parts = find_parts(self._scene)
-            self._measure(self._parts)
+            self._measure(find_parts(self._scene))
+            self._camera = make_camera(self._base)  # now: what is made while the simulation runs goes when it stops
         except BaseException:
             self.close()
             raise
@@ -152,8 +151,6 @@ class CoppeliaBackend:
         return jacobian
 
     def render(self, camera: str, width: int, height: int) -> np.ndarray:
-        if self._camera is None:
-            self._camera = make_camera(self._base)
         self._camera.set_resolution([width, height])
         picture = (255 * self._camera.capture_rgb()).astype(np.uint8)
         if not picture.any():

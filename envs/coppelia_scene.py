@@ -93,7 +93,7 @@ def physics_timestep() -> float:
 
 def make_camera(base: np.ndarray) -> VisionSensor:
     """A camera that looks at the workplace from the front left; ``base`` (3,) m is the robot's."""
-    camera = VisionSensor.create([640, 480], view_angle=50.0, far_clipping_plane=10.0)
+    camera = VisionSensor.create([640, 480], explicit_handling=True, view_angle=50.0, far_clipping_plane=10.0)
     place, aim = base + CAMERA_PLACE, base + CAMERA_AIM
     forward = (aim - place) / np.linalg.norm(aim - place)
     left = np.cross([0.0, 0.0, 1.0], forward)
