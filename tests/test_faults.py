@@ -298,14 +298,15 @@ def test_a_child_that_is_waiting_for_its_restart_is_left_alone(monkeypatch):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_diverging_run_ends_at_its_last_good_checkpoint_and_goes_on_with_smaller_steps(tmp_path, workers):
-    settings = {"workers": workers, "warmup_steps": 150, "checkpoint_interval": 50}  # the checkpoints are from before the first update
+    # The first update comes after two seconds, so that there are checkpoints from before it.
+    settings = {"workers": workers, "steps": 5000, "warmup_steps": 400, "checkpoint_interval": 50}
     run = tmp_path / "run"
     with pytest.raises(TrainingFailed, match=rf"^training diverged at update \d+: .*; the last good .*--resume {run} --actor-lr 0.02 "):
-        train(config(tmp_path, agent=replace(AGENT, critic_lr=1e30, actor_lr=0.2), **settings))
+        train(config(tmp_path, "Slow", agent=replace(AGENT, critic_lr=1e30, actor_lr=0.2), **settings))
     assert_sound(run)
     assert not all(np.isfinite(float(cell)) for cell in rows(run)[-1].values() if cell)
     before = checkpoint.read(run / "checkpoints/last.safetensors")
-    assert cli.main(["--resume", str(run), "--actor-lr", "1e-9", "--critic-lr", "1e-4", "--grad-clip", "1", "--steps", "400"]) == 0
+    assert cli.main(["--resume", str(run), "--actor-lr", "1e-9", "--critic-lr", "1e-4", "--grad-clip", "1", "--steps", "600"]) == 0
     after = checkpoint.read(run / "checkpoints/last.safetensors")
     assert (after.config.agent.actor_lr, after.config.agent.critic_lr, after.config.agent.grad_clip) == (1e-9, 1e-4, 1.0)
     assert after.run["counters"][1] > before.run["counters"][1]
