@@ -39,6 +39,7 @@ setup(
             "minari",
             "pytest",
             "pytest-timeout",
+            "psutil",  # the fault harness finds processes by it
             "hypothesis",
             "ruff",
             "mypy",

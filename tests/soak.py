@@ -19,7 +19,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import psutil
 from faults import SURVIVED, WORKERS, Run, kind
 
 from sac_dist import checkpoint
@@ -100,10 +99,11 @@ class Soak:
 
 
 def memory_of(pid: int) -> float:
-    """MiB; what several processes share counts for each in part, so that the sum over them is what they take together."""
+    """MiB of a process, its part of what it shares with others; without the libraries' files, which other programs share too."""
     try:
-        return float(psutil.Process(pid).memory_full_info().pss) / 2**20
-    except psutil.Error:
+        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+        return sum(int(fields[name].split()[0]) for name in ("Pss_Anon", "Pss_Shmem")) / 1024
+    except OSError:
         return 0.0
 
 
