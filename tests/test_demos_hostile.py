@@ -39,7 +39,7 @@ def refused_pickle(folder: Path, data: bytes) -> str:
     path.write_bytes(data)
     began = time.perf_counter()
     message = refusal(path)
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 30
     return message
 
 

@@ -39,7 +39,7 @@ def refused(capsys, *arguments: str) -> str:
     began = time.monotonic()
     assert cli.main(arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and len(lines[0]) < 1000 and time.monotonic() - began < 20, lines
+    assert len(lines) == 1 and len(lines[0]) < 1000 and time.monotonic() - began < 60, lines
     return lines[0]
 
 
@@ -182,7 +182,7 @@ def refusal(book: Path) -> str:
     began = time.monotonic()
     with pytest.raises(ConfigError) as caught:
         load_book_policy(book)
-    assert "\n" not in str(caught.value) and time.monotonic() - began < 10
+    assert "\n" not in str(caught.value) and time.monotonic() - began < 30
     return str(caught.value)
 
 
