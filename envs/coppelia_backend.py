@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from .backend import CONTROL_TIMESTEP, BackendError, Readings
-from .coppelia_scene import FIRST_JOINT, Parts, build, find_parts, fitting_sides, heights, make_camera, physics_timestep, workplace
 
 try:
     from pyrep import PyRep
     from pyrep.backend import sim
+
+    from .coppelia_scene import FIRST_JOINT, Parts, build, find_parts, fitting_sides, heights, make_camera, physics_timestep, workplace
 except ImportError as error:
     raise BackendError(f"PyRep does not import: {error} (see docs/coppeliasim.md)") from error
 
