@@ -95,14 +95,15 @@ def read_run(path: Path) -> Checkpoint:
     saved = read(path)
     if saved.run is None:
         raise ConfigError(f"{path} is a policy alone, not a run's checkpoint: it cannot be resumed")
-    if place := _damaged_part(saved.run):
+    if place := _damaged_part(saved.run, saved.config.train.workers):
         raise ConfigError(f"{path} is damaged: its {place} cannot be")
     return saved
 
 
-def _damaged_part(run: dict[str, Any]) -> str | None:
+def _damaged_part(run: dict[str, Any], workers_of_run: int) -> str | None:
     """What of a run's state is not of the kind that the supervisor writes; log and replay look closer at theirs."""
-    worker = {"generation": int, "episode": int, "updates_owed": float | int, "sampling": dict, "generator": str}
+    member = {"generation": int, "sampling": dict, "generator": str}
+    worker = member | {"episode": int, "updates_owed": float | int}
     counters, workers, generations = (run.get(name) for name in ("counters", "workers", "next_generation"))
     log, replay = run.get("log"), run.get("replay")
     sound = {
@@ -110,8 +111,9 @@ def _damaged_part(run: dict[str, Any]) -> str | None:
         "next_generation": _counts(generations) and len(generations) > 0,
         "workers": isinstance(workers, list)
         and all(
-            isinstance(state, dict) and all(isinstance(state.get(name), kind) for name, kind in worker.items() if state)
-            for state in workers
+            isinstance(state, dict)
+            and all(isinstance(state.get(name), kind) for name, kind in (worker if rank < workers_of_run else member).items() if state)
+            for rank, state in enumerate(workers)  # a learner's comes after the workers'
         ),
         "best_score": isinstance(run.get("best_score"), float | int | None),
         "evaluated": isinstance(run.get("evaluated", 0), int),  # runs of earlier versions lack it

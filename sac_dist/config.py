@@ -134,6 +134,9 @@ class TrainConfig:
     keep_interval: int = option(0, "environment steps between policies that stay in checkpoints/ for good; 0: only the best and the last")
     step_timeout: float = option(60.0, "seconds an environment may take to start, reset or step before its process is restarted")
     worker_memory: int | None = option(None, "MiB of memory of its own that a worker or the evaluator may hold before it is restarted")
+    learner: Literal["workers", "central"] = option(
+        "workers", "who updates the networks: every worker between its steps, or one more process while the workers only act"
+    )
     compile: Literal["auto", "on", "off"] = option("auto", "fuse the update with torch.compile; auto: where a C++ compiler works")
     run_dir: str | None = option(None, "new folder for everything the run writes; default: runs/<env>-<date>-<time>")
 
@@ -158,6 +161,11 @@ class TrainConfig:
             raise ConfigError("warmup_steps, eval_interval, keep_interval and seed must not be negative")
         if self.success_target is not None and self.eval_interval == 0:
             raise ConfigError("success_target needs evaluations: give --eval-interval a number above 0")
+
+    @property
+    def members(self) -> int:
+        """Processes that take part in the training: the workers and, if there is one, the central learner."""
+        return self.workers + (self.learner == "central")
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,8 @@ class Run:
                 continue
         return found
 
-    def complete(self) -> bool:
-        return {*(f"worker-{rank}" for rank in range(WORKERS)), "evaluator", "replay-manager"} <= self.look().keys()
+    def complete(self, *others: str) -> bool:
+        return {*(f"worker-{rank}" for rank in range(WORKERS)), "evaluator", "replay-manager", *others} <= self.look().keys()
 
     def steps(self) -> int:
         return 0 if not self.last.exists() else int(checkpoint.read(self.last).run["counters"][0])
@@ -204,16 +204,17 @@ def pattern_holds(rows: np.ndarray) -> np.ndarray:
     return (here == expected).all(1) & (following == after).all(1) & (reward == action) & (rows[:, 8] == 0) & ((rows[:, 9] == 1) == ends)
 
 
-def trial(seed: int, faults: int, report: Report) -> None:
+def trial(seed: int, faults: int, report: Report, learner: str = "workers") -> None:
     """One run with so many faults that it has to survive, then one that may end it."""
     rng = random.Random(seed)
+    flags = ("--seed", str(seed), "--learner", learner)
     with tempfile.TemporaryDirectory(prefix="sac-faults-") as name:
         folder = Path(name)
         (folder / "c.yaml").write_text(SETTINGS)
-        run = Run(folder, "--train", "--env", "toy_envs:Pattern-v0", "--run-dir", "run", "--config", "c.yaml", "--seed", str(seed))
+        run = Run(folder, "--train", "--env", "toy_envs:Pattern-v0", "--run-dir", "run", "--config", "c.yaml", *flags)
         report.runs += 1
         try:
-            problem = strike(run, rng, faults, report)
+            problem = strike(run, rng, faults, report, ("learner",) if learner == "central" else ())
         finally:
             if run.process.poll() is None:
                 run.process.kill()
@@ -222,14 +223,15 @@ def trial(seed: int, faults: int, report: Report) -> None:
             report.violations.append(f"seed {seed}: {problem}\n{run.words()[-1500:]}")
 
 
-def strike(run: Run, rng: random.Random, faults: int, report: Report) -> str | None:
-    """The faults of a trial; the first thing that did not hold."""
+def strike(run: Run, rng: random.Random, faults: int, report: Report, others: tuple[str, ...]) -> str | None:
+    """The faults of a trial, to the ``others`` too; the first thing that did not hold."""
     kills = 0
+    survived = SURVIVED | {other: SURVIVED["worker"] for other in others}
     for _ in range(faults):
-        if not run.wait(run.complete, RECOVER_WITHIN):
+        if not run.wait(lambda: run.complete(*others), RECOVER_WITHIN):
             return f"not all processes are there after {RECOVER_WITHIN:g} s"
-        role = rng.choice(list(SURVIVED))
-        number = rng.choice(SURVIVED[role])
+        role = rng.choice(list(survived))
+        number = rng.choice(survived[role])
         time.sleep(rng.uniform(0.0, 1.5))
         target = f"worker-{rng.randrange(WORKERS)}" if role == "worker" else role
         pid = run.look().get(target)
@@ -245,7 +247,7 @@ def strike(run: Run, rng: random.Random, faults: int, report: Report) -> str | N
             return f"{kind(number)} to {target}: it was not replaced"
     role = rng.choice(list(ENDING))
     number = rng.choice(ENDING[role])
-    if not run.wait(run.complete, RECOVER_WITHIN):
+    if not run.wait(lambda: run.complete(*others), RECOVER_WITHIN):
         return f"not all processes are there after {RECOVER_WITHIN:g} s"
     time.sleep(rng.uniform(0.0, 1.5))
     run.inflict(run.look()[role], number)
@@ -278,10 +280,11 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--per-run", type=int, default=4, help="faults that a run has to survive before the one that may end it")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--learner", choices=("workers", "central"), default="workers")
     arguments = parser.parse_args()
     report, seed = Report(), arguments.seed
     while sum(report.done.values()) < arguments.faults and len(report.violations) < 10:
-        trial(seed, arguments.per_run, report)
+        trial(seed, arguments.per_run, report, arguments.learner)
         seed += 1
         print(f"{sum(report.done.values())} faults, {len(report.violations)} violations", file=sys.stderr, flush=True)
     print(report.table())

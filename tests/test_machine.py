@@ -175,7 +175,7 @@ def refused(tmp_path: Path, temporary: Path, *flags: str, handles: int = 1024) -
 
 def test_too_few_file_handles_are_met_before_the_start(tmp_path, temporary):
     line = refused(tmp_path, temporary, handles=60)
-    assert "a run of 2 workers needs 72 file handles, 60 are allowed" in line and "ulimit -n" in line
+    assert "a run with 2 processes that train needs 72 file handles, 60 are allowed" in line and "ulimit -n" in line
 
 
 def test_too_little_memory_is_met_before_the_start(tmp_path, temporary):

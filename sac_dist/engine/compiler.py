@@ -9,9 +9,9 @@ from multiprocessing.connection import Connection
 from sac_dist.agent import SACAgent
 from sac_dist.compiled import compile_obstacle, compile_update
 from sac_dist.config import AgentConfig
+from sac_dist.engine.member import NotCompiled
 from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import settle_child
-from sac_dist.engine.worker import NotCompiled
 
 
 @dataclass(frozen=True)

@@ -6,30 +6,31 @@ import numpy as np
 
 from sac_dist.shared import SharedArray
 
-# Columns of a worker's row. OFFLINE: those of the UPDATES that offline phases made; BEATS: signs of life where nothing else is counted.
+# Columns of a member's row. OFFLINE: those of the UPDATES that offline phases made; BEATS: signs of life where nothing else is counted.
 STEPS, UPDATES, EPISODES, OFFLINE, BEATS = range(5)
 PAUSE, RESUME, STOP = range(3)  # columns of the supervisor's row, the last
 
 
 class Control:
-    """Worker k writes row k, the evaluator the row after the workers', the supervisor the last row; picklable to child processes.
+    """Member k (a worker, or after them the learner) writes row k, the evaluator the row after the members', the supervisor the last
+    row; picklable to child processes.
 
-    A row is one cache line, so that no worker slows another by counting.
+    A row is one cache line, so that no process slows another by counting.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._cells = SharedArray((workers + 2, 8), np.int64)
+    def __init__(self, members: int) -> None:
+        self._cells = SharedArray((members + 2, 8), np.int64)
 
     @property
-    def workers(self) -> int:
+    def members(self) -> int:
         return len(self._cells.array) - 2
 
     def count(self, rank: int, column: int) -> None:
-        """Add one to a counter of worker ``rank``; called by that worker alone."""
+        """Add one to a counter of member ``rank``; called by that process alone."""
         self._cells.array[rank, column] += 1
 
     def beat(self, row: int) -> None:
-        """A sign of life of a worker or, with ``row`` = ``workers``, of the evaluator. Everything that a worker counts is one too."""
+        """A sign of life of a member or, with ``row`` = ``members``, of the evaluator. Everything that a member counts is one too."""
         self._cells.array[row, BEATS] += 1
 
     def life(self, row: int) -> bytes:
@@ -37,8 +38,8 @@ class Control:
         return self._cells.array[row].tobytes()
 
     def total(self, column: int) -> int:
-        """STEPS, UPDATES, EPISODES or OFFLINE over all workers."""
-        return int(self._cells.array[: self.workers, column].sum())
+        """STEPS, UPDATES, EPISODES or OFFLINE over all members."""
+        return int(self._cells.array[: self.members, column].sum())
 
     def clock(self) -> int:
         """How far the run is: environment steps and offline updates together."""
@@ -48,7 +49,7 @@ class Control:
         """Start from earlier totals: they are carried by worker 0's row, whatever the number of workers was."""
         self._cells.array[0, : len(totals)] = totals
 
-    # A pause is a ticket number: workers park when they see a new one and leave when RESUME has caught up with it.
+    # A pause is a ticket number: members park when they see a new one and leave when RESUME has caught up with it.
 
     def pause(self) -> int:
         self._cells.array[-1, PAUSE] += 1

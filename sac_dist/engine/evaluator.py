@@ -13,8 +13,8 @@ from sac_dist.agent import SACAgent
 from sac_dist.config import Config
 from sac_dist.engine.control import Control
 from sac_dist.engine.divergence import all_finite
+from sac_dist.engine.member import reported
 from sac_dist.engine.processes import settle_child
-from sac_dist.engine.worker import reported
 from sac_dist.evaluation import Evaluation, evaluate, wilson_interval
 from sac_dist.rollout import make_env
 
@@ -84,7 +84,7 @@ def serve(connection: Connection, task: EvaluatorTask) -> None:
     best = task.best_score
     snapshot = SACAgent(task.agent.observation_size, task.agent.action_size, task.config.agent)
     target = task.config.train.success_target
-    beat = functools.partial(task.control.beat, task.control.workers)
+    beat = functools.partial(task.control.beat, task.control.members)
 
     def act(observation):  # type: ignore[no-untyped-def]
         beat()

@@ -10,16 +10,16 @@ from sac_dist.replay import buffer_bytes
 from sac_dist.replay_manager import socket_address
 from sac_dist.shared import check_memory
 
-HANDLES, HANDLES_OF_WORKER = 56, 8  # the supervisor's open files, and what each worker adds: about twice what was seen
+HANDLES, HANDLES_OF_MEMBER = 56, 8  # the supervisor's open files, and what each worker or learner adds: about twice what was seen
 
 
-def check_processes(workers: int) -> None:
+def check_processes(members: int) -> None:
     """Raise ConfigError if the supervisor may open too few files, or its sockets cannot be named here."""
     socket_address()
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    needed = HANDLES + HANDLES_OF_WORKER * workers
+    needed = HANDLES + HANDLES_OF_MEMBER * members
     if allowed != resource.RLIM_INFINITY and allowed < needed:
-        raise ConfigError(f"a run of {workers} workers needs {needed} file handles, {allowed} are allowed: see ulimit -n")
+        raise ConfigError(f"a run with {members} processes that train needs {needed} file handles, {allowed} are allowed: see ulimit -n")
 
 
 def check_machine(config: Config, observation_size: int, action_size: int) -> None:

@@ -37,7 +37,7 @@ def start_context(with_compiler: bool) -> BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     compiler = ["torch._dynamo.aot_compile", "torch._inductor.select_algorithm"] if with_compiler else []  # take seconds
-    context.set_forkserver_preload(["sac_dist.engine.worker", "sac_dist.engine.evaluator", *compiler])
+    context.set_forkserver_preload(["sac_dist.engine.worker", "sac_dist.engine.learner", "sac_dist.engine.evaluator", *compiler])
     return context
 
 

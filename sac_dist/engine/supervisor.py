@@ -22,10 +22,12 @@ from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.divergence import Diverged, all_finite, explain, origin
 from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, NotFinite, NotWritten, Request, Result, evaluator_main
 from sac_dist.engine.guard import Guard
+from sac_dist.engine.learner import Learner
+from sac_dist.engine.member import Boundary, EpisodeDone, Failure, NotCompiled, Task, UpdatesDone
 from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.phases import Phase, phases
 from sac_dist.engine.processes import Child, StopSignals, quiet_start, start_context
-from sac_dist.engine.worker import Boundary, EpisodeDone, Failure, NotCompiled, UpdatesDone, WorkerTask, worker_main
+from sac_dist.engine.worker import Worker
 from sac_dist.metrics import RunLog
 from sac_dist.progress import Progress
 from sac_dist.replay_files import ReplayFiles
@@ -53,10 +55,10 @@ class Supervisor:
         """``demos``: what ``config.data.files`` hold. ``saved``: a run's last checkpoint to go on from."""
         self.config, self.folder, self.progress = config, folder, progress
         self.agent = SACAgent(observation_size, action_size, config.agent, config.train.seed)
-        self.control = Control(config.train.workers)
+        self.control = Control(config.train.members)
         self.log = RunLog(folder.path, None if saved is None or saved.run is None else saved.run["log"])
-        self.worker_states: list[dict[str, Any]] = [{} for _ in range(config.train.workers)]  # at the newest boundary; empty: unknown
-        self.next_generation = [0] * config.train.workers
+        self.member_states: list[dict[str, Any]] = [{} for _ in range(config.train.members)]  # at the newest boundary; empty: unknown
+        self.next_generation = [0] * config.train.members
         self.best_score: float | None = None
         self.signals = StopSignals(lambda number: progress.note(f"{number.name}: saving (once more to leave at once)"))
         self.target_reached = False
@@ -89,9 +91,9 @@ class Supervisor:
     def _restore(self, agent: dict[str, torch.Tensor], run: dict[str, Any]) -> None:
         self.agent.load_state_dict(agent)
         self.control.restore(run["counters"])
-        if len(run["workers"]) == self.config.train.workers:
-            self.worker_states = run["workers"]
-        self.next_generation = [max(run["next_generation"])] * self.config.train.workers
+        if len(run["workers"]) == self.config.train.members:
+            self.member_states = run["workers"]
+        self.next_generation = [max(run["next_generation"])] * self.config.train.members
         self.best_score = run["best_score"]
         self.evaluated = run.get("evaluated", self.control.clock())
         self.replay_files.load(run["replay"], self.replay)
@@ -103,16 +105,18 @@ class Supervisor:
         self.agent.share_memory()
         self.progress.begin(self.config)
         train = self.config.train
-        self.workers = [Child(self.context, f"worker-{rank}", worker_main, self._worker_task(rank)) for rank in range(train.workers)]
+        self.members = [Child(self.context, f"worker-{rank}", Worker.main, self._member_task(rank)) for rank in range(train.workers)]
+        if train.learner == "central":
+            self.members.append(Child(self.context, "learner", Learner.main, self._member_task(train.workers)))
         self.evaluator = Child(self.context, "evaluator", evaluator_main, self._evaluator_task)
         self.compiler = Child(self.context, "compiler", compiler_main, self._compiler_task, restarts=False)
-        self.children = [*self.workers, self.evaluator, self.compiler]
-        watched = [*self.workers, self.evaluator]
+        self.children = [*self.members, self.evaluator, self.compiler]
+        watched = [*self.members, self.evaluator]
         self.guard = Guard(watched, self.control, train.step_timeout, train.worker_memory, self.progress.note)
         try:
             with self.signals:
                 self._compile()
-                for child in self.workers if train.eval_interval == 0 else (*self.workers, self.evaluator):
+                for child in self.members if train.eval_interval == 0 else watched:
                     child.start()
                 self._watch()
                 return self._finish()
@@ -129,12 +133,13 @@ class Supervisor:
         self.manager._process.join(PATIENCE)
         self.manager.shutdown()
 
-    def _worker_task(self, rank: int) -> Callable[[int], tuple[WorkerTask]]:
-        def make(start: int) -> tuple[WorkerTask]:
-            state = self.worker_states[rank] if start == 0 else {}
+    def _member_task(self, rank: int) -> Callable[[int], tuple[Task]]:
+        def make(start: int) -> tuple[Task]:
+            state = self.member_states[rank] if start == 0 else {}
             generation = state.get("generation", self.next_generation[rank])
             self.next_generation[rank] = generation + 1
-            return (WorkerTask(rank, generation, self.config, self.agent, self.shards[rank], self.data, self.control, state or None),)
+            replay = self.shards[rank] if rank < len(self.shards) else self.replay
+            return (Task(rank, generation, self.config, self.agent, replay, self.data, self.control, state or None),)
 
         return make
 
@@ -167,7 +172,7 @@ class Supervisor:
         clock = self.control.clock()
         next_log, next_evaluation = after(self.log.step, LOG_INTERVAL), after(self.evaluated, train.eval_interval)
         next_checkpoint, next_kept = after(clock, train.checkpoint_interval), after(clock, train.keep_interval)
-        while self._reason_to_stop() is None and not all(worker.ended for worker in self.workers):
+        while self._reason_to_stop() is None and not all(member.ended for member in self.members):
             self._receive(0.1)
             self._restart_dead()
             self._show_progress()
@@ -181,7 +186,7 @@ class Supervisor:
                 self._request_evaluation(train.eval_episodes)
                 next_evaluation = after(clock, train.eval_interval)
             if clock >= next_checkpoint:
-                self._checkpoint(self._pause_workers)
+                self._checkpoint(self._pause_members)
                 next_checkpoint = after(self.control.clock(), train.checkpoint_interval)
             if train.keep_interval and clock >= next_kept and all_finite(self.agent.state_dict()):
                 checkpoint.save_policy(self.folder.kept(clock), self.agent, self.config, {"steps": clock})
@@ -190,7 +195,7 @@ class Supervisor:
     def _finish(self) -> Outcome:
         """Stop the workers, save, and measure the last policy."""
         reason = self._reason_to_stop() or self._budget_reached()
-        self._checkpoint(self._stop_workers)
+        self._checkpoint(self._stop_members)
         if self.signals.received is None and self.config.train.eval_interval:
             self._final_evaluation()
         self._log_row()
@@ -247,7 +252,7 @@ class Supervisor:
             for message in child.receive():
                 child.failures = 0 if isinstance(message, (EpisodeDone, UpdatesDone, Result)) else child.failures
                 if isinstance(message, Boundary):
-                    self.worker_states[self.workers.index(child)] = message.state
+                    self.member_states[self.members.index(child)] = message.state
                     child.ended = message.final
                     at_boundary.append(child)
                 elif isinstance(message, Diverged):
@@ -259,7 +264,7 @@ class Supervisor:
     def _end_diverged(self, report: Diverged | None) -> NoReturn:
         """The networks are lost: end the run at its last checkpoint, and say how it came about."""
         time.sleep(MORE_REPORTS)
-        messages = [message for worker in self.workers if worker.running for message in worker.receive()]
+        messages = [message for member in self.members if member.running for message in member.receive()]
         reports = [message for message in (report, *messages) if isinstance(message, Diverged)]
         nearest = origin(reports) if reports else None
         if nearest is not None:
@@ -328,28 +333,28 @@ class Supervisor:
         return self.signals.received is not None
 
     def _give_up(self, child: Child) -> None:
-        self._checkpoint(self._stop_workers)
+        self._checkpoint(self._stop_members)
         reason = f"; the last time: {child.last_words}" if child.last_words else ""
         raise TrainingFailed(f"{child.describe_death()} {child.failures} times in a row; saved to {self.folder.last}{reason}")
 
     # Boundaries and checkpoints
 
-    def _pause_workers(self) -> None:
+    def _pause_members(self) -> None:
         self.control.pause()
         self._await_boundary()
 
-    def _stop_workers(self) -> None:
+    def _stop_members(self) -> None:
         self.control.stop()
         self._await_boundary()
 
     def _await_boundary(self) -> None:
         """Until every living worker has sent its state; one that does not in time starts anew if the run is resumed."""
-        self.worker_states = [state if worker.ended else {} for worker, state in zip(self.workers, self.worker_states, strict=True)]
-        waiting = [worker for worker in self.workers if worker.generation >= 0 and worker.running]
+        self.member_states = [state if member.ended else {} for member, state in zip(self.members, self.member_states, strict=True)]
+        waiting = [member for member in self.members if member.generation >= 0 and member.running]
         deadline = time.monotonic() + PATIENCE
         while waiting and time.monotonic() < deadline:
             arrived = self._receive(0.01)
-            waiting = [worker for worker in waiting if worker not in arrived and worker.process.is_alive()]
+            waiting = [member for member in waiting if member not in arrived and member.process.is_alive()]
 
     def _checkpoint(self, reach_boundary: Callable[[], None]) -> None:
         """Copy the state while the workers stand still, let them go on, then write it."""
@@ -358,7 +363,7 @@ class Supervisor:
         segment = self.replay_files.copy_new(self.replay)
         run: dict[str, Any] = {
             "counters": [self.control.total(column) for column in (STEPS, UPDATES, EPISODES, OFFLINE)],
-            "workers": list(self.worker_states),
+            "workers": list(self.member_states),
             "next_generation": list(self.next_generation),
             "best_score": self.best_score,
             "evaluated": self.evaluated,

@@ -50,7 +50,7 @@ def train(config: Config, quiet: bool = False) -> Run:
     :class:`~sac_dist.engine.outcome.TrainingFailed` when a part fails for good while it runs. Call it under
     ``if __name__ == "__main__":``, as everything that starts processes.
     """
-    check_processes(config.train.workers)
+    check_processes(config.train.members)
     demos = [files.read(path) for path in config.data.files]
     config, choice = _settle(config, demos)
     observation_size, action_size = _sizes(config)
@@ -66,7 +66,7 @@ def train(config: Config, quiet: bool = False) -> Run:
 
 def resume(path: Path, config: Config, quiet: bool = False) -> Run:
     """Go on with the run in ``path``; ``config`` is the one of its checkpoint with what may change (see cli.py) changed."""
-    check_processes(config.train.workers)
+    check_processes(config.train.members)
     folder = RunFolder.open(path)
     try:
         saved = read_run(path)

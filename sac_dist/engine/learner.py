@@ -1,0 +1,21 @@
+"""The central learner's process: it makes all updates of a run whose workers only act."""
+
+from __future__ import annotations
+
+from sac_dist.engine.control import STEPS
+from sac_dist.engine.member import Member
+
+
+class Learner(Member):
+    """Updates the shared networks as often as the workers' steps call for; they wait where it falls behind."""
+
+    def online(self) -> None:
+        if self.owed() < 1:
+            self.wait()
+        else:
+            self.update(self.batches.online(self.control.total(STEPS), self.rng))
+            self.report()
+
+    def finished(self) -> bool:
+        """When the budget is reached and no step's update is missing, or at the supervisor's word."""
+        return super().finished() and (self.control.stopped() or self.due() is None or self.owed() < 1)

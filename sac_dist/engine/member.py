@@ -1,0 +1,216 @@
+"""What worker and learner have in common: a process that takes part in the training of the shared networks, and what it tells."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from sac_dist.agent import SACAgent, Step
+from sac_dist.compiled import compiled_path, load_update
+from sac_dist.config import Config
+from sac_dist.dataset import Batches, DataSet
+from sac_dist.engine import divergence
+from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
+from sac_dist.engine.phases import ONLINE, Phase, due, phases
+from sac_dist.engine.processes import settle_child
+from sac_dist.replay import ReplayBuffer
+from sac_dist.rollout import EnvironmentFault, Episode
+from sac_dist.types import Batch
+
+PARKED_POLL = 0.0005  # s between looks at the supervisor's row while parked
+WAIT_POLL = 0.0001  # s between looks at the others' rows while there is nothing to do
+REPORT_INTERVAL = 1.0  # s between reports of a process that only updates
+
+
+@dataclass(frozen=True)
+class EpisodeDone:
+    """A finished training episode, and the metrics of the newest update if there was one."""
+
+    episode: Episode
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class UpdatesDone:
+    """A process that only updates goes on; the metrics of its newest update."""
+
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """The process stands still between two steps or updates (parked) or, ``final``, has done its work; ``state`` resumes it exactly."""
+
+    state: dict[str, Any]
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The process dies of a Python error; the text is its traceback, or where the environment is to blame a line."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class NotCompiled:
+    """The run goes on with the uncompiled update; why, in a line."""
+
+    obstacle: str
+
+
+@dataclass(frozen=True)
+class Task:
+    rank: int  # the learner's comes after the workers'
+    generation: int  # of this rank, over all its restarts
+    config: Config
+    agent: SACAgent  # shared memory
+    replay: ReplayBuffer  # shared memory; a worker's own shard
+    data: DataSet | None  # shared memory: demonstrations
+    control: Control  # shared memory
+    state: dict[str, Any] | None  # to go on exactly from a checkpoint
+
+
+@contextlib.contextmanager
+def reported(connection: Connection) -> Iterator[None]:
+    """Whatever ends the block is told to the supervisor and ends the process with status 1: an environment may call sys.exit."""
+    try:
+        yield
+    except divergence.Divergence:
+        raise SystemExit(1) from None
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # the supervisor has gone, and this process ends too
+            connection.send(Failure(str(error) if isinstance(error, EnvironmentFault) else traceback.format_exc()))
+        raise SystemExit(1) from None
+
+
+class Member:
+    """Goes from phase to phase until the budget is reached or the supervisor says stop, and parks when it is asked to.
+
+    A subclass says what ``online`` does; ``offline`` updates from data.
+    """
+
+    def __init__(self, connection: Connection, task: Task) -> None:
+        self.connection = connection
+        self.rank, self.generation = task.rank, task.generation
+        self.config, self.data_config = task.config.train, task.config.data
+        self.agent, self.replay, self.control = task.agent, task.replay, task.control
+        noise_seed, sample_seed = np.random.SeedSequence((self.config.seed, self.rank, self.generation)).generate_state(2)
+        self.agent.reseed(int(noise_seed))
+        self.rng = np.random.default_rng(sample_seed)
+        self.metrics: dict[str, float] = {}
+        self.reported = 0.0
+        self.phases = phases(task.config, 0 if task.data is None else len(task.data))
+        self.compiled = {name: self.load_compiled(phase) for name, phase in self.phases.items()}
+        self.phase: str | None = None
+        self.batches = Batches(self.replay, task.data, self.data_config, self.config.batch_size, task.config.agent.cal_ql)
+        if task.state is not None:
+            self.restore(task.state)
+
+    @classmethod
+    def main(cls, connection: Connection, task: Task) -> None:
+        """Entry point of the process."""
+        settle_child()
+        with reported(connection):
+            member = cls(connection, task)
+            member.run()
+            connection.send(Boundary(member.state(), final=True))
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the shared memory, ready for JSON (a tensor in a message would need this process to live on)."""
+        return {
+            "generation": self.generation,
+            "sampling": self.rng.bit_generator.state,
+            "generator": self.agent.rng_state().numpy().tobytes().hex(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state = state["sampling"]
+        self.agent.set_rng_state(torch.tensor(list(bytes.fromhex(state["generator"])), dtype=torch.uint8))
+
+    def run(self) -> None:
+        while not self.finished():
+            self.enter(self.due())
+            if self.phase == ONLINE:
+                self.online()
+            else:
+                self.offline()
+            self.park_if_asked()
+
+    def online(self) -> None:
+        """What this process does in the online phase, up to its next boundary."""
+        raise NotImplementedError
+
+    def offline(self) -> None:
+        """One update from data."""
+        self.update(self.batches.offline(self.rng))
+        self.control.count(self.rank, OFFLINE)
+        self.report()
+
+    def due(self) -> str | None:
+        return due(self.data_config, self.control.total(STEPS), self.control.total(OFFLINE))
+
+    def enter(self, phase: str | None) -> None:
+        if phase != self.phase and phase is not None:
+            self.phase = phase
+            self.agent.use(self.phases[phase].algorithm, self.compiled[phase])
+
+    def finished(self) -> bool:
+        steps, episodes = self.config.steps, self.config.episodes
+        return (
+            self.control.stopped()
+            or self.due() is None
+            or (steps is not None and self.control.total(STEPS) >= steps)
+            or (episodes is not None and self.control.total(EPISODES) >= episodes)
+        )
+
+    def park_if_asked(self) -> None:
+        if self.control.paused():
+            self.connection.send(Boundary(self.state()))
+            while self.control.paused() and not self.control.stopped():
+                self.wait(PARKED_POLL)
+
+    def wait(self, seconds: float = WAIT_POLL) -> None:
+        self.control.beat(self.rank)
+        time.sleep(seconds)
+
+    def load_compiled(self, phase: Phase) -> Step | None:
+        """The phase's compiled update where there is one; one that does not load is reported and done without."""
+        self.agent.use(phase.algorithm)
+        if self.config.compile == "off" or not compiled_path(self.agent, phase.batch_size).exists():
+            return None
+        try:
+            return load_update(self.agent, phase.batch_size)
+        except Exception as error:
+            self.connection.send(NotCompiled(f"{type(error).__name__}: {error}"))
+            return None
+
+    def update(self, batch: Batch) -> None:
+        self.metrics = {name: value.item() for name, value in self.agent.update(batch).items()}
+        if not math.isfinite(sum(self.metrics.values())):  # of float32 in float64: no overflow
+            self.diverge(self.metrics, divergence.statistics(batch))
+        self.control.count(self.rank, UPDATES)
+
+    def diverge(self, metrics: dict[str, float], batch: dict[str, float]) -> NoReturn:
+        self.connection.send(divergence.Diverged(self.control.total(UPDATES) + 1, metrics, batch))
+        raise divergence.Divergence
+
+    def report(self) -> None:
+        """Send the newest metrics now and then: for a process that finishes no episodes."""
+        if time.monotonic() > self.reported + REPORT_INTERVAL:
+            self.reported = time.monotonic()
+            self.connection.send(UpdatesDone(self.metrics))
+
+    def owed(self) -> float:
+        """Updates that the online steps so far call for and that have not been made, over all processes."""
+        steps, online = self.control.total(STEPS), self.control.total(UPDATES) - self.control.total(OFFLINE)
+        return self.config.update_ratio * max(steps - self.config.warmup_steps, 0) - online
