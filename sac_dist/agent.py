@@ -16,7 +16,7 @@ from sac_dist.networks import LOG_STD_MAX, LOG_STD_MIN, GaussianPolicy, QEnsembl
 from sac_dist.offline import BCUpdate, CQLUpdate
 from sac_dist.shared import SharedArray
 from sac_dist.types import Batch
-from sac_dist.update import Metrics, SACUpdate, Tensors, Trained, adam_scales
+from sac_dist.update import Metrics, SACUpdate, Tensors, Trained
 
 ALGORITHMS = {"sac": SACUpdate, "cql": CQLUpdate, "bc": BCUpdate}
 ALIGNMENT = 16  # floats in a cache line
@@ -82,12 +82,10 @@ class SACAgent:
         shapes = self._shapes()
         pieces = memory.split([aligned(shape) for shape in shapes.values()])
         vectors = {name: piece[: math.prod(shape)].view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
-        self.steps = vectors["steps"]
-        self._lrs = torch.tensor([self.config.critic_lr, self.config.actor_lr, self.config.alpha_lr, self.config.critic_lr])[
-            : len(self.steps)
-        ]
+        self.lrs = torch.tensor([self.config.critic_lr, self.config.actor_lr, self.config.alpha_lr, self.config.critic_lr])
+        self.lrs = self.lrs[: len(self.trained)]
         trained = (Trained(vectors[name], vectors[f"{name}.exp_avg"], vectors[f"{name}.exp_avg_sq"]) for name in self.trained)
-        self.tensors = Tensors(vectors["targets"], *trained)
+        self.tensors = Tensors(vectors["steps"], vectors["targets"], *trained)
         layers = [parameter.numpy() for parameter in self.policy.unpack(self.tensors.policy.parameters).values()]
         self._layers = [(weight, bias[0]) for weight, bias in zip(layers[::2], layers[1::2], strict=True)]  # what ``act`` reads
         self.use("sac")
@@ -141,7 +139,6 @@ class SACAgent:
         """
         self.algorithm = ALGORITHMS[algorithm](self.policy, self.q, self.config, self.target_entropy)
         self.step: Step = self.algorithm if step is None else step
-        self._increments = torch.tensor(self.algorithm.trains, dtype=torch.float32)[: len(self.steps)]
 
     def update(self, batch: Batch) -> Metrics:
         """Train once on ``batch`` with the algorithm in use.
@@ -149,8 +146,7 @@ class SACAgent:
         Returns 0-d tensors: critic_loss, actor_loss, q_mean, entropy (nats), alpha (as used), critic_grad_norm and actor_grad_norm
         (before clipping); cql also cql_penalty; bc data_log_prob and nothing of the critics.
         """
-        self.steps.add_(self._increments)  # float32 counts to 2²⁴ and stays there, where both corrections have long been 1
-        return self.step(self.tensors, batch, self.noise(len(batch.reward)), adam_scales(self.steps, self._lrs))
+        return self.step(self.tensors, batch, self.noise(len(batch.reward)), self.lrs)
 
     @property
     def needs_returns(self) -> bool:
@@ -173,7 +169,7 @@ class SACAgent:
         for name, scalar in (("log_alpha", tensors.log_alpha), ("log_weight", tensors.log_weight)):
             if scalar is not None:
                 named |= {f"{name}{suffix}": view for suffix, view in zip(("", ".exp_avg", ".exp_avg_sq"), scalar, strict=True)}
-        return named | {f"{name}.step": step for name, step in zip(self.trained, self.steps, strict=True)}
+        return named | {f"{name}.step": step for name, step in zip(self.trained, tensors.steps, strict=True)}
 
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of every network, target, moment and step and of log_alpha, by name. The generator is apart: ``rng_state``."""

@@ -36,7 +36,7 @@ class CQLUpdate(SACUpdate):
 
     @property
     def trains(self) -> tuple[bool, ...]:
-        return *super().trains[:3], self.config.cql_lagrange is not None
+        return True, True, self.config.alpha is None, self.config.cql_lagrange is not None
 
     def critic_objective(self, critics: Tensor, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor) -> tuple[Tensor, Metrics]:
         if self.is_sac:

@@ -15,7 +15,6 @@ from sac_dist.networks import GaussianPolicy, QEnsemble, sample_action
 from sac_dist.types import Batch
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as in torch.optim.Adam
-LOG_BETAS = torch.tensor([math.log(BETA1), math.log(BETA2)])
 # √v / |m| is never less than this in Adam, whatever the gradients (Cauchy-Schwarz over the two running sums).
 LEAST_RATIO = math.sqrt((1 - BETA2) * (1 - BETA1**2 / BETA2)) / (1 - BETA1)
 
@@ -31,8 +30,12 @@ class Trained(NamedTuple):
 
 
 class Tensors(NamedTuple):
-    """Everything an update changes: flat float32 vectors, and 0-d ones for log α and, where it is tuned, CQL's log weight."""
+    """Everything an update changes: flat float32 vectors, and 0-d ones for log α and, where it is tuned, CQL's log weight.
 
+    ``steps`` counts the Adam steps of each that is trained; it stays at 2²⁴, where both bias corrections have long been 1.
+    """
+
+    steps: Tensor
     targets: Tensor
     critics: Trained
     policy: Trained
@@ -45,8 +48,8 @@ def adam_scales(steps: Tensor, lrs: Tensor) -> Tensor:
 
     lr √(1 − β₂ᵗ) / (1 − β₁ᵗ) and ε √(1 − β₂ᵗ), by expm1 as 1 − βᵗ cancels in float32 while t is small. (t = 0: not trained yet, not used.)
     """
-    correction1, correction2 = -torch.expm1(torch.outer(LOG_BETAS, steps.clamp(min=1)))
-    root = correction2.sqrt()
+    steps = steps.clamp(min=1)
+    correction1, root = -torch.expm1(math.log(BETA1) * steps), (-torch.expm1(math.log(BETA2) * steps)).sqrt()
     return torch.stack([lrs * root / correction1, EPS * root], dim=1)
 
 
@@ -97,8 +100,12 @@ class SACUpdate:
         """Which of critics, policy, temperature and CQL's weight an update trains."""
         return True, True, self.config.alpha is None, False
 
-    def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, scales: Tensor) -> Metrics:
-        """Train everything once on ``batch``, with standard normal ``noise`` (draws, B, action_size) and ``scales`` of ``adam_scales``."""
+    def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, lrs: Tensor) -> Metrics:
+        """Train everything once on ``batch``, with standard normal ``noise`` (draws, B, action_size) and step sizes ``lrs``."""
+        for i in range(len(lrs)):
+            if self.trains[i]:
+                tensors.steps[i].add_(1)
+        scales = adam_scales(tensors.steps, lrs)
         alpha = tensors.log_alpha.parameters.exp()
         metrics = self._train_critics(tensors, batch, noise, alpha, scales)
         log_prob, policy_metrics = self._train_policy(tensors, batch, noise[0], alpha, scales[1])

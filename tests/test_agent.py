@@ -226,7 +226,7 @@ def test_alpha_moves_towards_its_target_entropy(target_entropy: float, rises: bo
 def test_fixed_alpha_stays() -> None:
     agent = train(SACAgent(OBS, ACT, AgentConfig(hidden_width=16, alpha=0.3)), 3)
     assert agent.tensors.log_alpha.parameters.exp().item() == pytest.approx(0.3)
-    assert agent.steps.tolist() == [3, 3, 0]
+    assert agent.tensors.steps.tolist() == [3, 3, 0]
 
 
 def test_missing_compiler_is_reported() -> None:

@@ -100,7 +100,7 @@ def test_loading_keeps_the_tensors_and_their_sharing() -> None:
     agent.load_state_dict(train(SACAgent(OBS, ACT, SMALL, seed=3), 2).state_dict())
     assert addresses == [tensor.data_ptr() for tensor in flat(agent)]
     assert agent._shared is not None and agent._shared.array[0] == agent.tensors.targets[0]
-    assert agent.steps.tolist() == [2, 2, 2]
+    assert agent.tensors.steps.tolist() == [2, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_pickled_agent_that_is_not_shared_is_independent() -> None:
     agent = train(SACAgent(OBS, ACT, SMALL), 2)
     twin = pickle.loads(pickle.dumps(agent))
     assert same(train(twin, 2).state_dict(), train(pickle.loads(pickle.dumps(agent)), 2).state_dict())
-    assert agent.steps.tolist() == [2, 2, 2]
+    assert agent.tensors.steps.tolist() == [2, 2, 2]
 
 
 def work(agent: SACAgent, done: Event, go_on: Event) -> None:
@@ -154,7 +154,7 @@ def work(agent: SACAgent, done: Event, go_on: Event) -> None:
     done.set()
     if not go_on.wait(30):
         sys.exit(3)
-    sys.exit(0 if agent.steps.tolist() == [4, 4, 4] and bool((agent.tensors.targets == 7).all()) else 4)
+    sys.exit(0 if agent.tensors.steps.tolist() == [4, 4, 4] and bool((agent.tensors.targets == 7).all()) else 4)
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
@@ -178,7 +178,7 @@ def test_an_update_in_another_process_is_seen_here_and_the_other_way_round(metho
             "log_alpha",
         ):
             assert not torch.equal(before[name], after[name]), name
-        assert agent.steps.tolist() == [3, 3, 3]
+        assert agent.tensors.steps.tolist() == [3, 3, 3]
         np.testing.assert_array_equal(
             agent.act(np.ones(OBS), deterministic=True), pickle_free_copy(agent).act(np.ones(OBS), deterministic=True)
         )

@@ -36,8 +36,8 @@ def doubles(agent: SACAgent) -> Tensors:
     agent.q.unpack(tensors.critics.parameters)["linear3.weight"].mul_(100)
     tensors.targets.copy_(tensors.critics.parameters)
     agent.policy.unpack(tensors.policy.parameters)["linear3.weight"].mul_(100)
-    trained = [None if one is None else Trained(*(part.double() for part in one)) for one in tensors[1:]]
-    return Tensors(tensors.targets.double(), *trained)  # type: ignore[arg-type]
+    trained = [None if one is None else Trained(*(part.double() for part in one)) for one in tensors[2:]]
+    return Tensors(tensors.steps.double(), tensors.targets.double(), *trained)  # type: ignore[arg-type]
 
 
 def slow_q(parameters: dict[str, Any], critic: int, observation: np.ndarray, action: np.ndarray) -> float:
@@ -180,7 +180,7 @@ def test_cloning_learns_the_data_and_leaves_the_critics() -> None:
     for _ in range(1500):
         metrics = agent.update(batch)
     assert torch.equal(agent.tensors.critics.parameters, critics) and torch.equal(agent.tensors.targets, targets)
-    assert agent.steps.tolist() == [0, 1500, 1500]
+    assert agent.tensors.steps.tolist() == [0, 1500, 1500]
     error = np.abs([agent.act(o.numpy(), deterministic=True) - a.numpy() for o, a in zip(batch.observation, batch.action, strict=True)])
     assert error.mean() < 0.3  # 0.52 before
     assert "critic_loss" not in metrics and metrics["data_log_prob"] > 0

@@ -161,7 +161,7 @@ class Supervisor:
         """Have the updates compiled before the workers start: beside them it would take longer than it saves."""
         if self.config.train.compile == "off" or not any(self._not_compiled()):
             return
-        self.progress.note("compiling the update, once for this machine and these networks: half a minute, saves half the time after")
+        self.progress.note("compiling the update, once for this machine and these networks: it saves half the time after")
         self.compiler.start()
         while not self.compiler.ended and self.signals.received is None:
             self._receive(0.1)
