@@ -1,0 +1,261 @@
+"""Seconds until a policy grasps in 95 of 100 unseen episodes: sac_dist beside other trainers of Soft Actor-Critic, on the same task.
+
+    python benchmarks/time_to_success.py --peers sb3=SB3/bin/python sbx=SBX/bin/python cleanrl=CLEANRL/bin/python rllib=RLLIB/bin/python \\
+        --cleanrl CLONE --seeds 0 1 2 3 4
+
+benchmarks/peers/README.md tells how the peers' environments are made; peers/common.py has the settings that all sides share, and each
+peer's script says what differs. For each seed the sides run in turn, so that a busy moment meets all of them.
+
+Every side trains for --steps environment steps without an evaluation, and writes its policy about every 1000. Then, outside the time, the
+mean policy of each snapshot in turn plays sac_dist's evaluation episodes, until one passes. Its file's time of writing is the result:
+
+    training seconds   since the first environment step of any of the side's processes, which leaves a file at that step (peers/grasp.py)
+    total seconds      since the side's process was started: imports, compilation, everything
+
+A side is killed after --limit seconds; where no snapshot until then passes, the result is "not within". Snapshots are 1000 steps apart,
+so the times are that coarse. The sides:
+
+    sac_dist          python -m sac_dist --train, with the update compiled by an earlier run on this machine
+    sac_dist-cold     the same with an empty cache
+    sbx               keeps nothing compiled by default: compares with sac_dist-cold
+    sbx-cached        the same with JAX's persistent cache, filled by an earlier run: compares with sac_dist
+    sb3, cleanrl, rllib
+    book              the book's trainer, peers/book_trainer.py, in sac_dist's Python
+
+--envs and --threads set a side's number of environments (sac_dist, book: workers) and of OpenMP threads; SIDES has the defaults.
+Adds to benchmarks/results/time_to_success.json after each run, where a run of the same side and seed is replaced, and draws the .png.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from machine import machine
+from offline_cql import peer_policy
+from peers import common
+from time_to_success_report import plot, table
+
+from sac_dist import EnvConfig, evaluate, make_env
+from sac_dist.checkpoint import read
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "time_to_success.json"
+PASSED, EPISODES = 0.95, 100
+PATIENCE = 10  # s for a side that is told to end
+PACKAGES = ("stable-baselines3", "sbx-rl", "jax", "ray", "torch", "gymnasium", "mujoco", "numpy")
+
+
+@dataclass(frozen=True)
+class Side:
+    python: str = ""  # the key of --peers; empty: sac_dist's own
+    script: str = ""  # in peers/; empty: python -m sac_dist
+    envs: int = 1
+    threads: int | None = None  # OMP_NUM_THREADS; None: what the libraries take by themselves
+    caches: tuple[str, ...] = ()  # variables that name the folder of compiled code
+    warm: bool = False  # compiled by an earlier run
+
+
+SIDES = {
+    "sac_dist": Side(envs=2, warm=True),
+    "sac_dist-cold": Side(envs=2, caches=("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR")),
+    "sbx": Side("sbx", "sbx_sac.py"),
+    "sbx-cached": Side("sbx", "sbx_sac.py", caches=("JAX_COMPILATION_CACHE_DIR",), warm=True),
+    "sb3": Side("sb3", "sb3_sac.py"),
+    "cleanrl": Side("cleanrl", "cleanrl_sac.py"),
+    "rllib": Side("rllib", "rllib_sac.py"),
+    "book": Side(script="book_trainer.py", envs=2),
+}
+
+
+def command(side: Side, python: str, steps: int, seed: int, out: Path) -> list[str]:
+    flags = {"steps": steps, "seed": seed}
+    if side.script:
+        flags |= {"envs": side.envs, "out": out}
+        return [python, str(HERE / "peers" / side.script), *(f"--{name}={value}" for name, value in flags.items())]
+    flags |= {
+        "env": common.ENV,
+        "backend": "mujoco",
+        "workers": side.envs,
+        "eval-interval": 0,
+        "keep-interval": common.EVERY,
+        "run-dir": out / "run",
+        "hidden-width": common.HIDDEN[0],
+        "hidden-depth": len(common.HIDDEN),
+        "batch-size": common.BATCH,
+        "actor-lr": common.LEARNING_RATE,
+        "critic-lr": common.LEARNING_RATE,
+        "alpha-lr": common.LEARNING_RATE,
+        "discount": common.DISCOUNT,
+        "tau": common.TAU,
+        "initial-alpha": common.ALPHA,
+        "target-entropy": common.TARGET_ENTROPY,
+        "warmup-steps": common.WARM_UP,
+        "update-ratio": 1,
+        "buffer-size": common.BUFFER,
+    }
+    return [python, "-m", "sac_dist", "--train", *(f"--{name}={value}" for name, value in flags.items())]
+
+
+def train(side: Side, arguments: argparse.Namespace, steps: int, seed: int, folder: Path, cache: Path) -> tuple[float, str]:
+    """Run the side in ``folder``: when it was started, and how it ended. Snapshots are in out/, the first steps' files in first/."""
+    for name in ("out", "first", "work"):
+        (folder / name).mkdir()
+    variables = {
+        "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}",
+        "FIRST_STEPS": str(folder / "first"),
+        "CLEANRL": str(arguments.cleanrl),
+        "MUJOCO_GL": "disable",  # no pictures: sac_dist's video after a run is not part of the time, but takes as long
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # where there is a cache
+        **dict.fromkeys(side.caches, str(cache if side.warm else folder / "cache")),
+        **({} if side.threads is None else {"OMP_NUM_THREADS": str(side.threads)}),
+    }
+    python = arguments.peers.get(side.python, sys.executable)
+    line = command(side, python, steps, seed, folder / "out")
+    with (folder / "log").open("w") as log:
+        started = time.time()
+        process = subprocess.Popen(
+            line, cwd=folder / "work", env=os.environ | variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            process.wait(arguments.limit)
+            end = "finished" if process.returncode == 0 else f"failed with status {process.returncode}"
+        except subprocess.TimeoutExpired:
+            end = f"killed after {arguments.limit:.0f} s"
+        finally:
+            kill(process)
+    if end.startswith("failed"):
+        print(f"{' '.join(line)} {end}:\n{(folder / 'log').read_text()[-3000:]}", file=sys.stderr)
+    return started, end
+
+
+def kill(process: subprocess.Popen) -> None:
+    """End the process, if it still runs, and whatever it has left of its group."""
+    with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        process.terminate()
+        process.wait(PATIENCE)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def policy(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The deterministic policy of a snapshot."""
+    if path.suffix == ".npz":
+        return peer_policy(path)
+    agent = read(path).build_agent()
+    return lambda observation: agent.act(observation, deterministic=True)
+
+
+def result(folder: Path, started: float, env: gymnasium.Env) -> dict[str, Any]:
+    """What the snapshots in ``folder`` show."""
+    snapshots = sorted([*folder.glob("out/step-*.npz"), *folder.glob("out/run/checkpoints/step-*.safetensors")])
+    if not snapshots:
+        return {"passed_at_step": None, "training_s": None, "total_s": None}
+    written = {path: path.stat().st_mtime for path in snapshots}
+    steps = {path: int(path.stem.removeprefix("step-")) for path in snapshots}
+    first, last = min(path.stat().st_mtime for path in folder.glob("first/*")), snapshots[-1]
+    found: dict[str, Any] = {
+        "start_up_s": round(first - started, 2),
+        "steps_per_s": round(steps[last] / (written[last] - first), 1),  # over the whole run
+        "success": {},  # of each snapshot played
+        "passed_at_step": None,
+        "training_s": None,
+        "total_s": None,
+    }
+    for path in snapshots:
+        rate = evaluate(env, policy(path), EPISODES).success_rate
+        found["success"][steps[path]] = rate
+        if rate is not None and rate >= PASSED:
+            times = {"training_s": round(written[path] - first, 2), "total_s": round(written[path] - started, 2)}
+            return found | {"passed_at_step": steps[path]} | times
+    return found
+
+
+def versions(python: str) -> dict[str, str]:
+    """Of PACKAGES, as far as ``python`` has them."""
+    code = "import importlib.metadata, json; print(json.dumps([[d.name, d.version] for d in importlib.metadata.distributions()]))"
+    listed = json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout)
+    return {name: version for name, version in listed if name.replace("_", "-").lower() in PACKAGES}
+
+
+def commit(repository: Path) -> str:
+    line = ["git", "-C", str(repository), "rev-parse", "HEAD"]
+    return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def pairs(values: list[str]) -> dict[str, str]:
+    return dict(value.split("=", 1) for value in values)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", nargs="*", default=[], metavar="NAME=PYTHON", help="sb3, sbx, cleanrl, rllib: the Python that has it")
+    parser.add_argument("--cleanrl", type=Path, help="clone of CleanRL's repository")
+    parser.add_argument("--sides", nargs="*", choices=SIDES, help="default: all whose Python is known")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--steps", type=int, default=20_000, help="environment steps of each run")
+    parser.add_argument("--limit", type=float, default=600, help="seconds after which a side is killed")
+    parser.add_argument("--envs", nargs="*", default=[], metavar="SIDE=N", help="environments, or workers, of a side")
+    parser.add_argument("--threads", nargs="*", default=[], metavar="SIDE=N", help="OpenMP threads of each of a side's processes")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    arguments.peers, arguments.envs, arguments.threads = pairs(arguments.peers), pairs(arguments.envs), pairs(arguments.threads)
+    known = [name for name, side in SIDES.items() if not side.python or side.python in arguments.peers]
+    arguments.sides = arguments.sides or known
+    if missing := [name for name in arguments.sides if name not in known]:
+        parser.error(f"--peers has no Python for {', '.join(missing)}")
+    if "cleanrl" in arguments.sides and arguments.cleanrl is None:
+        parser.error("cleanrl needs --cleanrl")
+    arguments.cleanrl = arguments.cleanrl and arguments.cleanrl.resolve()
+    return arguments
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and so end the side that runs
+    arguments = parse()
+    sides = {name: SIDES[name] for name in arguments.sides}
+    for name, count in arguments.envs.items():
+        sides[name] = replace(sides[name], envs=int(count))
+    for name, count in arguments.threads.items():
+        sides[name] = replace(sides[name], threads=int(count))
+    earlier = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}
+    results, peers = earlier.get("results", []), earlier.get("peers", {})
+    peers |= {name: versions(python) for name, python in arguments.peers.items()}
+    if arguments.cleanrl is not None:
+        peers["cleanrl"]["commit"] = commit(arguments.cleanrl)
+    env = make_env(EnvConfig("SawyerGrasp-v0", backend="mujoco"))
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = Path(scratch) / "cache"
+        for name in [name for name, side in sides.items() if side.warm]:
+            with tempfile.TemporaryDirectory() as folder:
+                train(sides[name], arguments, common.WARM_UP + 100, 0, Path(folder), cache)
+        for seed in arguments.seeds:
+            for name, side in sides.items():
+                with tempfile.TemporaryDirectory() as folder:
+                    started, end = train(side, arguments, arguments.steps, seed, Path(folder), cache)
+                    run = {"side": name, "seed": seed, "envs": side.envs, "threads": side.threads, "steps": arguments.steps}
+                    run |= {"limit": arguments.limit, "end": end} | result(Path(folder), started, env)
+                results = [one for one in results if (one["side"], one["seed"]) != (name, seed)] + [run]
+                print(json.dumps(run), flush=True)
+                arguments.results.parent.mkdir(exist_ok=True)
+                arguments.results.write_text(json.dumps({"machine": machine(), "peers": peers, "results": results}, indent=1))
+                plot(results, list(SIDES), arguments.results.with_suffix(".png"))
+    env.close()
+    print(table(results, list(SIDES)))
+
+
+if __name__ == "__main__":
+    main()
