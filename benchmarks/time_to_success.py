@@ -65,6 +65,7 @@ class Side:
     threads: int | None = None  # OMP_NUM_THREADS; None: what the libraries take by themselves
     caches: tuple[str, ...] = ()  # variables that name the folder of compiled code
     warm: bool = False  # compiled by an earlier run
+    flags: tuple[str, ...] = ()  # more of them, for python -m sac_dist
 
 
 SIDES = {
@@ -105,7 +106,7 @@ def command(side: Side, python: str, steps: int, seed: int, out: Path) -> list[s
         "update-ratio": 1,
         "buffer-size": common.BUFFER,
     }
-    return [python, "-m", "sac_dist", "--train", *(f"--{name}={value}" for name, value in flags.items())]
+    return [python, "-m", "sac_dist", "--train", *(f"--{name}={value}" for name, value in flags.items()), *side.flags]
 
 
 def train(side: Side, arguments: argparse.Namespace, steps: int, seed: int, folder: Path, cache: Path) -> tuple[float, str]:
