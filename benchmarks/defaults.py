@@ -3,7 +3,7 @@
     python benchmarks/defaults.py --seeds 0 1 2                  every variation
     python benchmarks/defaults.py batch_size=64 update_ratio=2   some
 
-Measured as time_to_success.py does: --steps environment steps without an evaluation, a policy kept every 1000, and the first one that passes
+Measured as time_to_success.py does: --steps environment steps without an evaluation, a policy kept every 1000; the first one that passes
 counts, with the time since the first step. Compiling is not counted. The variations run in turn within each seed.
 Adds to benchmarks/results/defaults.json after each run, where a run of the same variation and seed is replaced.
 """
