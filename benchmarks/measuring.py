@@ -146,4 +146,4 @@ def from_zero(axes: Any) -> None:
 def finish(figure: Any, file: str) -> None:
     """Write results/FILE.png."""
     figure.savefig(RESULTS / f"{file}.png")
-    print(f"wrote {RESULTS.name}/{file}.json and {file}.png")
+    print(f"\nwrote {file}.png in {RESULTS}")

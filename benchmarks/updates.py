@@ -13,9 +13,8 @@ agent; counted is what they all count together, and an update there includes rea
 One process is also measured without compilation. Peers: sb3_sbx.py, with the threads they take by default and bound to one core; SB3 with
 32 updates per call, SBX with 1 (what training in one environment makes) and with 32 (which it then compiles as one loop).
 
-The floor: the matrix products that any update with these networks needs, with nothing between them, in one process of one thread. Left out
-are those with a single row or column (the critics' outputs), which BLAS is not used for. "of a core" in the second table: ms of one core
-per update, processes beyond the number of cores not counted twice.
+The floor: the matrix products that any update with these networks needs, with nothing between them, on one thread (floor.py). The second
+table sets it beside the time of one core that an update of ours takes: processes / rate, or cores / rate where there are more processes.
 """
 
 import argparse
@@ -29,10 +28,10 @@ from itertools import product
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
+from floor import floor
 from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, record, subplots, table, transitions
 from offline_common import ARRAYS, Settings
 from offline_cql import peer as d3rlpy
@@ -49,7 +48,6 @@ CAPACITY = 100_000
 PER_CALL = 32  # updates in a call of a peer's train
 WARM_UP = 0.5  # s of updates before those that are counted
 CORES = os.cpu_count() or 1
-SAME = ("width", "batch", "side")  # what makes a result the same cell
 
 
 # Ours
@@ -128,66 +126,7 @@ def next_update(control: Control) -> tuple[int, float]:
     return total, time.perf_counter()
 
 
-# The floor
-
-
-class Product(NamedTuple):
-    """C (rows, columns) = A (rows, inner) · B (inner, columns), for each of ``networks``; as gradients have it, A or B lies transposed."""
-
-    networks: int
-    rows: int
-    inner: int
-    columns: int
-    transposed: str = ""
-
-
-def products(width: int, batch: int, critics: int = 2, cql_samples: int = 0) -> list[Product]:
-    """The matrix products of one update of SAC, or with ``cql_samples`` of CQL; without those of a single row or column."""
-    inputs = OBSERVATION + ACTION
-    acting = [Product(1, batch, OBSERVATION, width), Product(1, batch, width, width), Product(1, batch, width, 2 * ACTION)]
-    judging = [Product(critics, batch, inputs, width), Product(critics, batch, width, width)]
-    policy_gradient = [
-        Product(1, width, batch, 2 * ACTION, "A"),
-        Product(1, batch, 2 * ACTION, width, "B"),
-        Product(1, width, batch, width, "A"),
-        Product(1, batch, width, width, "B"),
-        Product(1, OBSERVATION, batch, width, "A"),
-    ]
-    to_action = [Product(critics, batch, width, width, "B"), Product(critics, batch, width, ACTION, "B")]
-    rows, first = batch, [(batch, inputs)]
-    if cql_samples:  # the first layer sees an observation once, and each of the actions
-        rows = batch * (3 * cql_samples + 1)
-        first = [(batch, OBSERVATION), (rows, ACTION)]
-    critic = [Product(critics, rows, width, width), Product(critics, width, rows, width, "A"), Product(critics, rows, width, width, "B")]
-    for n, size in first:
-        critic += [Product(critics, n, size, width), Product(critics, size, n, width, "A")]
-    target = acting + judging
-    policy = acting + judging + to_action + policy_gradient
-    return target + critic + policy
-
-
-def floor(width: int, batch: int, cql_samples: int, seconds: float) -> float:
-    """How often per second the products of one update can be made, by torch.mm and torch.bmm into memory that is there."""
-    calls: list[tuple[Callable[..., Any], tuple[torch.Tensor, torch.Tensor], torch.Tensor]] = []
-    for networks, rows, inner, columns, transposed in products(width, batch, cql_samples=cql_samples):
-        shape = () if networks == 1 else (networks,)
-        a = torch.randn(*shape, inner, rows).mT if transposed == "A" else torch.randn(*shape, rows, inner)
-        b = torch.randn(*shape, columns, inner).mT if transposed == "B" else torch.randn(*shape, inner, columns)
-        calls.append((torch.mm if networks == 1 else torch.bmm, (a, b), torch.empty(*shape, rows, columns)))
-
-    def update() -> None:
-        for function, factors, out in calls:
-            function(*factors, out=out)
-
-    update()
-    made, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < seconds:
-        update()
-        made += 1
-    return round(made / passed, 2)
-
-
-# Both
+# All sides
 
 
 def measure(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -230,19 +169,21 @@ def peer_sides(peers: dict[str, Peer], width: int, batch: int, seconds: float) -
     }
 
 
-def d3rlpy_rates(python: str, config: Settings, updates: int, rounds: int) -> dict[str, list[float]]:
-    """d3rlpy's CQL on as many random transitions in episodes of 50: by d3rlpy_cql.py, which says what differs."""
+def d3rlpy_sides(folder: Path, python: str, config: Settings, updates: int, versions: dict[str, str]) -> dict[str, Callable[[], float]]:
+    """As ``our_sides``, of d3rlpy's CQL on as many random transitions, in episodes of 50: by d3rlpy_cql.py, which says what differs.
+
+    Fills ``versions`` as it measures.
+    """
     fields = dict(zip(ARRAYS, transitions(CAPACITY), strict=True))
     fields |= {"terminated": np.zeros(CAPACITY, bool), "truncated": np.arange(CAPACITY) % 50 == 49}
+    np.savez(folder / "data.npz", **fields)
 
     def rate(threads: int) -> float:
         run = d3rlpy(python, folder / "data.npz", config, updates, 0, threads, folder / "policy.npz")
+        versions.update(run["versions"])
         return round(1e3 / run["per_update"]["mean_ms"], 2)
 
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        np.savez(folder / "data.npz", **fields)
-        return measure({f"d3rlpy, {plural(n, 'thread')}": lambda n=n: rate(n) for n in (1, 2)}, rounds)
+    return {f"d3rlpy, {plural(n, 'thread')}": lambda n=n: rate(n) for n in (1, 2)}
 
 
 def plural(n: int, what: str) -> str:
@@ -276,13 +217,12 @@ def draw(results: list[dict[str, Any]]) -> None:
     batches = sorted({one["batch"] for one in results})
     figure, axes = subplots(1, len(batches))
     for each, batch in zip(axes, batches, strict=True):
-        for side in dict.fromkeys(one["side"] for one in results):
+        for i, side in enumerate(dict.fromkeys(one["side"] for one in results)):
             points = sorted((one["width"], median(one["updates_per_s"])) for one in results if (one["batch"], one["side"]) == (batch, side))
             if not points:
                 continue
-            style = "k:" if side == "floor" else "o-" if side.startswith("sac_dist") else "s--"
-            label = "floor, 1 thread" if side == "floor" else side
-            each.plot(*zip(*points, strict=True), style, markersize=4, linewidth=1.3, label=label)
+            style = ":" if side == "floor" else "o-" if side.startswith("sac_dist") else "s--"
+            each.plot(*zip(*points, strict=True), style, color=f"C{i}" if i else "black", markersize=4, linewidth=1.3, label=side)
         widths = sorted({one["width"] for one in results})
         each.set(xscale="log", yscale="log", title=f"batch {batch}", xlabel="width of the two hidden layers")
         each.set_xticks(widths, map(str, widths))
@@ -302,49 +242,61 @@ def draw_cql(results: list[dict[str, Any]]) -> None:
     finish(figure, "updates_cql")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256, 512])
-    parser.add_argument("--batches", type=int, nargs="+", default=[64, 128, 256, 512])
-    parser.add_argument("--processes", type=int, nargs="*", help="default: 1 2 4; with --cql 1 2; none: only the floor and the peers")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each side in each round")
-    parser.add_argument("--cql", action="store_true")
-    parser.add_argument("--cql-updates", type=int, default=150, help="of d3rlpy in each round; the first 50 at most are not timed")
-    add_peers(parser, ("sb3", "sbx", "d3rlpy"))
-    arguments = parser.parse_args()
-    context, seconds, rounds, pythons = start_context(with_compiler=True), arguments.seconds, arguments.rounds, dict(arguments.peers)
-    if arguments.cql:
-        values = asdict(Settings())
-        width, batch = values["hidden_width"], values.pop("batch_size")
-        agent = AgentConfig(**values, target_entropy=-ACTION)
-        rates = measure(our_sides(context, "cql", agent, batch, arguments.processes or [1, 2], seconds), rounds)
+def measure_cql(context: BaseContext, arguments: argparse.Namespace, processes: list[int], pythons: dict[str, str]) -> None:
+    values = asdict(Settings())
+    width, batch, versions = values["hidden_width"], values.pop("batch_size"), {}
+    sides = our_sides(context, "cql", AgentConfig(**values, target_entropy=-ACTION), batch, processes, arguments.seconds)
+    with tempfile.TemporaryDirectory() as name:
         if "d3rlpy" in pythons:
-            rates |= d3rlpy_rates(pythons["d3rlpy"], Settings(), arguments.cql_updates, rounds)
-        found = [{"width": width, "batch": batch, "side": side, "updates_per_s": each} for side, each in rates.items()]
-        results = record("updates", "cql", found, SAME)
-        show("CQL", results)
-        draw_cql(results)
-        return
-    titles = {"sb3": "SB3", "sbx": "SBX"}
+            sides |= d3rlpy_sides(Path(name), pythons["d3rlpy"], Settings(), arguments.cql_updates, versions)
+        rates = measure(sides, arguments.rounds)
+    results = keep("cql", width, batch, rates, arguments.seconds, {"d3rlpy": versions} if versions else {})
+    show("CQL", results)
+    draw_cql(results)
+
+
+def measure_sac(context: BaseContext, arguments: argparse.Namespace, processes: list[int], pythons: dict[str, str]) -> None:
     peers = {
-        f"{titles[name]}, {'1 core' if one_core else 'default threads'}": Peer(name, pythons[name], one_core)
-        for name in titles
+        f"{title}, {'1 core' if one_core else 'default threads'}": Peer(name, pythons[name], one_core)
+        for name, title in (("sb3", "SB3"), ("sbx", "SBX"))
         for one_core in (False, True)
         if name in pythons
     }
     versions = {name: peer.ask("versions") for name, peer in peers.items()}
     for width, batch in product(arguments.widths, arguments.batches):
-        ours = [1, 2, 4] if arguments.processes is None else arguments.processes
-        sides = our_sides(context, "sac", AgentConfig(hidden_width=width), batch, ours, seconds)
-        rates = measure(sides | peer_sides(peers, width, batch, seconds), rounds)
-        found = [{"width": width, "batch": batch, "side": side, "updates_per_s": each} for side, each in rates.items()]
-        results = record("updates", "sac", found, SAME, seconds=seconds, peers=versions)
+        sides = our_sides(context, "sac", AgentConfig(hidden_width=width), batch, processes, arguments.seconds)
+        rates = measure(sides | peer_sides(peers, width, batch, arguments.seconds), arguments.rounds)
+        results = keep("sac", width, batch, rates, arguments.seconds, versions)
         print(f"width {width}, batch {batch}: " + ", ".join(f"{side} {median(each):.0f}" for side, each in rates.items()), flush=True)
     for peer in peers.values():
         peer.close()
     show("SAC", results)
     draw(results)
+
+
+def keep(
+    section: str, width: int, batch: int, rates: dict[str, list[float]], seconds: float, versions: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Record a cell; all there are now."""
+    found = [{"width": width, "batch": batch, "side": side, "updates_per_s": each, "seconds": seconds} for side, each in rates.items()]
+    return record("updates", section, found, same=("width", "batch", "side"), peers=versions)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256, 512])
+    parser.add_argument("--batches", type=int, nargs="+", default=[64, 128, 256, 512])
+    parser.add_argument("--processes", type=int, nargs="*", help="default: 1 2 4, with --cql 1 2; none: only the floor and the peers")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each side in each round; d3rlpy's are --cql-updates")
+    parser.add_argument("--cql", action="store_true", help="CQL in place of SAC")
+    parser.add_argument("--cql-updates", type=int, default=150, help="of d3rlpy in each round; the first 50 at most are not timed")
+    add_peers(parser, ("sb3", "sbx", "d3rlpy"))
+    arguments = parser.parse_args()
+    processes = arguments.processes
+    if processes is None:
+        processes = [1, 2] if arguments.cql else [1, 2, 4]
+    (measure_cql if arguments.cql else measure_sac)(start_context(with_compiler=True), arguments, processes, dict(arguments.peers))
 
 
 if __name__ == "__main__":
