@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import offline_ours as ours
 from machine import machine
+from measuring import environment
 from offline_common import Settings, load
 
 from sac_dist import EnvConfig, evaluate, make_env
@@ -37,7 +38,7 @@ def peer(python: str, data: Path, settings: Settings, updates: int, seed: int, t
     flags = [*settings.flags(), "--updates", str(updates), "--warm-up", str(WARM_UP), "--seed", str(seed), "--threads", str(threads)]
     script = Path(__file__).with_name("d3rlpy_cql.py")
     command = [python, str(script), str(data), *flags, "--out", str(out)]
-    result = subprocess.run(command, env=ours.environment(threads), capture_output=True, text=True)
+    result = subprocess.run(command, env=environment(threads), capture_output=True, text=True)
     if result.returncode:
         raise SystemExit(f"{script.name} failed:\n{result.stderr[-3000:]}")
     return json.loads(result.stdout)

@@ -1,7 +1,6 @@
 """sac_dist's side of offline_cql.py: training by the command line, and the time of one update by itself."""
 
 import csv
-import os
 import subprocess
 import sys
 import time
@@ -79,8 +78,3 @@ def time_updates(arrays: dict[str, np.ndarray], settings: Settings, updates: int
         seconds[i] = time.perf_counter() - start
     cpu = (time.process_time() - cpu) / (updates - warm_up)
     return step_times(seconds[warm_up:]) | {"cpu_ms": round(cpu * 1e3, 3)}
-
-
-def environment(threads: int) -> dict[str, str]:
-    """The environment variables of a child process with so many threads."""
-    return os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
