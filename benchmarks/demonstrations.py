@@ -57,9 +57,7 @@ EXPERIMENTS = {
     "sparse": Experiment(SPARSE, 20_000),
     "sparse_demos": Experiment(SPARSE, 20_000, AgentConfig(), EXPERT),
     "lift_demos": Experiment(LIFT, 20_000, AgentConfig(layer_norm=True), EXPERT),
-    "few_cql_then_online": Experiment(
-        GRASP, 10_000, FROM_DATA, FEW, {"offline_steps": 16_000, "online_algo": "cql", "demo_mode": "prefill"}
-    ),
+    "few_cql_then_online": Experiment(GRASP, 10_000, FROM_DATA, FEW, {"offline_steps": 15_000, "online_algo": "cql", "demo_mode": "mix"}),
     "mixed_cql": Experiment(GRASP, None, FROM_DATA, MIXED),
     "mixed_sac": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "sac"}),
     "mixed_bc": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "bc"}),

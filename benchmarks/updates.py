@@ -40,9 +40,10 @@ from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, ReplayBuffer, S
 from sac_dist.compiled import compiled_path
 from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import UPDATES, Control
+from sac_dist.engine.member import Task, UpdatesDone
 from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import Child, call_apart, start_context
-from sac_dist.engine.worker import UpdatesDone, WorkerTask, worker_main
+from sac_dist.engine.worker import Worker
 
 CAPACITY = 100_000
 PER_CALL = 32  # updates in a call of a peer's train
@@ -83,10 +84,10 @@ def workers(context: BaseContext, config: Config) -> Iterator[Control]:
     for rank in range(processes):
         buffer.for_shard(rank).extend(*(field[rank::processes] for field in transitions(CAPACITY)))
 
-    def task(rank: int) -> WorkerTask:
-        return WorkerTask(rank, 0, config, agent, buffer.for_shard(rank), None, control, None)
+    def task(rank: int) -> Task:
+        return Task(rank, 0, config, agent, buffer.for_shard(rank), None, control, None)
 
-    children = [Child(context, f"worker-{rank}", worker_main, lambda _, rank=rank: (task(rank),)) for rank in range(processes)]
+    children = [Child(context, f"worker-{rank}", Worker.main, lambda _, rank=rank: (task(rank),)) for rank in range(processes)]
     try:
         for child in children:
             child.start()

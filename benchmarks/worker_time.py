@@ -35,9 +35,10 @@ from updates import compile_once
 
 from sac_dist import Config, EnvConfig, ReplayBuffer, SACAgent, TrainConfig, make_env
 from sac_dist.engine.control import STEPS, Control
+from sac_dist.engine.member import Task
 from sac_dist.engine.phases import ONLINE
 from sac_dist.engine.processes import call_apart, quiet_start, settle_child, start_context
-from sac_dist.engine.worker import Worker, WorkerTask
+from sac_dist.engine.worker import Worker
 from sac_dist.rollout import Play
 
 ENVIRONMENTS = ("SawyerGrasp-v0", "SawyerLift-v0", "Pendulum-v1")
@@ -73,7 +74,7 @@ def parts(config: Config, steps: int) -> dict[str, float]:
     agent.share_memory()
     buffer = ReplayBuffer(config.train.buffer_size, OBSERVATION, ACTION)
     ours, theirs = Pipe()
-    worker = Worker(theirs, WorkerTask(0, 0, config, agent, buffer, None, control, None))
+    worker = Worker(theirs, Task(0, 0, config, agent, buffer, None, control, None))
     worker.env = make_env(config.env)
     worker.enter(ONLINE)
     watch = Stopwatch()
