@@ -38,9 +38,12 @@ class Experiment:
     agent: AgentConfig = AgentConfig()  # noqa: RUF009 (frozen)
     recorded: tuple[tuple[str, int], ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
+    warmup_steps: int = 500
 
     def config(self, seed: int, run_dir: Path) -> Config:
-        settings = TrainConfig(seed=seed, steps=self.steps, eval_interval=2500, eval_episodes=100, run_dir=str(run_dir))
+        settings = TrainConfig(
+            seed=seed, steps=self.steps, warmup_steps=self.warmup_steps, eval_interval=2500, eval_episodes=100, run_dir=str(run_dir)
+        )
         paths = tuple(str(self.recording(policy, episodes)) for policy, episodes in self.recorded)
         use = {"demos": paths} if self.steps else {"offline": paths}
         return Config(self.env, self.agent, settings, DataConfig(**use, **self.data))
@@ -57,7 +60,9 @@ EXPERIMENTS = {
     "sparse": Experiment(SPARSE, 20_000),
     "sparse_demos": Experiment(SPARSE, 20_000, AgentConfig(), EXPERT),
     "lift_demos": Experiment(LIFT, 20_000, AgentConfig(layer_norm=True), EXPERT),
-    "few_cql_then_online": Experiment(GRASP, 10_000, FROM_DATA, FEW, {"offline_steps": 15_000, "online_algo": "cql", "demo_mode": "mix"}),
+    "few_cql_then_online": Experiment(
+        GRASP, 10_000, FROM_DATA, FEW, {"offline_steps": 15_000, "online_algo": "cql", "demo_mode": "mix"}, warmup_steps=3000
+    ),
     "mixed_cql": Experiment(GRASP, None, FROM_DATA, MIXED),
     "mixed_sac": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "sac"}),
     "mixed_bc": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "bc"}),
