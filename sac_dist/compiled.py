@@ -1,6 +1,6 @@
 """The update fused ahead of time by torch.compile and kept on disk, so that workers load it in a second instead of compiling it.
 
-Compiling takes about half a minute, once per machine, network sizes, batch size and version of this code and of torch.
+Compiling takes about ten seconds, once per machine, network sizes, batch size and version of this code and of torch.
 """
 
 from __future__ import annotations
@@ -60,10 +60,18 @@ def compile_update(agent: SACAgent, batch_size: int) -> None:
         return step(tensors, batch, noise, lrs)
 
     arguments = (agent.tensors, example_batch(agent, batch_size), agent.noise(batch_size), agent.lrs)
-    options: dict[str, Any] = {"cpp_wrapper": True}  # calls the kernels from C++: a tenth less time for an update of the default sizes
-    with torch._dynamo.config.patch(trace_autograd_ops=True):  # it is off by default in torch 2.13
+
+    def compile_with(**options: bool) -> Any:
         compile_ahead: Any = torch.compile(function, fullgraph=True, dynamic=False, options=options)
-        compiled = compile_ahead.aot_compile((arguments, {}))
+        return compile_ahead.aot_compile((arguments, {}))
+
+    # cpp_wrapper: C++ calls the kernels, a tenth less time for an update of the default sizes. vec_isa_ok: the processor's word for
+    # its vector instructions is enough. Asking the compiler too takes six seconds, and is for one that is too old for some of them.
+    with torch._dynamo.config.patch(trace_autograd_ops=True):  # it is off by default in torch 2.13
+        try:
+            compiled = compile_with(cpp_wrapper=True, **{"cpp.vec_isa_ok": True})
+        except torch._inductor.exc.InductorError:
+            compiled = compile_with(cpp_wrapper=True)
     path = compiled_path(agent, batch_size)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with replacing(path) as temporary:
