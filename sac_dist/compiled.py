@@ -61,7 +61,7 @@ def compile_update(agent: SACAgent, batch_size: int) -> None:
 
     arguments = (agent.tensors, example_batch(agent, batch_size), agent.noise(batch_size), agent.lrs)
 
-    def compile_with(**options: bool) -> Any:
+    def compile_with(**options: Any) -> Any:
         compile_ahead: Any = torch.compile(function, fullgraph=True, dynamic=False, options=options)
         return compile_ahead.aot_compile((arguments, {}))
 
