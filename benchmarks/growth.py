@@ -29,7 +29,8 @@ from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, from_zero, m
 from worker_time import our_times
 
 from sac_dist import AgentConfig, Config, EnvConfig, TrainConfig, train
-from sac_dist.engine.processes import call_apart, start_context
+from sac_dist.engine.processes import call_apart
+from sac_dist.engine.starting import start_context
 from sac_dist.shared import check_memory
 
 CAPACITIES = [10_000, 100_000, 1_000_000, 5_000_000]

@@ -42,7 +42,8 @@ from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import UPDATES, Control
 from sac_dist.engine.member import Task, UpdatesDone
 from sac_dist.engine.phases import Phase
-from sac_dist.engine.processes import Child, call_apart, start_context
+from sac_dist.engine.processes import Child, call_apart
+from sac_dist.engine.starting import start_context
 from sac_dist.engine.worker import Worker
 
 CAPACITY = 100_000

@@ -37,7 +37,8 @@ from sac_dist import Config, EnvConfig, ReplayBuffer, SACAgent, TrainConfig, mak
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.member import Task
 from sac_dist.engine.phases import ONLINE
-from sac_dist.engine.processes import call_apart, quiet_start, settle_child, start_context
+from sac_dist.engine.processes import call_apart, settle_child
+from sac_dist.engine.starting import quiet_start, start_context
 from sac_dist.engine.worker import Worker
 from sac_dist.rollout import Play
 

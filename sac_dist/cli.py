@@ -193,6 +193,9 @@ def run_offline(settings: dict[str, Any], data: list[str]) -> int:
 def train_as(settings: dict[str, Any], mode: str) -> int:
     config = Config(*(take(settings, section) for section in SECTIONS.values()))
     refuse_rest(settings, mode)
+    from sac_dist.engine.starting import start_early
+
+    start_early(config.train.compile != "off")
     from sac_dist.engine.train import train  # torch takes seconds to load: not before the flags are known to be right
 
     return finish(lambda: train(config))

@@ -6,7 +6,6 @@ Compiling takes about ten seconds, once per machine, network sizes, batch size a
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import subprocess
 import sysconfig
@@ -21,7 +20,7 @@ import torch
 from sac_dist import losses, networks, offline, types, update
 from sac_dist.agent import SACAgent, Step
 from sac_dist.offline import CQLUpdate
-from sac_dist.resources import replacing
+from sac_dist.resources import cache_folder, replacing
 from sac_dist.types import Batch
 
 
@@ -41,11 +40,6 @@ def compiled_path(agent: SACAgent, batch_size: int) -> Path:
     parts += [repr((type(agent.algorithm), agent.observation_size, agent.action_size, batch_size, config))]
     parts += [Path(str(module.__file__)).read_text() for module in (losses, networks, offline, types, update)]
     return cache_folder() / f"update-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.bin"
-
-
-def cache_folder() -> Path:
-    """The user's own, and so not a place where another one could leave code."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sac_dist"
 
 
 def compile_update(agent: SACAgent, batch_size: int) -> None:

@@ -34,6 +34,11 @@ def _folder(name: str) -> Path:
     raise ConfigError(f"the folder {name} is neither at {checkout} nor at {installed}: reinstall sac-dist")
 
 
+def cache_folder() -> Path:
+    """For compiled code: the user's own, and so not a place where another one could leave any."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sac_dist"
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix) and rename it to ``path`` at the end; after an exception, remove it.

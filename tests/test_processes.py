@@ -11,7 +11,8 @@ import pytest
 from tqdm import tqdm
 
 from sac_dist.config import Config, ConfigError
-from sac_dist.engine.processes import call_apart, quiet_start, settle_child
+from sac_dist.engine.processes import call_apart, settle_child
+from sac_dist.engine.starting import quiet_start
 
 pytestmark = pytest.mark.timeout(60)
 

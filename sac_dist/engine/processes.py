@@ -1,4 +1,4 @@
-"""Starting child processes so that none outlives the run, and so that Ctrl-C reaches only the supervisor."""
+"""Child processes, none of which outlives the run, and signals, of which only the supervisor is told."""
 
 from __future__ import annotations
 
@@ -8,62 +8,20 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from multiprocessing import connection, util
+from collections.abc import Callable
+from multiprocessing import connection
 from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from sac_dist.compiled import cache_folder
 from sac_dist.config import ConfigError
+from sac_dist.engine.starting import quiet_start
 from sac_dist.shared import show_role
 
 PARENT_DIED = 3  # exit status of a child that lost its supervisor
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>: a signal for when the process that started this one dies
-# One thread each, and freed memory is kept: giving an update's tensors back to the system and faulting them in again costs
-# up to a quarter of a large update. (32 MiB is the C library's largest mmap threshold.)
-_ENVIRONMENT = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    "MALLOC_MMAP_THRESHOLD_": str(2**25),
-    "MALLOC_TRIM_THRESHOLD_": str(2**32),
-}
-
-
-def start_context(with_compiler: bool) -> BaseContext:
-    """The start method of all children: forkserver with torch (and its compiler) and the environments loaded once, else spawn."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    compiler = ["torch._dynamo.aot_compile", "torch._inductor.select_algorithm"] if with_compiler else []  # take seconds
-    context.set_forkserver_preload(["sac_dist.engine.worker", "sac_dist.engine.learner", "sac_dist.engine.evaluator", *compiler])
-    return context
-
-
-@contextlib.contextmanager
-def quiet_start() -> Iterator[None]:
-    """Children started inside ignore SIGINT from their first instruction, and have ``_ENVIRONMENT`` before they load a library.
-
-    Signal dispositions and environment are inherited; setting them in the child would leave its start-up unprotected. Their
-    temporary files lie in multiprocessing's folder, which is removed at the end: a child that is killed cannot remove its own.
-    """
-    environment = _ENVIRONMENT | {"TMPDIR": util.get_temp_dir()}
-    environment["TORCHINDUCTOR_CACHE_DIR"] = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(cache_folder() / "torch")
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
-    try:
-        yield
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGINT, handler)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def settle_child() -> None:

@@ -26,7 +26,8 @@ from sac_dist.engine.learner import Learner
 from sac_dist.engine.member import Boundary, EpisodeDone, Failure, NotCompiled, Task, UpdatesDone
 from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.phases import Phase, phases
-from sac_dist.engine.processes import Child, StopSignals, quiet_start, start_context
+from sac_dist.engine.processes import Child, StopSignals
+from sac_dist.engine.starting import quiet_start, start_context
 from sac_dist.engine.worker import Worker
 from sac_dist.metrics import RunLog
 from sac_dist.progress import Progress

@@ -21,7 +21,8 @@ from sac_dist.demos.check import check_fits
 from sac_dist.demos.transitions import Demonstrations
 from sac_dist.engine.machine import check_machine, check_processes
 from sac_dist.engine.outcome import Outcome, TrainingFailed
-from sac_dist.engine.processes import call_apart, start_context
+from sac_dist.engine.processes import call_apart
+from sac_dist.engine.starting import start_context
 from sac_dist.engine.supervisor import Supervisor
 from sac_dist.playback import merge, play
 from sac_dist.progress import Progress

@@ -1,0 +1,64 @@
+"""How child processes are started. Loads in no time: the command line calls ``start_early`` before it loads torch."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from multiprocessing import forkserver, util
+from multiprocessing.context import BaseContext
+
+from sac_dist.resources import cache_folder
+
+# One thread each, and freed memory is kept: giving an update's tensors back to the system and faulting them in again costs
+# up to a quarter of a large update. (32 MiB is the C library's largest mmap threshold.)
+_ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+}
+
+
+def start_context(with_compiler: bool) -> BaseContext:
+    """The start method of all children: forkserver with torch (and its compiler) and the environments loaded once, else spawn."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    compiler = ["torch._dynamo.aot_compile", "torch._inductor.select_algorithm"] if with_compiler else []  # take seconds
+    context.set_forkserver_preload(["sac_dist.engine.worker", "sac_dist.engine.learner", "sac_dist.engine.evaluator", *compiler])
+    return context
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Children started inside ignore SIGINT from their first instruction, and have ``_ENVIRONMENT`` before they load a library.
+
+    Signal dispositions and environment are inherited; setting them in the child would leave its start-up unprotected. Their
+    temporary files lie in multiprocessing's folder, which is removed at the end: a child that is killed cannot remove its own.
+    """
+    environment = _ENVIRONMENT | {"TMPDIR": util.get_temp_dir()}
+    environment["TORCHINDUCTOR_CACHE_DIR"] = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(cache_folder() / "torch")
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+    try:
+        yield
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def start_early(with_compiler: bool) -> None:
+    """Have the fork server load its libraries while this process still loads its own."""
+    if start_context(with_compiler).get_start_method() == "forkserver":
+        with quiet_start():
+            forkserver.ensure_running()
