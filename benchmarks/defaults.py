@@ -27,7 +27,16 @@ VARIATIONS = (
     DEFAULTS,
     *("update_ratio=0.5", "update_ratio=2", "batch_size=64", "batch_size=256", "hidden_width=64", "hidden_width=256", "hidden_depth=3"),
     *("lr=0.0003", "lr=0.0015", "discount=0.9", "discount=0.98", "tau=0.005", "tau=0.02", "target_entropy=-7", "initial_alpha=1"),
-    *("warmup_steps=200", "warmup_steps=1000", "critics=4", "layer_norm", "workers=1", "workers=3", "learner=central"),
+    *(
+        "warmup_steps=200",
+        "warmup_steps=1000",
+        "critics=4",
+        "layer_norm",
+        "workers=1",
+        "workers=3",
+        "learner=central",
+        "learner=central,workers=1",
+    ),
 )
 RATES = ("actor_lr", "critic_lr", "alpha_lr")
 
@@ -36,9 +45,12 @@ def flags(variation: str) -> list[str]:
     """Of python -m sac_dist."""
     if variation == DEFAULTS:
         return []
-    name, _, value = variation.partition("=")
-    names = RATES if name == "lr" else (name,)
-    return [f"--{one.replace('_', '-')}" + (f"={value}" if value else "") for one in names]
+    found = []
+    for part in variation.split(","):
+        name, _, value = part.partition("=")
+        for one in RATES if name == "lr" else (name,):
+            found.append(f"--{one.replace('_', '-')}" + (f"={value}" if value else ""))
+    return found
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -61,7 +73,9 @@ def table(results: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("variations", nargs="*", default=VARIATIONS, help="SETTING=VALUE, or a switch; lr: all three step sizes")
+    parser.add_argument(
+        "variations", nargs="*", default=VARIATIONS, help="SETTING=VALUE, or a switch, or several with commas; lr: all three step sizes"
+    )
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--results", type=Path, default=RESULTS)
