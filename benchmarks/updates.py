@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 from floor import floor
-from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, record, subplots, table, transitions
+from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, idle, record, subplots, table, transitions
 from offline_common import ARRAYS, Settings
 from offline_cql import peer as d3rlpy
 
@@ -243,8 +243,9 @@ def measure_cql(context: BaseContext, arguments: argparse.Namespace, processes: 
     with tempfile.TemporaryDirectory() as name:
         if "d3rlpy" in pythons:
             sides |= d3rlpy_sides(Path(name), pythons["d3rlpy"], Settings(), arguments.cql_updates, versions)
+        about = {"seconds": arguments.seconds, "idle_before": idle()}
         rates = measure(sides, arguments.rounds)
-    results = keep("cql", width, batch, rates, arguments.seconds, {"d3rlpy": versions} if versions else {})
+    results = keep("cql", width, batch, rates, about, {"d3rlpy": versions} if versions else {})
     show("CQL", results)
     draw_cql(results)
 
@@ -259,8 +260,9 @@ def measure_sac(context: BaseContext, arguments: argparse.Namespace, processes: 
     versions = {name: peer.ask("versions") for name, peer in peers.items()}
     for width, batch in product(arguments.widths, arguments.batches):
         sides = our_sides(context, "sac", AgentConfig(hidden_width=width), batch, processes, arguments.seconds)
+        about = {"seconds": arguments.seconds, "idle_before": idle()}
         rates = measure(sides | peer_sides(peers, width, batch, arguments.seconds), arguments.rounds)
-        results = keep("sac", width, batch, rates, arguments.seconds, versions)
+        results = keep("sac", width, batch, rates, about, versions)
         print(f"width {width}, batch {batch}: " + ", ".join(f"{side} {median(each):.0f}" for side, each in rates.items()), flush=True)
     for peer in peers.values():
         peer.close()
@@ -269,10 +271,10 @@ def measure_sac(context: BaseContext, arguments: argparse.Namespace, processes: 
 
 
 def keep(
-    section: str, width: int, batch: int, rates: dict[str, list[float]], seconds: float, versions: dict[str, Any]
+    section: str, width: int, batch: int, rates: dict[str, list[float]], about: dict[str, float], versions: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Record a cell; all there are now."""
-    found = [{"width": width, "batch": batch, "side": side, "updates_per_s": each, "seconds": seconds} for side, each in rates.items()]
+    found = [{"width": width, "batch": batch, "side": side, "updates_per_s": each} | about for side, each in rates.items()]
     return record("updates", section, found, same=("width", "batch", "side"), peers=versions)
 
 

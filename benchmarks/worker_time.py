@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, microseconds, record, recorded, subplots, table, transitions
+from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, idle, microseconds, record, recorded, subplots, table, transitions
 from updates import compile_once
 
 from sac_dist import Config, EnvConfig, ReplayBuffer, SACAgent, TrainConfig, make_env
@@ -292,6 +292,7 @@ def main() -> None:
     add_peers(parser, ("sb3",))
     arguments = parser.parse_args()
     context = start_context(with_compiler=True)
+    idle()
     for name in arguments.sections or SECTIONS:
         SECTIONS[name][0](context, arguments)
     sections = recorded("worker_time")
