@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 import psutil
-from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, from_zero, memory_of, record, recorded, subplots, table
+from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, from_zero, idle, memory_of, record, recorded, subplots, table
 from worker_time import our_times
 
 from sac_dist import AgentConfig, Config, EnvConfig, TrainConfig, train
@@ -156,6 +156,8 @@ def show_memory(results: list[dict[str, Any]], peers: list[dict[str, Any]]) -> N
             of_one = (median(sizes[kind] for sizes in of_workers) for kind in ("private", "shared"))
             rows.append((f"sac_dist, {one['workers']}", *of_one, run_memory(one)))
     rows += [(peer["peer"], *(peer["memory_mib"][kind] for kind in ("private", "shared", "share"))) for peer in peers]
+    if not rows:
+        return
     print("\n" + table(("workers", "MiB of one process, private", "shared", "of the whole run"), rows))
 
 
@@ -178,7 +180,8 @@ def draw(sections: dict[str, list[dict[str, Any]]]) -> None:
         axes[3].axhline(peer["memory_mib"]["share"], color=f"C{i + 1}", linestyle="--", label=f"{peer['peer']}, no simulator")
     axes[3].set(title="memory, grasp task", xlabel="workers", ylabel="MiB")
     from_zero(axes[3])
-    axes[3].legend(fontsize=8)
+    if axes[3].lines:
+        axes[3].legend(fontsize=8)
     finish(figure, "growth")
 
 
@@ -199,6 +202,7 @@ def main() -> None:
     if arguments.steps < 4000:
         parser.error("--steps below 4000 leaves nothing between warm-up and end: the log has a row every 1000")
     context = start_context(with_compiler=True)
+    idle()
     for name in arguments.sections or MEASURE:
         MEASURE[name](context, arguments)
     keys = {"replay": ("capacity", "filled"), "observations": ("observation",), "workers": ("workers",), "peers' memory": ("peer",)}

@@ -46,6 +46,21 @@ def memory_of(pid: int) -> dict[str, float]:
     return {name: round(size / 1024, 1) for name, size in sizes.items()}
 
 
+def idle(seconds: float = 1.0) -> float:
+    """The share of all cores' time that nobody used while this process waited so long; says so where others are at work."""
+
+    def ticks() -> np.ndarray:
+        return np.array(Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:], int)
+
+    before = ticks()
+    time.sleep(seconds)
+    passed = ticks() - before
+    share = round(float((passed[3] + passed[4]) / passed.sum()), 2)  # idle and waiting for a disk
+    if share < 0.95:
+        print(f"only {share:.0%} of the machine is idle: other programs share in what is measured now", flush=True)
+    return share
+
+
 def environment(threads: int) -> dict[str, str]:
     """The environment variables of a child process with so many threads."""
     return os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))

@@ -11,7 +11,7 @@ timed; the table and the plot show medians, the file every round.
 sac_dist: the engine's own worker processes (one torch thread each) in an offline phase, so that no environment is stepped, on one shared
 agent; counted is what they all count together, and an update there includes reading its metrics and checking that they are finite.
 One process is also measured without compilation. Peers: sb3_sbx.py, with the threads they take by default and bound to one core; SB3 with
-32 updates per call, SBX with 1 (what training in one environment makes) and with 32 (which it then compiles as one loop).
+8 updates per call (1 takes as long), SBX with 1, as training in one environment has it, and with 32, which it compiles as one loop.
 
 The floor: the matrix products that any update with these networks needs, with nothing between them, on one thread (floor.py). The second
 table sets it beside the time of one core that an update of ours takes: processes / rate, or cores / rate where there are more processes.
@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 from floor import floor
-from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, record, subplots, table, transitions
+from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, idle, record, subplots, table, transitions
 from offline_common import ARRAYS, Settings
 from offline_cql import peer as d3rlpy
 
@@ -47,7 +47,7 @@ from sac_dist.engine.starting import start_context
 from sac_dist.engine.worker import Worker
 
 CAPACITY = 100_000
-PER_CALL = 32  # updates in a call of a peer's train
+PER_CALL = {"SB3": (8,), "SBX": (1, 32)}  # updates in a call of a peer's train
 WARM_UP = 0.5  # s of updates before those that are counted
 CORES = os.cpu_count() or 1
 
@@ -61,14 +61,12 @@ def settings(algorithm: str, agent: AgentConfig, batch: int, processes: int, com
     return Config(EnvConfig(), agent, train, DataConfig(offline=("random",), algo=algorithm, offline_steps=10**12))
 
 
-def compile_once(context: BaseContext, config: Config) -> None:
-    """Into the cache, as the supervisor has it done, unless it is there."""
-    phase = Phase(config.data.algo, config.train.batch_size)
-    agent = SACAgent(OBSERVATION, ACTION, config.agent)
+def compile_once(context: BaseContext, config: AgentConfig, phase: Phase) -> None:
+    """Have the phase's update compiled into the cache, as the supervisor has it done, unless it is there."""
+    agent = SACAgent(OBSERVATION, ACTION, config)
     agent.use(phase.algorithm)
     if not compiled_path(agent, phase.batch_size).exists():
-        task = CompilerTask(OBSERVATION, ACTION, config.agent, (phase,))
-        child = Child(context, "compiler", compiler_main, lambda _: (task,))
+        child = Child(context, "compiler", compiler_main, lambda _: (CompilerTask(OBSERVATION, ACTION, config, (phase,)),))
         child.start()
         child.process.join()
         if messages := child.receive():
@@ -147,9 +145,8 @@ def our_sides(
     configs = {f"sac_dist, {plural(n, 'process')}": settings(algorithm, agent, batch, n, True) for n in processes}
     if algorithm == "sac" and processes:
         configs["sac_dist eager, 1 process"] = settings(algorithm, agent, batch, 1, False)
-    for config in configs.values():
-        if config.train.compile != "off":
-            compile_once(context, config)
+    if processes:
+        compile_once(context, agent, Phase(algorithm, batch))
     samples = agent.cql_samples if algorithm == "cql" else 0
     sides: dict[str, Callable[[], float]] = {
         "floor": lambda: call_apart(context, "the floor", floor, agent.hidden_width, batch, samples, seconds)
@@ -164,11 +161,7 @@ def peer_sides(peers: dict[str, Peer], width: int, batch: int, seconds: float) -
         sizes = {"width": width, "batch": batch, "capacity": CAPACITY}
         return lambda: peer.ask("updates", per_call=per_call, seconds=seconds, **sizes)["updates_per_s"]
 
-    return {
-        f"{name}, {per_call} per call": side(peer, per_call)
-        for name, peer in peers.items()
-        for per_call in ((1, PER_CALL) if name.startswith("SBX") else (PER_CALL,))
-    }
+    return {f"{name}, {per_call} per call": side(peer, per_call) for name, peer in peers.items() for per_call in PER_CALL[name[:3]]}
 
 
 def d3rlpy_sides(folder: Path, python: str, config: Settings, updates: int, versions: dict[str, str]) -> dict[str, Callable[[], float]]:
@@ -251,8 +244,9 @@ def measure_cql(context: BaseContext, arguments: argparse.Namespace, processes: 
     with tempfile.TemporaryDirectory() as name:
         if "d3rlpy" in pythons:
             sides |= d3rlpy_sides(Path(name), pythons["d3rlpy"], Settings(), arguments.cql_updates, versions)
+        about = {"seconds": arguments.seconds, "idle_before": idle()}
         rates = measure(sides, arguments.rounds)
-    results = keep("cql", width, batch, rates, arguments.seconds, {"d3rlpy": versions} if versions else {})
+    results = keep("cql", width, batch, rates, about, {"d3rlpy": versions} if versions else {})
     show("CQL", results)
     draw_cql(results)
 
@@ -267,8 +261,9 @@ def measure_sac(context: BaseContext, arguments: argparse.Namespace, processes: 
     versions = {name: peer.ask("versions") for name, peer in peers.items()}
     for width, batch in product(arguments.widths, arguments.batches):
         sides = our_sides(context, "sac", AgentConfig(hidden_width=width), batch, processes, arguments.seconds)
+        about = {"seconds": arguments.seconds, "idle_before": idle()}
         rates = measure(sides | peer_sides(peers, width, batch, arguments.seconds), arguments.rounds)
-        results = keep("sac", width, batch, rates, arguments.seconds, versions)
+        results = keep("sac", width, batch, rates, about, versions)
         print(f"width {width}, batch {batch}: " + ", ".join(f"{side} {median(each):.0f}" for side, each in rates.items()), flush=True)
     for peer in peers.values():
         peer.close()
@@ -277,10 +272,10 @@ def measure_sac(context: BaseContext, arguments: argparse.Namespace, processes: 
 
 
 def keep(
-    section: str, width: int, batch: int, rates: dict[str, list[float]], seconds: float, versions: dict[str, Any]
+    section: str, width: int, batch: int, rates: dict[str, list[float]], about: dict[str, float], versions: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Record a cell; all there are now."""
-    found = [{"width": width, "batch": batch, "side": side, "updates_per_s": each, "seconds": seconds} for side, each in rates.items()]
+    found = [{"width": width, "batch": batch, "side": side, "updates_per_s": each} | about for side, each in rates.items()]
     return record("updates", section, found, same=("width", "batch", "side"), peers=versions)
 
 

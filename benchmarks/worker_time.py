@@ -30,13 +30,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, microseconds, record, recorded, subplots, table, transitions
+from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, idle, microseconds, record, recorded, subplots, table, transitions
 from updates import compile_once
 
 from sac_dist import Config, EnvConfig, ReplayBuffer, SACAgent, TrainConfig, make_env
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.member import Task
-from sac_dist.engine.phases import ONLINE
+from sac_dist.engine.phases import ONLINE, Phase
 from sac_dist.engine.processes import call_apart, settle_child
 from sac_dist.engine.starting import quiet_start, start_context
 from sac_dist.engine.worker import Worker
@@ -78,6 +78,7 @@ def parts(config: Config, steps: int) -> dict[str, float]:
     worker = Worker(theirs, Task(0, 0, config, agent, buffer, None, control, None))
     worker.env = make_env(config.env)
     worker.enter(ONLINE)
+    assert worker.compiled[ONLINE] is not None, "the compiled update was not loaded"
     watch = Stopwatch()
     watch.watch("env.step", worker.env, "step")
     watch.watch("env.reset", worker.env, "reset")
@@ -88,7 +89,7 @@ def parts(config: Config, steps: int) -> dict[str, float]:
 
     def run_until(steps: int) -> None:
         while control.total(STEPS) < steps:
-            worker.run_episode()
+            worker.online()
             while ours.poll():  # what the worker reports, so that it need not wait
                 ours.recv()
 
@@ -200,7 +201,7 @@ def manager_times(capacity: int, batches: list[int], seconds: float) -> dict[str
 
 def measure_parts(context: BaseContext, arguments: argparse.Namespace) -> None:
     config = Config(EnvConfig("SawyerGrasp-v0"), train=TrainConfig(workers=1))
-    compile_once(context, config)
+    compile_once(context, config.agent, Phase("sac", config.train.batch_size))
     found = [call_apart(context, "the worker", parts, config, arguments.steps) for _ in range(arguments.rounds)]
     record("worker_time", "parts", found, same=())
 
@@ -292,6 +293,7 @@ def main() -> None:
     add_peers(parser, ("sb3",))
     arguments = parser.parse_args()
     context = start_context(with_compiler=True)
+    idle()
     for name in arguments.sections or SECTIONS:
         SECTIONS[name][0](context, arguments)
     sections = recorded("worker_time")
