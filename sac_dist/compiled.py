@@ -23,6 +23,13 @@ from sac_dist.offline import CQLUpdate
 from sac_dist.resources import cache_folder, replacing
 from sac_dist.types import Batch
 
+# Settings of Inductor. C++ calls the kernels: a tenth less time for an update of the default sizes. A precompiled header would lie in
+# the temporary folder, whose name is part of what a compiled library is found by, and that is another in each run.
+CPP: dict[str, Any] = {"cpp_wrapper": True, "cpp_cache_precompile_headers": False}
+# The processor's word is taken for its vector instructions. By default the compiler is asked too, which takes six seconds to compile and
+# one to load, and helps where it is too old for the processor: then we do without.
+QUICK_CPP: dict[str, Any] = CPP | {"cpp.vec_isa_ok": True}
+
 
 def example_batch(agent: SACAgent, batch_size: int) -> Batch:
     """A batch of zeros with the shapes and strides of those that the algorithm in use gets."""
@@ -55,17 +62,15 @@ def compile_update(agent: SACAgent, batch_size: int) -> None:
 
     arguments = (agent.tensors, example_batch(agent, batch_size), agent.noise(batch_size), agent.lrs)
 
-    def compile_with(**options: Any) -> Any:
+    def compile_with(options: dict[str, Any]) -> Any:
         compile_ahead: Any = torch.compile(function, fullgraph=True, dynamic=False, options=options)
         return compile_ahead.aot_compile((arguments, {}))
 
-    # cpp_wrapper: C++ calls the kernels, a tenth less time for an update of the default sizes. vec_isa_ok: the processor's word for
-    # its vector instructions is enough. Asking the compiler too takes six seconds, and is for one that is too old for some of them.
     with torch._dynamo.config.patch(trace_autograd_ops=True):  # it is off by default in torch 2.13
         try:
-            compiled = compile_with(cpp_wrapper=True, **{"cpp.vec_isa_ok": True})
+            compiled = compile_with(QUICK_CPP)
         except torch._inductor.exc.InductorError:
-            compiled = compile_with(cpp_wrapper=True)
+            compiled = compile_with(CPP)
     path = compiled_path(agent, batch_size)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with replacing(path) as temporary:
@@ -74,9 +79,16 @@ def compile_update(agent: SACAgent, batch_size: int) -> None:
 
 def load_update(agent: SACAgent, batch_size: int) -> Step:
     """The update that :func:`compile_update` kept. Its file holds code: it is only ever read from the user's own cache folder."""
-    with open(compiled_path(agent, batch_size), "rb") as file:
-        step: Step = torch.compiler.load_compiled_function(file)
-    return step
+
+    def load_with(options: dict[str, Any]) -> Step:
+        with torch._inductor.config.patch(options), open(compiled_path(agent, batch_size), "rb") as file:
+            step: Step = torch.compiler.load_compiled_function(file)
+        return step
+
+    try:
+        return load_with(QUICK_CPP)
+    except Exception:  # where the compiler is too old for it
+        return load_with(CPP)
 
 
 def compile_obstacle() -> str | None:
