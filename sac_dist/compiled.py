@@ -70,6 +70,7 @@ def compile_update(agent: SACAgent, batch_size: int) -> None:
         try:
             compiled = compile_with(QUICK_CPP)
         except torch._inductor.exc.InductorError:
+            forget_processor()
             compiled = compile_with(CPP)
     path = compiled_path(agent, batch_size)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -88,7 +89,13 @@ def load_update(agent: SACAgent, batch_size: int) -> Step:
     try:
         return load_with(QUICK_CPP)
     except Exception:  # where the compiler is too old for it
+        forget_processor()
         return load_with(CPP)
+
+
+def forget_processor() -> None:
+    """Have Inductor find out again which vector instructions there are: it remembers those it took the processor's word for."""
+    torch._inductor.cpu_vec_isa.valid_vec_isa_list.cache_clear()
 
 
 def compile_obstacle() -> str | None:
