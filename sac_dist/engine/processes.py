@@ -30,7 +30,7 @@ def settle_child() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # Adam's moments of units that rest decay to numbers so small that each update took a third longer
+    torch.set_flush_denormal(True)  # Adam's moments decay to such slow numbers: an update took a third longer
     tqdm.set_lock(threading.RLock())  # torch uses it; its own lock is a semaphore with a name, which stays in /dev/shm after SIGKILL
     parent = multiprocessing.parent_process()
     assert parent is not None, "settle_child belongs into a child process"
