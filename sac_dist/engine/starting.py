@@ -58,7 +58,7 @@ def quiet_start() -> Iterator[None]:
 
 
 def start_early(with_compiler: bool) -> None:
-    """Have the fork server load its libraries while this process still loads its own."""
+    """Have the fork server load its libraries while this process still loads its own. Where it cannot start, machine.py says why later."""
     if start_context(with_compiler).get_start_method() == "forkserver":
-        with quiet_start():
+        with quiet_start(), contextlib.suppress(OSError):
             forkserver.ensure_running()
