@@ -9,7 +9,6 @@ from pathlib import Path
 import psutil
 import pytest
 from test_engine import AGENT, config, start
-from test_faults import HANG, stop_child
 from test_faults import config as faulty
 
 from sac_dist import checkpoint
@@ -83,14 +82,6 @@ def test_killed_learner_is_replaced_and_training_goes_on(tmp_path):
     assert errors.count("learner was killed by SIGKILL; restarting it") == 1 and "worker" not in errors
     steps, updates, _, _ = checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"]
     assert steps >= 1500 and updates == steps - 20, "the new one makes up for what was missed"
-
-
-def test_a_stopped_learner_is_replaced_and_nobody_else(tmp_path, capfd):
-    stop_child("learner", after=1.0)
-    run = train(faulty(tmp_path, "Slow", workers=2, learner="central", steps=None, time=10, step_timeout=HANG))
-    assert run.outcome.reason == "time"
-    errors = capfd.readouterr().err
-    assert errors.count(f"learner has not finished a step for {HANG:g} s: killed") == 1 and "worker" not in errors, errors
 
 
 def test_a_diverging_learner_ends_the_run_at_its_last_good_checkpoint(tmp_path):
