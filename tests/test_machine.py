@@ -75,18 +75,31 @@ def assert_whole(run: Path) -> None:
 # While it runs
 
 
+def lead_to_full(path: Path) -> None:
+    """What the run writes under this temporary name finds no room; while the run has such a file, wait for its renaming."""
+
+    def led() -> bool:
+        try:
+            path.symlink_to("/dev/full")
+        except FileExistsError:
+            return False
+        return True
+
+    wait_until(led, 10)
+
+
 def metrics_to_full(process: subprocess.Popen, run: Path) -> None:
     wait_until(lambda: len((run / "metrics.csv").read_text().splitlines()) > 1, 30)  # after that rows are only appended
-    (run / "metrics.csv").unlink()
-    (run / "metrics.csv").symlink_to("/dev/full")
+    (run / "metrics.link").symlink_to("/dev/full")
+    (run / "metrics.link").rename(run / "metrics.csv")
 
 
 def rewards_to_full(process: subprocess.Popen, run: Path) -> None:
-    (run / f".reward_log.{process.pid}.npy").symlink_to("/dev/full")  # what resources.replacing writes to first
+    lead_to_full(run / f".reward_log.{process.pid}.npy")  # what resources.replacing writes to first
 
 
 def checkpoint_to_full(process: subprocess.Popen, run: Path) -> None:
-    (run / f"checkpoints/.last.{process.pid}.safetensors").symlink_to("/dev/full")
+    lead_to_full(run / f"checkpoints/.last.{process.pid}.safetensors")
 
 
 def files_of_a_page(process: subprocess.Popen, run: Path) -> None:
