@@ -8,7 +8,7 @@ from sac_dist.shared import SharedArray
 
 # Columns of a member's row. OFFLINE: those of the UPDATES that offline phases made; BEATS: signs of life where nothing else is counted.
 STEPS, UPDATES, EPISODES, OFFLINE, BEATS = range(5)
-PAUSE, RESUME, STOP = range(3)  # columns of the supervisor's row, the last
+PAUSE, RESUME, STOP, COMPILED = range(4)  # columns of the supervisor's row, the last
 
 
 class Control:
@@ -66,3 +66,11 @@ class Control:
 
     def stopped(self) -> bool:
         return bool(self._cells.array[-1, STOP])
+
+    def announce_compiled(self) -> None:
+        """There are compiled updates that there were not before: members load them at their next boundary."""
+        self._cells.array[-1, COMPILED] += 1
+
+    def compilations(self) -> int:
+        """How often that was announced."""
+        return int(self._cells.array[-1, COMPILED])
