@@ -136,10 +136,10 @@ def test_run_folder_holds_everything_the_run_knows(tmp_path):
 
 
 def test_policies_are_kept_at_intervals(tmp_path):
-    run = train(config(tmp_path, steps=1000, keep_interval=300, env="toy_envs:Slow-v0"))
+    run = train(config(tmp_path, steps=400, keep_interval=120, env="toy_envs:Slow-v0"))
     kept = sorted(run.folder.checkpoints.glob("step-*"))
     steps = [checkpoint.read(path).info["steps"] for path in kept]
-    assert [step // 300 for step in steps] == [1, 2, 3] and kept == [run.folder.kept(step) for step in steps]
+    assert [step // 120 for step in steps] == [1, 2, 3] and kept == [run.folder.kept(step) for step in steps]
     policies = [checkpoint.read(path).agent["policy.linear1.weight"] for path in kept]
     assert not torch.equal(policies[0], policies[1])
 
