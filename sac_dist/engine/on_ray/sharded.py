@@ -1,0 +1,164 @@
+"""The replay of a cluster as the driver and its files see it: one buffer whose shards are actors."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+
+from sac_dist.config import ConfigError
+from sac_dist.demos.transitions import Demonstrations
+from sac_dist.engine.on_ray.replay import Shard, ShardLost, Shards, Writer
+from sac_dist.engine.outcome import TrainingFailed
+from sac_dist.replay import ReplayBuffer, ReplaySegment, Rows, deal, shard_sizes
+
+PLACING = 60.0  # s for a shard to find a place in the cluster and to take its memory
+LOOK_INTERVAL = 0.2  # s between looks whether the shards are there
+PIECE = 2**24  # bytes of transitions in one message
+MAX_FAILURES = 5  # deaths of a shard that a run bears
+
+
+class ShardedReplay:
+    """``shards`` actors that together hold ``capacity`` transitions. Raises ConfigError where the cluster has no room for them."""
+
+    def __init__(self, capacity: int, observation_size: int, action_size: int, shards: int) -> None:
+        self.capacity, self._sizes = capacity, (observation_size, action_size)
+        self.capacities = shard_sizes(capacity, shards)
+        self.width = 2 * observation_size + action_size + 3
+        self._class = ray.remote(num_cpus=0)(Shard).options(scheduling_strategy="SPREAD")
+        self.shards = Shards([self._start(shard) for shard in range(shards)])
+        self.written = np.zeros(shards, np.int64)  # as last heard
+        self._failures = 0
+        self._dead: set[int] = set()
+        self._looks: list[Any] = [None] * shards
+        self._looked = time.monotonic()
+        try:
+            self._all("written")
+        except ShardLost:
+            raise ConfigError("the cluster has no room for the replay buffer's shards") from None
+
+    def _start(self, shard: int) -> Any:
+        return self._class.remote(int(self.capacities[shard]), *self._sizes)
+
+    def _all(self, method: str, *arguments: Any) -> list[Any]:
+        """The method's result on each shard. Raises ShardLost."""
+        calls = [self.shards.call(shard, method, *arguments) for shard in range(len(self.capacities))]
+        try:
+            return list(ray.get(calls, timeout=PLACING))
+        except RayTaskError as error:
+            if isinstance(error.cause, ConfigError):
+                raise error.cause from None
+            raise
+        except RayError as error:
+            raise ShardLost from error
+
+    # What the files need
+
+    def snapshot(self, since: npt.ArrayLike | None = None) -> ReplaySegment:
+        """As ReplayBuffer.snapshot. A shard that dies meanwhile counts as empty of anything new."""
+        after = np.zeros(len(self.capacities), np.int64) if since is None else np.asarray(since, np.int64)
+        start, stop, parts = after.copy(), after.copy(), []
+        for shard in range(len(after)):
+            try:
+                first, end, rows = self._copy(shard, int(after[shard]))
+            except ShardLost:
+                self._dead.add(shard)
+                continue
+            start[shard], stop[shard] = first, end
+            parts.append(rows)
+        return ReplaySegment(self.capacity, start, stop, np.concatenate([*parts, np.empty((0, self.width), np.float32)]))
+
+    def _copy(self, shard: int, since: int) -> tuple[int, int, Rows]:
+        first, end = self.shards.result(self.shards.call(shard, "snapshot", since))
+        self.written[shard] = end
+        size = max(PIECE // (4 * self.width), 1)
+        pieces = [
+            self.shards.result(self.shards.call(shard, "piece", at, at + size))  # a copy: the message's memory goes at once
+            for at in range(0, end - first, size)
+        ]
+        return first, end, np.concatenate([*pieces, np.empty((0, self.width), np.float32)])
+
+    def restore(self, segment: ReplaySegment) -> bool:
+        """As ReplayBuffer.restore."""
+        exact = segment.capacity == self.capacity and len(segment.stop) == len(self.capacities)
+        if exact:
+            parts = np.split(segment.rows, (segment.stop - segment.start).cumsum()[:-1])
+            for shard, rows in enumerate(parts):
+                self._fill(shard, int(segment.start[shard]), int(segment.stop[shard]), rows)
+        else:
+            for shard, rows in enumerate(deal(segment, len(self.capacities))):
+                rows = rows[-int(self.capacities[shard]) :]
+                self._fill(shard, 0, len(rows), rows)
+        return exact
+
+    def _fill(self, shard: int, start: int, stop: int, rows: Rows) -> None:
+        size = max(PIECE // (4 * self.width), 1)
+        for at in range(0, len(rows), size):
+            self.shards.result(self.shards.call(shard, "take", rows[at : at + size]))
+        self.shards.result(self.shards.call(shard, "restore", start, stop))
+        self.written[shard] = stop
+
+    def prefill(self, demos: Demonstrations) -> None:
+        """Demonstrations into the empty shards, an equal part into each."""
+        fields = (demos.observation, demos.action, demos.reward, demos.next_observation, demos.terminated, demos.truncated)
+        buffer = ReplayBuffer(len(demos), *self._sizes)
+        buffer.extend(*fields)
+        self.restore(buffer.snapshot())
+
+    # Deaths
+
+    def stored_by(self, writer: Writer) -> int:
+        """Transitions of a worker that are stored, over all shards; those of a lost shard are not."""
+        try:
+            return sum(self._all("stored_by", writer))
+        except ShardLost:
+            return 0
+
+    def dead(self) -> set[int]:
+        """Shards that have died; asks them now and then."""
+        if time.monotonic() > self._looked + LOOK_INTERVAL:
+            self._looked = time.monotonic()
+            for shard, call in enumerate(self._looks):
+                if call is None:
+                    self._looks[shard] = self.shards.call(shard, "written")
+                elif self.shards.ready(call):
+                    self._looks[shard] = None
+                    try:
+                        self.written[shard] = self.shards.result(call)
+                    except ShardLost:
+                        self._dead.add(shard)
+        return set(self._dead)
+
+    def revive(self, shard: int, segment: ReplaySegment | None) -> int:
+        """Start a dead shard anew with what ``segment``, the files' content, holds of it; returns how many transitions that are."""
+        self._failures += 1
+        if self._failures > MAX_FAILURES:
+            raise TrainingFailed(f"replay shards died {self._failures} times; go on from the last checkpoint with --resume")
+        with contextlib.suppress(RayError):
+            ray.kill(self.shards.handles[shard])
+        handle = self._start(shard)
+        self.shards.handles[shard] = handle
+        self._looks[shard] = None
+        self._dead.discard(shard)
+        try:
+            ray.get(handle.written.remote(), timeout=PLACING)
+            if segment is None:
+                self.written[shard] = 0
+                return 0
+            ends = (segment.stop - segment.start).cumsum()
+            begin = int(ends[shard] - (segment.stop - segment.start)[shard])
+            self._fill(shard, int(segment.start[shard]), int(segment.stop[shard]), segment.rows[begin : int(ends[shard])])
+        except (GetTimeoutError, RayError, ShardLost):
+            self._dead.add(shard)
+            return 0
+        return int(segment.stop[shard])
+
+    def close(self) -> None:
+        for handle in self.shards.handles:
+            with contextlib.suppress(RayError):
+                ray.kill(handle)
