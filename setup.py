@@ -34,6 +34,7 @@ setup(
     extras_require={
         # CoppeliaSim's PyRep has no extra: it is not on PyPI, and PyPI's "pyrep" is an unrelated package.
         "data": ["h5py", "minari"],  # robomimic's and Minari's files
+        "ray": ["ray>=2.40"],  # --engine ray
         "dev": [
             "h5py",
             "minari",

@@ -229,7 +229,9 @@ class DataConfig:
 class ClusterConfig:
     """What ``--engine ray`` asks of the cluster, and how often its machines talk."""
 
-    address: str | None = option(None, "Ray cluster to run on, host:port; default: the one running here, else one for this run alone")
+    address: str | None = option(
+        None, "Ray cluster, host:port; local: one of this machine for this run alone; default: the one running here, else local"
+    )
     worker_cpus: float = option(1.0, "CPUs of the cluster that are set aside for each worker; 0: none, and any number fits anywhere")
     replay_shards: int = option(1, "actors that the replay buffer is divided over")
     chunk: int = option(20, "most transitions that a worker sends to the replay at once")

@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +17,8 @@ from sac_dist.engine.starting import quiet_start
 
 OBJECT_STORE = 512 * 2**20  # bytes: blocks of transitions and versions of the policy pass through it, and none stays
 SIMULATOR = "coppeliasim"  # custom resource of machines that have CoppeliaSim
+BEAT_INTERVAL = 0.5  # s between looks whether the cluster's head is there
+MISSED_BEATS = 6  # in a row, after which it is taken to be gone
 # No usage reports, and no tool that looks for one's own device.
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
@@ -29,7 +33,7 @@ def connected(config: Config) -> Iterator[None]:
     folder: str | None = None
     os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
     try:
-        if not _connect(ray, config.cluster.address):
+        if config.cluster.address == "local" or not _connect(ray, config.cluster.address):
             folder = _start(ray, config)
         _check_resources(ray, config)
         yield
@@ -73,3 +77,26 @@ def _check_resources(ray: Any, config: Config) -> None:
             f"{config.train.workers} workers of {config.cluster.worker_cpus:g} CPUs need {needed:g}, and the cluster has {there:g}: "
             "give fewer --workers or a smaller --worker-cpus"
         )
+
+
+class Heartbeat:
+    """Whether the cluster's head still answers. Asked without Ray, whose own calls wait for a lost head, and then end the process."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self.address = host.strip("[]"), int(port)
+        self.stopped = False  # it has not answered, and is not asked again
+        self._failures, self._asked = 0, time.monotonic()
+
+    def look(self) -> bool:
+        """Ask now and then; returns whether it lives."""
+        now = time.monotonic()
+        if not self.stopped and now > self._asked + BEAT_INTERVAL:
+            self._asked = now
+            try:
+                socket.create_connection(self.address, timeout=1.0).close()
+                self._failures = 0
+            except OSError:
+                self._failures += 1
+                self.stopped = self._failures >= MISSED_BEATS
+        return not self.stopped and not self._failures

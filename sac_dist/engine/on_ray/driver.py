@@ -20,7 +20,7 @@ from sac_dist.demos.transitions import Demonstrations
 from sac_dist.engine.control import BEATS, STEPS, UPDATES, Control
 from sac_dist.engine.divergence import all_finite
 from sac_dist.engine.on_ray.actors import ActorTask, BestPolicy, EvaluatorHost, MemberHost, as_arrays, as_tensors
-from sac_dist.engine.on_ray.cluster import SIMULATOR
+from sac_dist.engine.on_ray.cluster import SIMULATOR, Heartbeat
 from sac_dist.engine.on_ray.link import BESIDE, ActorPart, Link
 from sac_dist.engine.on_ray.sharded import ShardedReplay
 from sac_dist.engine.parts import Engine, Life, Part
@@ -48,7 +48,8 @@ class RayEngine(Engine):
         super().__init__(config, agent, control, data, stored, note)
         self.data = data
         self._replay = ShardedReplay(config.train.buffer_size, agent.observation_size, agent.action_size, config.cluster.replay_shards)
-        self.link = Link(control, self._replay.shards.handles)
+        self.heart = Heartbeat(ray.get_runtime_context().gcs_address)
+        self.link = Link(control, self._replay.shards.handles, self.heart)
         self.parts: list[ActorPart] = []
         self.learner: ActorPart | None = None
         self.learned = control.row(config.train.workers)  # the learner's row when ``agent`` was as it is
@@ -124,7 +125,12 @@ class RayEngine(Engine):
         self._revive_shards()
 
     def broken(self) -> str | None:
-        """Beside that: places what waits for a place, and keeps a copy of what the learner has learned."""
+        """Beside that: watches what waits for a place what waits for a place, and keeps a copy of what the learner has learned."""
+        if not self.heart.look():
+            while not self.heart.stopped and not self.heart.look():
+                time.sleep(0.1)
+            if self.heart.stopped:
+                return "the Ray cluster is gone; go on from the last checkpoint with --resume"
         for part in self.parts:
             if part.running and part.generation >= 0 and part.process.alive and not part.process.answered:
                 self.control.beat(part.row)  # the time limit of a step begins once it is up
@@ -171,6 +177,8 @@ class RayEngine(Engine):
         evaluator.call("deliver", request, state)
 
     def _revive_shards(self) -> None:
+        if not self.heart.look():  # a call would wait for it
+            return
         for shard in self._replay.dead():
             written = int(self._replay.written[shard])
             try:
@@ -188,7 +196,8 @@ class RayEngine(Engine):
         self.link.end()
         for part in self.parts:
             part.kill()
-        self._replay.close()
+        if not self.heart.stopped:
+            self._replay.close()
 
 
 class EvaluatorPart(ActorPart):

@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 
 from sac_dist.engine.control import Control
 from sac_dist.engine.on_ray.actors import News, Report, Versioned
+from sac_dist.engine.on_ray.cluster import Heartbeat
 from sac_dist.engine.parts import Part
 
 POLL = 0.05  # s until a newly started actor is looked at
@@ -80,16 +81,17 @@ class ActorPart(Part):
     def kill(self) -> None:
         if self.actor is not None:
             self._link.remove(self)
-            with contextlib.suppress(RayError):
-                ray.kill(self.actor)
+            if not self._link.heart.stopped:
+                with contextlib.suppress(RayError):
+                    ray.kill(self.actor)
             self.process.alive = False
 
 
 class Link:
     """Keeps one exchange with each actor under way. Rows of ``control`` are written here as their actors report them."""
 
-    def __init__(self, control: Control, shards: list[Any]) -> None:
-        self.control, self.shards, self.shards_version = control, shards, 0
+    def __init__(self, control: Control, shards: list[Any], heart: Heartbeat) -> None:
+        self.control, self.shards, self.shards_version, self.heart = control, shards, 0, heart
         self.weights: Versioned | None = None
         self.arrived = threading.Event()  # something the supervisor may want to look at
         self._lock = threading.RLock()  # of the table of calls, and of a part's death against its report

@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from sac_dist.replay import ReplayBuffer, ReplaySegment, Rows
+from sac_dist.shared import show_role
 
 UNSETTLED = 4  # chunks of a worker that may be on their way before it waits
 LENGTHS_AGE = 0.5  # s between questions whether an empty replay is still empty
@@ -31,8 +32,9 @@ class NoBatch(Exception):
 class Shard:
     """Actor: one shard of the replay, a plain ReplayBuffer in its memory. Large transfers go in pieces of the caller's size."""
 
-    def __init__(self, capacity: int, observation_size: int, action_size: int) -> None:
+    def __init__(self, shard: int, capacity: int, observation_size: int, action_size: int) -> None:
         """Raises ConfigError where the memory is not there."""
+        show_role(f"replay-{shard}")
         self.buffer = ReplayBuffer(capacity, observation_size, action_size)
         self._stored: dict[Writer, int] = {}
         self._pieces: list[Rows] = []
@@ -230,7 +232,7 @@ class ShardSampler:
                 break
             except ShardLost:
                 self._next = None
-                self._lengths[:] = 0
+                self._lengths[:], self._asked = 0, -np.inf
                 self._pause()
         self._used = 0
         self._next = self._ask(rng)

@@ -18,6 +18,7 @@ from sac_dist.engine.outcome import TrainingFailed
 from sac_dist.replay import ReplayBuffer, ReplaySegment, Rows, deal, shard_sizes
 
 PLACING = 60.0  # s for a shard to find a place in the cluster and to take its memory
+ANSWER = 5.0  # s for a shard's answer, before the run goes on without
 LOOK_INTERVAL = 0.2  # s between looks whether the shards are there
 PIECE = 2**24  # bytes of transitions in one message
 MAX_FAILURES = 5  # deaths of a shard that a run bears
@@ -43,7 +44,7 @@ class ShardedReplay:
             raise ConfigError("the cluster has no room for the replay buffer's shards") from None
 
     def _start(self, shard: int) -> Any:
-        return self._class.remote(int(self.capacities[shard]), *self._sizes)
+        return self._class.remote(shard, int(self.capacities[shard]), *self._sizes)
 
     def _all(self, method: str, *arguments: Any) -> list[Any]:
         """The method's result on each shard. Raises ShardLost."""
@@ -115,8 +116,8 @@ class ShardedReplay:
     def stored_by(self, writer: Writer) -> int:
         """Transitions of a worker that are stored, over all shards; those of a lost shard are not."""
         try:
-            return sum(self._all("stored_by", writer))
-        except ShardLost:
+            return sum(ray.get([self.shards.call(shard, "stored_by", writer) for shard in range(len(self.capacities))], timeout=ANSWER))
+        except (RayError, GetTimeoutError):
             return 0
 
     def dead(self) -> set[int]:
