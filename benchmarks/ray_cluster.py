@@ -1,0 +1,252 @@
+"""The Ray engine on a cluster of three nodes of this machine: does it learn as the local engine does, through faults, and what it costs.
+
+    python benchmarks/ray_cluster.py grasp --seeds 0 1 2 [--engine local] [--faults]
+    python benchmarks/ray_cluster.py scaling --workers 1 2 4 8 16 [--chunks 1 20 …] [--weight-intervals 1 20 …]
+    python benchmarks/ray_cluster.py costs
+    python benchmarks/ray_cluster.py start
+
+``scaling`` slows the simulator to 20 ms a step, as a large one is. Results: results/ray_cluster.json.
+"""
+
+import argparse
+import contextlib
+import csv
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import measuring
+import numpy as np
+import psutil
+
+from envs.sawyer_task import SawyerGraspEnv
+from sac_dist import checkpoint
+from sac_dist.config import ClusterConfig, Config, EnvConfig, TrainConfig
+
+STEP = 0.02  # s of a step of the slowed simulator
+SETTLING, MEASURED = 15.0, 40.0  # s of a scaling run that do not count, and that do
+FAULTS = {2000: "worker", 3500: "node", 5000: "learner"}  # what is killed once the last checkpoint has so many steps
+NODE: dict[str, Any] = {"num_cpus": 8, "object_store_memory": 256 * 2**20, "include_dashboard": False}
+
+
+class SlowGrasp(SawyerGraspEnv):
+    """The grasp task at 20 ms a step."""
+
+    def step(self, action: np.ndarray) -> Any:
+        begin = time.monotonic()
+        result = super().step(action)
+        time.sleep(max(0.0, begin + STEP - time.monotonic()))
+        return result
+
+
+gymnasium.register("SlowGrasp-v0", entry_point=SlowGrasp)
+
+
+@contextlib.contextmanager
+def three_nodes() -> Iterator[Any]:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    try:
+        for _ in range(2):
+            cluster.add_node(**NODE)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def actor(name: str) -> psutil.Process | None:
+    """The actor process below this one that shows this name."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if child.name() == name:
+                return child
+    return None
+
+
+def break_things(cluster: Any, last: Path, done: list[str], ended: threading.Event) -> None:
+    """Kill a worker, a node and the learner, each at its step."""
+    node = cluster.worker_nodes and next(iter(cluster.worker_nodes))
+    for steps, what in FAULTS.items():
+        while not ended.wait(0.5):
+            if last.exists() and checkpoint.read(last).info["steps"] >= steps:
+                break
+        if ended.is_set():
+            return
+        if what == "node":
+            cluster.remove_node(node, allow_graceful=False)
+        else:
+            process = actor("learner" if what == "learner" else "worker-0")
+            if process is None:
+                continue
+            process.send_signal(signal.SIGKILL)
+        done.append(what)
+        print(f"killed a {what} at {checkpoint.read(last).info['steps']} steps", flush=True)
+
+
+def grasp(engine: str, seed: int, workers: int, faults: bool) -> dict[str, Any]:
+    from sac_dist.engine.train import train
+
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
+        cluster = stack.enter_context(three_nodes()) if engine == "ray" else None
+        settings = TrainConfig(
+            workers=workers, seed=seed, steps=20_000, success_target=0.95, eval_interval=1000, checkpoint_interval=500, run_dir=str(folder)
+        )
+        settings = TrainConfig(**(vars(settings) | {"engine": engine}))
+        place = ClusterConfig() if cluster is None else ClusterConfig(address=cluster.address)
+        done: list[str] = []
+        ended = threading.Event()
+        if faults:
+            threading.Thread(target=break_things, args=(cluster, folder / "checkpoints/last.safetensors", done, ended), daemon=True).start()
+        outcome = train(Config(EnvConfig("SawyerGrasp-v0", backend="mujoco"), train=settings, cluster=place)).outcome
+        ended.set()
+    success = None if outcome.evaluation is None else outcome.evaluation.success_rate
+    return {
+        "engine": engine,
+        "seed": seed,
+        "workers": workers,
+        "killed": done,
+        "steps": outcome.steps,
+        "updates": outcome.updates,
+        "seconds": round(outcome.seconds, 1),
+        "success": success,
+        "reason": outcome.reason,
+    }
+
+
+def scaling(cluster: Any, workers: int, chunk: int, weight_interval: int, ratio: float) -> dict[str, Any]:
+    from sac_dist.engine import supervisor
+    from sac_dist.engine.train import train
+
+    supervisor.LOG_INTERVAL = 50
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "run"
+        settings = TrainConfig(
+            workers=workers,
+            time=SETTLING + MEASURED,
+            update_ratio=ratio,
+            warmup_steps=100,
+            eval_interval=0,
+            checkpoint_interval=10**9,
+            engine="ray",
+            run_dir=str(folder),
+        )
+        place = ClusterConfig(address=cluster.address, chunk=chunk, weight_interval=weight_interval)
+        train(Config(EnvConfig("ray_cluster:SlowGrasp-v0", backend="mujoco"), train=settings, cluster=place), quiet=True)
+        with open(folder / "metrics.csv") as file:
+            rows = [(float(row["wall_time_s"]), int(row["step"]), float(row["updates"])) for row in csv.DictReader(file)]
+    first = next(row for row in rows if row[0] >= SETTLING)
+    end = [row for row in rows if row[0] <= SETTLING + MEASURED][-1]
+    seconds = end[0] - first[0]
+    result = {"workers": workers, "chunk": chunk, "weight_interval": weight_interval, "update_ratio": ratio}
+    return result | {
+        "steps_per_s": round((end[1] - first[1]) / seconds, 1),
+        "updates_per_s": round((end[2] - first[2]) / seconds, 1),
+        "seconds": round(seconds, 1),
+    }
+
+
+def costs() -> list[dict[str, Any]]:
+    """µs of a worker per transition for chunk sizes, of a version of the policy, and of the driver per exchange."""
+    import ray
+
+    from sac_dist.agent import SACAgent
+    from sac_dist.config import AgentConfig
+    from sac_dist.engine.on_ray.replay import ChunkSender, Shard, Shards
+
+    results: list[dict[str, Any]] = []
+    with three_nodes() as cluster:
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="CRITICAL")
+        sizes = measuring.OBSERVATION, measuring.ACTION
+        shard = ray.remote(num_cpus=0)(Shard).options(scheduling_strategy="SPREAD").remote(0, 100_000, *sizes)
+        rows = list(zip(*measuring.transitions(1000), strict=True))
+        for chunk in (1, 5, 20, 100):
+            sender = ChunkSender(Shards([shard]), 0, (0, 0), sizes, chunk, lambda: time.sleep(0.0005), lambda: False)
+            each = iter(rows * 1000)
+            one = measuring.microseconds(lambda sender=sender, each=each: sender.push(*next(each)), 5.0, block=500)
+            sender.settle()
+            results.append({"what": "transition", "chunk": chunk, "us": one})
+        policy = SACAgent(*sizes, AgentConfig()).tensors.policy.parameters.numpy()
+        results.append({"what": "publish", "bytes": policy.nbytes, "us": measuring.microseconds(lambda: ray.put(policy.copy()), 5.0)})
+
+        class Reader:
+            def read(self, reference: list[Any]) -> float:
+                begin = time.perf_counter()
+                ray.get(reference[0])
+                return time.perf_counter() - begin
+
+        readers = [ray.remote(num_cpus=4)(Reader).options(scheduling_strategy="SPREAD").remote() for _ in range(3)]
+        times = []
+        for _ in range(200):
+            reference = ray.put(policy.copy())
+            times.append(max(ray.get([reader.read.remote([reference]) for reader in readers])))
+        results.append({"what": "take", "bytes": policy.nbytes, "us": round(float(np.median(times)) * 1e6, 1)})
+        ray.shutdown()
+    return results
+
+
+def start(engine: str) -> dict[str, Any]:
+    """Seconds from the command to the first update, read off a run that ends at it."""
+    import subprocess
+
+    with tempfile.TemporaryDirectory() as scratch:
+        flags = ["--train", "--env", "SawyerGrasp-v0", "--backend", "mujoco", "--workers", "2", "--steps", "500000", "--run-dir", "run"]
+        flags += ["--warmup-steps", "0", "--eval-interval", "0", "--checkpoint-interval", "1", "--engine", engine]
+        flags += ["--address", "local"] if engine == "ray" else ["--learner", "central"]
+        begin = time.monotonic()
+        process = subprocess.Popen([sys.executable, "-m", "sac_dist", *flags], cwd=scratch, stderr=subprocess.DEVNULL)
+        last = Path(scratch) / "run/checkpoints/last.safetensors"
+        while not (last.exists() and checkpoint.read(last).run["counters"][1] > 0):  # type: ignore[index]
+            time.sleep(0.02)
+        seconds = time.monotonic() - begin
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    return {"engine": engine, "seconds_to_first_update": round(seconds, 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("grasp", "scaling", "costs", "start"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, nargs="+", default=[2])
+    parser.add_argument("--engine", choices=("local", "ray"), default="ray")
+    parser.add_argument("--faults", action="store_true")
+    parser.add_argument("--chunks", type=int, nargs="+", default=[ClusterConfig.chunk])
+    parser.add_argument("--weight-intervals", type=int, nargs="+", default=[ClusterConfig.weight_interval])
+    parser.add_argument("--update-ratio", type=float, default=0.25)
+    given = parser.parse_args()
+    if given.what == "grasp":
+        for seed in given.seeds:
+            result = grasp(given.engine, seed, given.workers[0], given.faults) | {"faults": given.faults}
+            print(result, flush=True)
+            measuring.record("ray_cluster", "grasp", [result], ("engine", "seed", "workers", "faults"))
+    elif given.what == "scaling":
+        with three_nodes() as cluster:
+            for workers in given.workers:
+                for chunk in given.chunks:
+                    for interval in given.weight_intervals:
+                        result = scaling(cluster, workers, chunk, interval, given.update_ratio)
+                        print(result, flush=True)
+                        measuring.record("ray_cluster", "scaling", [result], ("workers", "chunk", "weight_interval", "update_ratio"))
+    elif given.what == "costs":
+        results = costs()
+        print(*results, sep="\n")
+        measuring.record("ray_cluster", "costs", results, ("what",))
+    else:
+        results = [start(engine) for engine in ("local", "ray")]
+        print(*results, sep="\n")
+        measuring.record("ray_cluster", "start", results, ("engine",))
+
+
+if __name__ == "__main__":
+    main()
