@@ -35,6 +35,7 @@ from sac_dist.types import Batch
 INTERVAL = 0.02  # s between an actor's exchanges with the driver, and so the age of what it knows of the others
 IDLE = 0.001  # s between looks at the counters while there is nothing to do: they change with an exchange only
 LONGEST_WAIT = 5.0  # s for which a worker that is ahead waits before each step, so that an empty replay fills again
+FETCHING = 1.0  # s for a version of the policy to arrive, before an episode goes on with the old one
 BATCHES_AHEAD = 8
 EVALUATOR_NICENESS = 5
 
@@ -132,8 +133,8 @@ class RemoteWorker(Worker):
         if self.host.weights is not None and self.host.weights[0] != self.version:
             version, (reference,) = self.host.weights
             try:
-                parameters = ray.get(reference)
-            except RayError:  # its learner has died: the next one publishes its own
+                parameters = ray.get(reference, timeout=FETCHING)
+            except RayError:  # late, or its learner has died: the next version is another chance
                 return
             self.agent.tensors.policy.parameters.copy_(torch.from_numpy(parameters.copy()))
             self.version = version
@@ -234,7 +235,11 @@ class Host:
             self.weights = news.weights
         time.sleep(INTERVAL)
         status, messages = self.status, self.desk.sent()  # before the row, which so is never older
-        return Report(self.counted(), messages, self.weights, status)
+        return Report(self.counted(), messages, self.published(), status)
+
+    def published(self) -> Versioned | None:
+        """What the learner has published since the last call."""
+        return None
 
     def counted(self) -> npt.NDArray[np.int64]:
         return self.control.row(self.task.row)
@@ -255,6 +260,7 @@ class MemberHost(Host):
         else:
             self.replay = ShardSampler(self.shards, sizes, BATCHES_AHEAD * task.config.train.batch_size, self.pause_learner)
         self.member: Member | None = None
+        self._reported: Versioned | None = None
 
     def work(self) -> None:
         task = self.task
@@ -282,6 +288,11 @@ class MemberHost(Host):
             row[BEATS] += row[STEPS]
             row[STEPS] = self.task.counted[STEPS] + self.replay.settled
         return row
+
+    def published(self) -> Versioned | None:
+        newest = None if self.is_worker or self.weights is self._reported else self.weights
+        self._reported = newest or self._reported
+        return newest
 
     def snapshot(self) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[Any]]] | None:
         """The learner's, or None before it is up."""

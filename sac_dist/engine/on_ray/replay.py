@@ -16,6 +16,7 @@ from sac_dist.replay import ReplayBuffer, ReplaySegment, Rows
 from sac_dist.shared import show_role
 
 UNSETTLED = 4  # chunks of a worker that may be on their way before it waits
+FAREWELL = 3.0  # s for which a worker that is told to stop waits for what is on its way
 LENGTHS_AGE = 0.5  # s between questions whether an empty replay is still empty
 
 Writer = tuple[int, int]  # a worker's rank and generation
@@ -163,10 +164,11 @@ class ChunkSender:
 
     def _confirm(self, allowed: int) -> None:
         """Book what has arrived, and wait until at most ``allowed`` chunks are on their way."""
+        give_up = time.monotonic() + FAREWELL
         while self._under_way:
             rows, call = self._under_way[0]
             if not self._shards.ready(call):
-                if len(self._under_way) <= allowed or self._stopped():
+                if len(self._under_way) <= allowed or (self._stopped() and time.monotonic() > give_up):
                     return
                 self._pause()
                 continue

@@ -40,8 +40,9 @@ class ShardedReplay:
         self._looked = time.monotonic()
         try:
             self._all("written")
-        except ShardLost:
-            raise ConfigError("the cluster has no room for the replay buffer's shards") from None
+        except ShardLost as error:
+            reason = (str(error.__cause__).strip().splitlines() or ["?"])[-1]
+            raise ConfigError(f"the cluster has no room for the replay buffer: {reason}") from None
 
     def _start(self, shard: int) -> Any:
         return self._class.remote(shard, int(self.capacities[shard]), *self._sizes)
