@@ -16,6 +16,7 @@ from sac_dist.replay import ReplayBuffer, ReplaySegment, Rows
 from sac_dist.shared import show_role
 
 UNSETTLED = 4  # chunks of a worker that may be on their way before it waits
+SUCCESSOR = 0.05  # s between tries while a dead shard has no successor yet
 FAREWELL = 3.0  # s for which a worker that is told to stop waits for what is on its way
 LENGTHS_AGE = 0.5  # s between questions whether an empty replay is still empty
 
@@ -178,6 +179,7 @@ class ChunkSender:
                 if self._stopped():
                     return
                 self._pause()
+                time.sleep(SUCCESSOR)
                 self._under_way[0] = rows, self._send(rows)
                 continue
             self._under_way.popleft()
@@ -236,6 +238,7 @@ class ShardSampler:
                 self._next = None
                 self._lengths[:], self._asked = 0, -np.inf
                 self._pause()
+                time.sleep(SUCCESSOR)
         self._used = 0
         self._next = self._ask(rng)
 
