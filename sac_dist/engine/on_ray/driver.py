@@ -19,9 +19,10 @@ from sac_dist.config import Config, ConfigError
 from sac_dist.demos.transitions import Demonstrations
 from sac_dist.engine.control import BEATS, STEPS, UPDATES, Control
 from sac_dist.engine.divergence import all_finite
-from sac_dist.engine.on_ray.actors import ActorTask, BestPolicy, EvaluatorHost, MemberHost, as_arrays, as_tensors
+from sac_dist.engine.on_ray.actors import ActorTask, BestPolicy, EvaluatorHost, MemberHost
 from sac_dist.engine.on_ray.cluster import SIMULATOR, Heartbeat
 from sac_dist.engine.on_ray.link import BESIDE, ActorPart, Link
+from sac_dist.engine.on_ray.members import as_arrays, as_tensors
 from sac_dist.engine.on_ray.sharded import ShardedReplay
 from sac_dist.engine.parts import Engine, Life, Part
 from sac_dist.engine.processes import Child
