@@ -52,6 +52,7 @@ class RayEngine(Engine):
         self.heart = Heartbeat(ray.get_runtime_context().gcs_address)
         self.link = Link(control, self._replay.shards.handles, self.heart)
         self.parts: list[ActorPart] = []
+        self.lost = 0  # transitions that were counted and are in no shard
         self.learner: ActorPart | None = None
         self.learned = control.row(config.train.workers)  # the learner's row when ``agent`` was as it is
         self.writers: dict[int, tuple[tuple[int, int], int]] = {}  # of each worker: its name at the shards, and its count before
@@ -74,6 +75,7 @@ class RayEngine(Engine):
 
     def member(self, rank: int, life: Life) -> ActorPart:
         is_worker = rank < self.config.train.workers
+        self.uncounted = self._replay.count() - self.control.total(STEPS)  # what was put in beside the steps, and before
 
         def make(start: int) -> Any:
             generation, state = life(start)
@@ -181,17 +183,15 @@ class RayEngine(Engine):
         if not self.heart.look():  # a call would wait for it
             return
         for shard in self._replay.dead():
-            written = int(self._replay.written[shard])
             try:
                 segment = self.stored()
             except ConfigError:
                 segment = None
             back = self._replay.revive(shard, segment)
             self.link.replace_shard(shard, self._replay.shards.handles[shard])
-            self.note(
-                f"replay-{shard} died with {written:,} transitions; "
-                f"{back:,} are back from the last checkpoint, {max(written - back, 0):,} are lost"
-            )
+            missing = self.uncounted + self.control.total(STEPS) - self._replay.count() - self.lost
+            self.lost += max(missing, 0)
+            self.note(f"replay-{shard} died: {back:,} of its transitions are back from the last checkpoint, {max(missing, 0):,} are lost")
 
     def close(self) -> None:
         self.link.end()

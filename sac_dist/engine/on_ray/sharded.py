@@ -59,6 +59,14 @@ class ShardedReplay:
         except RayError as error:
             raise ShardLost from error
 
+    def count(self) -> int:
+        """Transitions ever written, over all shards; of one that does not answer what was last heard."""
+        calls = [self.shards.call(shard, "written") for shard in range(len(self.capacities))]
+        for shard, call in enumerate(calls):
+            with contextlib.suppress(RayError):
+                self.written[shard] = ray.get(call, timeout=ANSWER)
+        return int(self.written.sum())
+
     # What the files need
 
     def snapshot(self, since: npt.ArrayLike | None = None) -> ReplaySegment:
@@ -80,7 +88,7 @@ class ShardedReplay:
         self.written[shard] = end
         size = max(PIECE // (4 * self.width), 1)
         pieces = [
-            self.shards.result(self.shards.call(shard, "piece", at, at + size))  # a copy: the message's memory goes at once
+            self.shards.result(self.shards.call(shard, "piece", at, at + size)).copy()  # out of the object store
             for at in range(0, end - first, size)
         ]
         return first, end, np.concatenate([*pieces, np.empty((0, self.width), np.float32)])
@@ -158,7 +166,7 @@ class ShardedReplay:
         except (GetTimeoutError, RayError, ShardLost):
             self._dead.add(shard)
             return 0
-        return int(segment.stop[shard])
+        return int(segment.stop[shard] - segment.start[shard])
 
     def close(self) -> None:
         for handle in self.shards.handles:
