@@ -168,7 +168,7 @@ def costs() -> list[dict[str, Any]]:
     with three_nodes() as cluster:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="CRITICAL")
         sizes = measuring.OBSERVATION, measuring.ACTION
-        shard = ray.remote(num_cpus=0)(Shard).options(scheduling_strategy="SPREAD").remote(0, 100_000, *sizes)
+        shard = ray.remote(num_cpus=0)(Shard).options(scheduling_strategy="SPREAD").remote(100_000, *sizes)
         rows = list(zip(*measuring.transitions(1000), strict=True))
         for chunk in (1, 5, 20, 100):
             sender = ChunkSender(Shards([shard]), 0, (0, 0), sizes, chunk, lambda: time.sleep(0.0005), lambda: False)

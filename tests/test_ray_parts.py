@@ -20,7 +20,7 @@ class LocalShards(Shards):
     """The shards in this process: a call is made at once, and its result is kept until it is asked for. ``lost``: dead ones."""
 
     def __init__(self, *capacities: int) -> None:
-        super().__init__([Shard(shard, capacity, *SIZES) for shard, capacity in enumerate(capacities)])
+        super().__init__([Shard(capacity, *SIZES) for capacity in capacities])
         self.lost: set[int] = set()
         self.calls: list[tuple[int, str]] = []
 
@@ -70,7 +70,7 @@ def test_a_transition_that_is_not_finite_is_refused_where_it_arises():
 def test_chunks_of_a_shard_that_died_go_to_its_successor_once():
     shards = LocalShards(100)
     shards.lost = {0}
-    replacement = Shard(0, 100, *SIZES)
+    replacement = Shard(100, *SIZES)
 
     def pause():
         shards.handles, shards.lost = [replacement], set()

@@ -13,7 +13,6 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from sac_dist.replay import ReplayBuffer, ReplaySegment, Rows
-from sac_dist.shared import show_role
 
 UNSETTLED = 4  # chunks of a worker that may be on their way before it waits
 SUCCESSOR = 0.05  # s between tries while a dead shard has no successor yet
@@ -34,9 +33,8 @@ class NoBatch(Exception):
 class Shard:
     """Actor: one shard of the replay, a plain ReplayBuffer in its memory. Large transfers go in pieces of the caller's size."""
 
-    def __init__(self, shard: int, capacity: int, observation_size: int, action_size: int) -> None:
+    def __init__(self, capacity: int, observation_size: int, action_size: int) -> None:
         """Raises ConfigError where the memory is not there."""
-        show_role(f"replay-{shard}")
         self.buffer = ReplayBuffer(capacity, observation_size, action_size)
         self._stored: dict[Writer, int] = {}
         self._pieces: list[Rows] = []

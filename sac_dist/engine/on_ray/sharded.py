@@ -45,7 +45,7 @@ class ShardedReplay:
             raise ConfigError(f"the cluster has no room for the replay buffer: {reason}") from None
 
     def _start(self, shard: int) -> Any:
-        return self._class.remote(shard, int(self.capacities[shard]), *self._sizes)
+        return self._class.remote(int(self.capacities[shard]), *self._sizes)
 
     def _all(self, method: str, *arguments: Any) -> list[Any]:
         """The method's result on each shard. Raises ShardLost."""
