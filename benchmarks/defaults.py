@@ -4,7 +4,7 @@
     python benchmarks/defaults.py batch_size=64 update_ratio=2   some
 
 Measured as time_to_success.py does: --steps environment steps without an evaluation, a policy kept every 1000; the first one that passes
-counts, with the time since the first step. Compiling is not counted. The variations run in turn within each seed.
+counts, with the time since the first step. Updates are compiled before it (--compile on). The variations run in turn within each seed.
 Adds to benchmarks/results/defaults.json after each run, where a run of the same variation and seed is replaced.
 """
 
@@ -43,10 +43,8 @@ RATES = ("actor_lr", "critic_lr", "alpha_lr")
 
 def flags(variation: str) -> list[str]:
     """Of python -m sac_dist."""
-    if variation == DEFAULTS:
-        return []
-    found = []
-    for part in variation.split(","):
+    found = ["--compile=on"]
+    for part in variation.split(",") if variation != DEFAULTS else ():
         name, _, value = part.partition("=")
         for one in RATES if name == "lr" else (name,):
             found.append(f"--{one.replace('_', '-')}" + (f"={value}" if value else ""))

@@ -1,7 +1,8 @@
 """Data sets for the offline benchmarks, as .npz files of Demonstrations' arrays (see sac_dist/demos/transitions.py).
 
     python benchmarks/make_offline_data.py grasp grasp-mixed.npz       half random actions, half the scripted expert's
-    python benchmarks/make_offline_data.py pendulum pendulum.npz       everything a SAC agent met in its first 100 episodes
+    python benchmarks/make_offline_data.py pendulum pendulum.npz       everything a SAC agent met in its first 100 episodes,
+                                                                       its rewards as (r + 8) / 8, as the chapter learns from them
 
 No episode has a seed of evaluation.evaluation_seed: those lie above rollout.TRAINING_SEEDS, all training seeds below.
 """
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,7 @@ def pendulum(path: Path, episodes: int, seed: int) -> None:
         flags = ["--train", "--env", "Pendulum-v1", "--episodes", str(episodes), "--workers", "1", "--seed", str(seed), "--run-dir", run]
         subprocess.run([sys.executable, "-m", "sac_dist", *flags, "--eval-interval", "0"], check=True)
         demonstrations = files.read(run)
+    demonstrations = replace(demonstrations, reward=(demonstrations.reward + 8) / 8)
     files.write(demonstrations, str(path))
     print(f"{len(demonstrations)} transitions, {len(demonstrations.ends)} episodes, mean return {demonstrations.returns.mean():.1f}")
 

@@ -16,7 +16,7 @@ A side is killed after --limit seconds; where no snapshot until then passes, the
 so the times are that coarse. The sides:
 
     sac_dist          python -m sac_dist --train, with the update compiled by an earlier run on this machine
-    sac_dist-cold     the same with an empty cache
+    sac_dist-cold     the same with an empty cache: it trains uncompiled
     sbx               keeps nothing compiled by default: compares with sac_dist-cold
     sbx-cached        the same with JAX's persistent cache, filled by an earlier run: compares with sac_dist
     sb3, cleanrl, rllib
@@ -26,6 +26,8 @@ so the times are that coarse. The sides:
 by steps per second on two cores (--seeds 0 --steps 3000; SB3 and CleanRL 2000). SBX made 290 with 1 environment, 360 with 2, 417 with 4.
 SB3 with one thread made 241, 231 and 230, with two and 4 environments 10, as another process, though a nice one, used a core: each product
 of matrices waits for both threads. CleanRL made 226 with one thread and, on cores of its own, 232 with two. RLlib has one by analogy.
+
+--width N sets the networks' width on all sides; give each width its own --results.
 
 Adds to benchmarks/results/time_to_success.json after each run, where a run of the same side and seed is replaced, and draws the .png.
 """
@@ -121,6 +123,7 @@ def train(side: Side, arguments: argparse.Namespace, steps: int, seed: int, fold
         "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}",
         "FIRST_STEPS": str(folder / "first"),
         "CLEANRL": str(arguments.cleanrl),
+        "HIDDEN_WIDTH": str(common.HIDDEN[0]),
         "MUJOCO_GL": "disable",  # no pictures: sac_dist's video after a run is not part of the time, but takes as long
         "RAY_USAGE_STATS_ENABLED": "0",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # where there is a cache
@@ -212,11 +215,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sides", nargs="*", choices=SIDES, help="default: all whose Python is known")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, default=20_000, help="environment steps of each run")
+    parser.add_argument("--width", type=int, default=common.HIDDEN[0], help="units of each hidden layer of all sides' networks")
     parser.add_argument("--limit", type=float, default=600, help="seconds after which a side is killed")
     parser.add_argument("--envs", nargs="*", default=[], metavar="SIDE=N", help="environments, or workers, of a side")
     parser.add_argument("--threads", nargs="*", default=[], metavar="SIDE=N", help="OpenMP threads of each of a side's processes")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    common.HIDDEN[:] = [arguments.width] * 2
     arguments.peers, arguments.envs, arguments.threads = pairs(arguments.peers), pairs(arguments.envs), pairs(arguments.threads)
     known = [name for name, side in SIDES.items() if not side.python or side.python in arguments.peers]
     arguments.sides = arguments.sides or known
@@ -246,12 +251,20 @@ def main() -> None:
         cache = Path(scratch) / "cache"
         for name in [name for name, side in sides.items() if side.warm]:
             with tempfile.TemporaryDirectory() as folder:
-                train(sides[name], arguments, common.WARM_UP + 100, 0, Path(folder), cache)
+                compiled = replace(sides[name], flags=("--compile=on",))  # by itself it would be only after a while
+                train(compiled, arguments, common.WARM_UP + 100, 0, Path(folder), cache)
         for seed in arguments.seeds:
             for name, side in sides.items():
                 with tempfile.TemporaryDirectory() as folder:
                     started, end = train(side, arguments, arguments.steps, seed, Path(folder), cache)
-                    run = {"side": name, "seed": seed, "envs": side.envs, "threads": side.threads, "steps": arguments.steps}
+                    run = {
+                        "side": name,
+                        "seed": seed,
+                        "width": common.HIDDEN[0],
+                        "envs": side.envs,
+                        "threads": side.threads,
+                        "steps": arguments.steps,
+                    }
                     run |= {"limit": arguments.limit, "end": end} | result(Path(folder), started, env)
                 results = [one for one in results if (one["side"], one["seed"]) != (name, seed)] + [run]
                 print(json.dumps(run), flush=True)

@@ -17,6 +17,7 @@ from sac_dist.offline import BCUpdate, CQLUpdate
 from sac_dist.shared import SharedArray
 from sac_dist.types import Batch
 from sac_dist.update import Metrics, SACUpdate, Tensors, Trained
+from sac_dist.written_out import WrittenOut
 
 ALGORITHMS = {"sac": SACUpdate, "cql": CQLUpdate, "bc": BCUpdate}
 ALIGNMENT = 16  # floats in a cache line
@@ -133,12 +134,14 @@ class SACAgent:
     # learning
 
     def use(self, algorithm: str, step: Step | None = None) -> None:
-        """Train with "sac" (as a new agent does), "cql" or "bc" from now on. ``step`` is that algorithm's update, compiled.
+        """Train with "sac" (as a new agent does), "cql" or "bc" from now on. ``step`` is that algorithm's update, compiled; without it
+        plain SAC takes its gradients written out, the others have them recorded.
 
         Networks, targets, temperature and moments stay. What an algorithm leaves alone (the critics: bc) keeps its Adam step count too.
         """
         self.algorithm = ALGORITHMS[algorithm](self.policy, self.q, self.config, self.target_entropy)
-        self.step: Step = self.algorithm if step is None else step
+        written_out = WrittenOut.covers(self.algorithm)
+        self.step: Step = step or (WrittenOut(self.algorithm, self.tensors) if written_out else self.algorithm)
 
     def update(self, batch: Batch) -> Metrics:
         """Train once on ``batch`` with the algorithm in use.

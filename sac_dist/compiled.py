@@ -50,15 +50,15 @@ def compiled_path(agent: SACAgent, batch_size: int) -> Path:
 
 
 def compile_update(agent: SACAgent, batch_size: int) -> None:
-    """Compile ``agent.step`` for batches from the replay buffer and keep it at ``compiled_path``. Changes nothing in the agent
+    """Compile the algorithm in use for batches from the replay buffer and keep it at ``compiled_path``. Changes nothing in the agent
     but the state of its generator.
 
     Ask :func:`compile_obstacle` first; raises whatever torch raises where that was too hopeful.
     """
-    step = agent.step
+    algorithm = agent.algorithm
 
     def function(tensors, batch, noise, lrs):  # type: ignore[no-untyped-def]  # Dynamo wants a function, not a callable object
-        return step(tensors, batch, noise, lrs)
+        return algorithm(tensors, batch, noise, lrs)
 
     arguments = (agent.tensors, example_batch(agent, batch_size), agent.noise(batch_size), agent.lrs)
 

@@ -15,8 +15,8 @@ from sac_dist.networks import GaussianPolicy, QEnsemble, sample_action
 from sac_dist.types import Batch
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as in torch.optim.Adam
-# √v / |m| is never less than this in Adam, whatever the gradients (Cauchy-Schwarz over the two running sums).
-LEAST_RATIO = math.sqrt((1 - BETA2) * (1 - BETA1**2 / BETA2)) / (1 - BETA1)
+# |m| / √v is never more than this in Adam, whatever the gradients (Cauchy-Schwarz over the two running sums).
+LARGEST_RATIO = (1 - BETA1) / math.sqrt((1 - BETA2) * (1 - BETA1**2 / BETA2))
 
 Metrics = dict[str, Tensor]
 
@@ -60,13 +60,13 @@ def adam_step(trained: Trained, gradient: Tensor, scales: Tensor) -> None:
     pytorch issue 167313): none is used here.
 
     Two processes that train at once can lose a write to v and keep the one to m. Where v is then 0 the step would be 1e8 times too
-    long, so √v counts as no less than m allows. That changes nothing where both are whole.
+    long, so |m| / √v counts as no more than it can be. That changes nothing where both are whole.
     """
     step_size, eps = scales.unbind()
     trained.exp_avg.lerp_(gradient, 1 - BETA1)
     trained.exp_avg_sq.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-    root = trained.exp_avg_sq.sqrt().maximum(trained.exp_avg.abs() * LEAST_RATIO)
-    trained.parameters.sub_(trained.exp_avg * step_size / (root + eps))
+    direction = trained.exp_avg / trained.exp_avg_sq.sqrt().add_(eps)
+    trained.parameters.addcmul_(direction.clamp_(-LARGEST_RATIO, LARGEST_RATIO), step_size, value=-1)
 
 
 def clip_by_norm(gradient: Tensor, largest: float | None) -> tuple[Tensor, Tensor]:

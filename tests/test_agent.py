@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from sac_dist.networks import sample_action
 from sac_dist.replay import ReplayBuffer
 from sac_dist.types import Batch
 from sac_dist.update import Trained, adam_scales, adam_step, clip_by_norm
+from sac_dist.written_out import WrittenOut
 
 # the update
 
@@ -146,6 +148,40 @@ def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
         torch.testing.assert_close(state[name], value, rtol=1e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        AgentConfig(hidden_width=16, hidden_depth=3, critic_depth=1, critics=5, alpha=0.3, grad_clip=0.1),
+        AgentConfig(hidden_width=16, hidden_depth=1, normalize_rewards=True, reward_scale=3.0, entropy_backup=False, initial_alpha=3.0),
+    ],
+)
+@pytest.mark.parametrize("spread", [0.0, 30.0], ids=["ordinary", "log σ at both bounds, actions at ±1"])
+def test_gradients_written_out_equal_recorded_ones(config: AgentConfig, spread: float) -> None:
+    written, recorded = SACAgent(OBS, ACT, config), SACAgent(OBS, ACT, config)
+    assert isinstance(written.step, WrittenOut)
+    last = written.policy.unpack(written.tensors.policy.parameters)[f"linear{config.hidden_depth + 1}.bias"]
+    last.add_(torch.linspace(-spread, spread, last.numel()))
+    recorded.load_state_dict(written.state_dict())
+    recorded.step = recorded.algorithm
+    for size in (32, 32, 7):
+        batch = make_batch(size)
+        metrics, expected = written.update(batch), recorded.update(batch)
+        assert metrics.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(metrics[name].clone(), value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+    state = written.state_dict()
+    for name, value in recorded.state_dict().items():
+        # Adam's first steps are lr · sign(gradient) but where the gradient is tiny
+        torch.testing.assert_close(state[name], value, rtol=1e-4, atol=5e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("config", [replace(SMALL, layer_norm=True), replace(SMALL, critics=4, target_critics=2)])
+def test_gradients_are_recorded_where_none_are_written_out(config: AgentConfig) -> None:
+    agent = SACAgent(OBS, ACT, config)
+    assert agent.step is agent.algorithm
+
+
 def test_targets_start_as_the_critics_and_the_entropy_target_as_minus_half_the_actions() -> None:
     agent = SACAgent(OBS, ACT, SMALL)
     assert (
@@ -261,6 +297,7 @@ def test_compiled_update_equals_the_eager_one(config: AgentConfig, tmp_path: Pat
     compiled.share_memory()
     compile_update(SACAgent(OBS, ACT, config), 32)
     compiled.step = load_update(compiled, 32)
+    eager.step = eager.algorithm
     for _ in range(4):
         batch = replay.sample(32, rng)
         expected, metrics = eager.update(batch), compiled.update(batch)

@@ -23,12 +23,13 @@ from sac_dist.engine.divergence import Diverged, origin
 from sac_dist.engine.evaluator import EvaluatorTask, NotFinite, Request, serve
 from sac_dist.engine.guard import Guard, private_memory
 from sac_dist.engine.outcome import TrainingFailed
+from sac_dist.engine.processes import Child
 from sac_dist.engine.train import train
 from sac_dist.rollout import EnvironmentFault, Play, make_env, run_episode
 
 pytestmark = pytest.mark.timeout(120)
 AGENT = AgentConfig(hidden_width=16, hidden_depth=1)
-HANG = 4.0  # s for --step-timeout: far more than a toy needs to start
+HANG = 3.0  # s for --step-timeout: far more than a toy needs to start
 
 
 @pytest.fixture(autouse=True)
@@ -125,14 +126,12 @@ def test_an_environment_that_writes_into_one_array_does_not_change_earlier_obser
     ("env", "line"),
     [
         ("NanObservation", "worker-0 failed:\nNanObservation-v0: observation[1] is nan after step"),
-        ("InfiniteReward", "InfiniteReward-v0: reward is -inf, not a number up to 1e+15 after step"),
         ("HugeReward", "HugeReward-v0: reward is 1e+30, not a number up to 1e+15 after step"),
         ("WrongShape", "observation has the shape (3,) instead of (2,) after step"),
         ("Exits", "SystemExit: 0"),
         ("ExitsAtOnce", "worker-0 ended with status 0; restarting it"),
         ("Interrupts", "KeyboardInterrupt"),
         ("HangsInStep", f"worker-0 has not finished a step for {HANG:g} s: killed"),
-        ("HangsInReset", f"worker-0 has not finished a step for {HANG:g} s: killed"),
         ("HangsInConstructor", f"worker-0 has not finished a step for {HANG:g} s: killed"),
         ("StopsItself", f"worker-0 has not finished a step for {HANG:g} s: killed"),
     ],
@@ -148,7 +147,7 @@ def test_a_simulator_that_goes_wrong_is_reported_and_replaced(tmp_path, capfd, e
 
 
 def test_a_simulator_that_hangs_at_once_ends_the_start_in_a_line(tmp_path):
-    with pytest.raises(ConfigError, match="starting toy_envs:HangsAtOnce-v0 did not finish in 4 s"):
+    with pytest.raises(ConfigError, match="starting toy_envs:HangsAtOnce-v0 did not finish in 3 s"):
         train(config(tmp_path, "HangsAtOnce", step_timeout=HANG))
     assert not (tmp_path / "run").exists()
 
@@ -158,7 +157,7 @@ def test_a_simulator_that_hangs_at_once_ends_the_start_in_a_line(tmp_path):
     [
         ("EvaluatedNan", 5, "evaluator failed:\nEvaluatedNan-v0: observation[1] is nan after step 1 of an episode with seed"),
         ("EvaluatedExits", 5, "evaluator ended with status 0; restarting it"),
-        ("EvaluatedHangs", 9, f"evaluator has not finished a step for {HANG:g} s: killed"),
+        ("EvaluatedHangs", 7, f"evaluator has not finished a step for {HANG:g} s: killed"),
     ],
 )
 def test_an_evaluator_whose_simulator_goes_wrong_is_replaced(tmp_path, capfd, env, seconds, line):
@@ -167,8 +166,9 @@ def test_an_evaluator_whose_simulator_goes_wrong_is_replaced(tmp_path, capfd, en
     assert line in capfd.readouterr().err
 
 
-def test_a_simulator_that_never_returns_numbers_is_given_up_saved_and_named(tmp_path, capfd):
-    with pytest.raises(TrainingFailed, match=r"5 times in a row; saved to .*; the last time: AlwaysNan-v0: observation\[0\] is nan after"):
+def test_a_simulator_that_never_returns_numbers_is_given_up_saved_and_named(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(Child, "MAX_FAILURES", 2)
+    with pytest.raises(TrainingFailed, match=r"2 times in a row; saved to .*; the last time: AlwaysNan-v0: observation\[0\] is nan after"):
         train(config(tmp_path, "AlwaysNan"))
     assert_sound(tmp_path / "run")
     assert "Traceback" not in capfd.readouterr().err
@@ -223,14 +223,14 @@ def stop_child(name: str, after: float) -> None:
 
 def test_an_idle_evaluator_that_is_stopped_is_replaced_and_one_that_waits_is_not(tmp_path, capfd):
     stop_child("evaluator", after=1.0)
-    run = train(config(tmp_path, "Slow", steps=None, time=12, step_timeout=HANG, eval_interval=10**6, eval_episodes=2))
+    run = train(config(tmp_path, "Slow", steps=None, time=8, step_timeout=HANG, eval_interval=10**6, eval_episodes=2))
     assert run.outcome.evaluation is not None
     assert capfd.readouterr().err.count(f"evaluator has not finished a step for {HANG:g} s: killed") == 1
 
 
 def test_a_stopped_worker_among_several_is_replaced(tmp_path, capfd):
     stop_child("worker-1", after=1.0)
-    run = train(config(tmp_path, "Slow", workers=2, steps=None, time=10, step_timeout=HANG, checkpoint_interval=10**6))
+    run = train(config(tmp_path, "Slow", workers=2, steps=None, time=7, step_timeout=HANG, checkpoint_interval=10**6))
     assert run.outcome.reason == "time"
     errors = capfd.readouterr().err
     assert errors.count(f"worker-1 has not finished a step for {HANG:g} s: killed") == 1 and "worker-0" not in errors, errors
@@ -296,10 +296,9 @@ def test_a_child_that_is_waiting_for_its_restart_is_left_alone(monkeypatch):
 # Numbers that run away
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_diverging_run_ends_at_its_last_good_checkpoint_and_goes_on_with_smaller_steps(tmp_path, workers):
+def test_a_diverging_run_ends_at_its_last_good_checkpoint_and_goes_on_with_smaller_steps(tmp_path):
     # The first update comes after two seconds, so that there are checkpoints from before it.
-    settings = {"workers": workers, "steps": 5000, "warmup_steps": 400, "checkpoint_interval": 50}
+    settings = {"workers": 2, "steps": 5000, "warmup_steps": 400, "checkpoint_interval": 50}
     run = tmp_path / "run"
     with pytest.raises(TrainingFailed, match=rf"^training diverged at update \d+: .*; the last good .*--resume {run} --actor-lr 0.02 "):
         train(config(tmp_path, "Slow", agent=replace(AGENT, critic_lr=1e30, actor_lr=0.2), **settings))

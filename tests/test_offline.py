@@ -177,13 +177,15 @@ def test_cloning_learns_the_data_and_leaves_the_critics() -> None:
     batch = make_batch(size=32)
     critics, targets = agent.tensors.critics.parameters.clone(), agent.tensors.targets.clone()
     agent.use("bc")
+    likelihood = []
     for _ in range(1500):
         metrics = agent.update(batch)
+        likelihood.append(metrics["data_log_prob"].item())
     assert torch.equal(agent.tensors.critics.parameters, critics) and torch.equal(agent.tensors.targets, targets)
     assert agent.tensors.steps.tolist() == [0, 1500, 1500]
     error = np.abs([agent.act(o.numpy(), deterministic=True) - a.numpy() for o, a in zip(batch.observation, batch.action, strict=True)])
     assert error.mean() < 0.3  # 0.52 before
-    assert "critic_loss" not in metrics and metrics["data_log_prob"] > 0
+    assert "critic_loss" not in metrics and np.median(likelihood[-100:]) > 0  # with steps so large, single updates fall far back
     agent.use("sac")  # Adam's first step of the critics is a first step
     agent.update(batch)
     moved = (agent.tensors.critics.parameters - critics).abs().max().item()

@@ -115,11 +115,6 @@ class NanObservation(FaultyOnce):
         return np.array([observation[0], np.nan], np.float32), *rest
 
 
-class InfiniteReward(FaultyOnce):
-    def fault(self, observation: Any, reward: Any, *rest: Any) -> Any:
-        return observation, -np.inf, *rest
-
-
 class HugeReward(FaultyOnce):
     def fault(self, observation: Any, reward: Any, *rest: Any) -> Any:
         return observation, 1e30, *rest
@@ -171,13 +166,6 @@ class EvaluatedExits(ExitsAtOnce):
 
 class EvaluatedHangs(HangsInStep):
     evaluated = True
-
-
-class HangsInReset(Point):
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
-        if first():
-            time.sleep(1000)
-        return super().reset(seed=seed, options=options)
 
 
 class HangsInConstructor(Point):

@@ -1,13 +1,14 @@
 """What all sides of time_to_success.py share: the task, the settings, and a peer's command line and snapshots. Needs numpy alone."""
 
 import argparse
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 ENV = "peers.grasp:NotedGrasp-v0"
-HIDDEN = [128, 128]  # of policy and critics, with ReLU
+HIDDEN = [int(os.environ.get("HIDDEN_WIDTH", 128))] * 2  # of policy and critics, with ReLU
 BATCH = 128
 LEARNING_RATE = 7e-4  # of policy, critics and temperature; Adam
 DISCOUNT = 0.95

@@ -9,7 +9,7 @@ from sac_dist.shared import SharedArray
 # Columns of a member's row. OFFLINE: those of the UPDATES that offline phases made; BEATS: signs of life where nothing else is counted;
 # DONE: 1 once its work is done, for a learner that cannot see the others' newest counts.
 STEPS, UPDATES, EPISODES, OFFLINE, BEATS, DONE = range(6)
-PAUSE, RESUME, STOP = range(3)  # columns of the supervisor's row, the last
+PAUSE, RESUME, STOP, COMPILED = range(4)  # columns of the supervisor's row, the last
 
 
 class Control:
@@ -84,3 +84,11 @@ class Control:
 
     def stopped(self) -> bool:
         return bool(self._cells.array[-1, STOP])
+
+    def announce_compiled(self) -> None:
+        """There are compiled updates that there were not before: members load them at their next boundary."""
+        self._cells.array[-1, COMPILED] += 1
+
+    def compilations(self) -> int:
+        """How often that was announced."""
+        return int(self._cells.array[-1, COMPILED])

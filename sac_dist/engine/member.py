@@ -110,7 +110,8 @@ class Member:
         self.metrics: dict[str, float] = {}
         self.reported = 0.0
         self.phases = phases(task.config, 0 if task.data is None else len(task.data))
-        self.compiled = {name: self.load_compiled(phase) for name, phase in self.phases.items()}
+        self.compiled: dict[str, Step | None] = {}
+        self.compilations = -1  # those announced when ``compiled`` was loaded
         self.phase: str | None = None
         self.batches = Batches(self.replay, task.data, self.data_config, self.config.batch_size, task.config.agent.cal_ql)
         if task.state is not None:
@@ -160,6 +161,10 @@ class Member:
         return due(self.data_config, self.control.total(STEPS), self.control.total(OFFLINE))
 
     def enter(self, phase: str | None) -> None:
+        if self.control.compilations() > self.compilations:
+            self.compilations = self.control.compilations()
+            self.compiled = {name: self.load_compiled(of) for name, of in self.phases.items()}
+            self.phase = None
         if phase != self.phase and phase is not None:
             self.phase = phase
             self.agent.use(self.phases[phase].algorithm, self.compiled[phase])

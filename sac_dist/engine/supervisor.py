@@ -30,8 +30,10 @@ from sac_dist.metrics import RunLog
 from sac_dist.progress import Progress
 from sac_dist.replay_files import ReplayFiles
 from sac_dist.run_folder import RunFolder
+from sac_dist.written_out import WrittenOut
 
 LOG_INTERVAL = 1000  # environment steps, or offline updates, between rows of metrics.csv
+COMPILE_AFTER = 20.0  # s of training before it is compiled for: a run that is over sooner has no use for it
 PATIENCE = 5.0  # s for workers to reach a boundary before the run goes on without their state
 MORE_REPORTS = 0.2  # s in which the other processes meet what one of them has met
 
@@ -98,6 +100,7 @@ class Supervisor:
         self.evaluator = self.engine.evaluator(self.folder.best, lambda: self.best_score)
         context = start_context(with_compiler=train.compile != "off")
         self.compiler = Child(context, "compiler", compiler_main, self._compiler_task, restarts=False)
+        self.compile_at: float | None = None  # s of training
         self.children: list[Part] = [*self.members, self.evaluator, self.compiler]
         watched = [*self.members, self.evaluator]
         self.guard = Guard(watched, self.control, train.step_timeout, train.worker_memory, self.progress.note)
@@ -135,15 +138,30 @@ class Supervisor:
             if phase.algorithm != "bc" and not compiled_path(self.agent, phase.batch_size).exists():
                 yield phase
 
+    def _quick_uncompiled(self, phase: Phase) -> bool:
+        self.agent.use(phase.algorithm)
+        return isinstance(self.agent.step, WrittenOut)
+
     def _compile(self) -> None:
-        """Have the updates compiled before the workers start: beside them it would take longer than it saves."""
-        if self.config.train.compile == "off" or not any(self._not_compiled()):
+        """Have the updates compiled before the workers start, or after a while beside them where they are quick enough without.
+
+        A single worker never changes over: a run of the same seed gives the same bits.
+        """
+        train = self.config.train
+        if train.compile == "off" or not any(self._not_compiled()):
             return
-        self.progress.note("compiling the update, once for this machine and these networks: it saves half the time after")
-        self.compiler.start()
+        if train.compile == "auto" and train.members > 1 and all(map(self._quick_uncompiled, self._not_compiled())):
+            self.compile_at = COMPILE_AFTER
+            return
+        self._start_compiler()
         while not self.compiler.ended and self.signals.received is None:
             self._receive(0.1)
             self._restart_dead()
+
+    def _start_compiler(self) -> None:
+        self.progress.note("compiling the update, once for this machine and these networks: updates are quicker after")
+        self.compile_at = None
+        self.compiler.start()
 
     def _watch(self) -> None:
         train = self.config.train
@@ -156,6 +174,8 @@ class Supervisor:
             self._show_progress()
             if self.target_reached:
                 break
+            if self.compile_at is not None and self.log.wall_time_s >= self.compile_at:
+                self._start_compiler()
             clock = self.control.clock()
             if clock >= next_log:
                 self._log_row()
@@ -293,6 +313,7 @@ class Supervisor:
                 self._receive(0)  # its last words
                 if not child.restarts:
                     child.ended = True
+                    self.control.announce_compiled()
                     if child.process.exitcode != 0:
                         self.progress.note(f"{child.describe_death()}: the update stays uncompiled")
                 if child.ended:
