@@ -156,13 +156,43 @@ def scaling(cluster: Any, workers: int, chunk: int, weight_interval: int, ratio:
     }
 
 
+def cpu_of(name: str) -> float:
+    """s of processor time that the actors whose process's name begins so have used."""
+    total = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if child.name().startswith(name):
+                total += sum(child.cpu_times()[:2])
+    return total
+
+
+class Echo:
+    """Answers at once with what an actor reports."""
+
+    def exchange(self, news: Any) -> Any:
+        from sac_dist.engine.on_ray.actors import Report
+
+        return Report(news.others, [], None, None)
+
+
+class Reader:
+    def read(self, reference: list[Any]) -> float:
+        """s to take a version of the policy."""
+        import ray
+
+        begin = time.perf_counter()
+        ray.get(reference[0])
+        return time.perf_counter() - begin
+
+
 def costs() -> list[dict[str, Any]]:
-    """µs of a worker per transition for chunk sizes, of a version of the policy, and of the driver per exchange."""
+    """µs: per transition for chunk sizes, per batch, per version of the policy, and per exchange of counters."""
     import ray
 
     from sac_dist.agent import SACAgent
     from sac_dist.config import AgentConfig
-    from sac_dist.engine.on_ray.replay import ChunkSender, Shard, Shards
+    from sac_dist.engine.on_ray.actors import News
+    from sac_dist.engine.on_ray.replay import ChunkSender, Shard, Shards, ShardSampler
 
     results: list[dict[str, Any]] = []
     with three_nodes() as cluster:
@@ -172,25 +202,46 @@ def costs() -> list[dict[str, Any]]:
         rows = list(zip(*measuring.transitions(1000), strict=True))
         for chunk in (1, 5, 20, 100):
             sender = ChunkSender(Shards([shard]), 0, (0, 0), sizes, chunk, lambda: time.sleep(0.0005), lambda: False)
-            each = iter(rows * 1000)
-            one = measuring.microseconds(lambda sender=sender, each=each: sender.push(*next(each)), 5.0, block=500)
+            ours, theirs, begin, pushed = time.process_time(), cpu_of("ray::Shard"), time.perf_counter(), 0
+            while time.perf_counter() < begin + 5.0:
+                for row in rows:
+                    sender.push(*row)
+                pushed += len(rows)
             sender.settle()
-            results.append({"what": "transition", "chunk": chunk, "us": one})
+            spent = {
+                "us": time.perf_counter() - begin,
+                "sender_cpu_us": time.process_time() - ours,
+                "shard_cpu_us": cpu_of("ray::Shard") - theirs,
+            }
+            results.append({"what": "transition", "chunk": chunk} | {name: round(s / pushed * 1e6, 1) for name, s in spent.items()})
+        sampler, rng, batch = ShardSampler(Shards([shard]), sizes, 8 * 128, lambda: None), np.random.default_rng(0), 128
+        out = np.empty((batch, sampler.row_width), np.float32)
+        ours, theirs = time.process_time(), cpu_of("ray::Shard")
+        for _ in range(4000):
+            sampler.sample_into(out, rng)
+        spent = {"learner_cpu_us": time.process_time() - ours, "shard_cpu_us": cpu_of("ray::Shard") - theirs}
+        results.append({"what": "batch of 128"} | {name: round(s / 4000 * 1e6, 1) for name, s in spent.items()})
         policy = SACAgent(*sizes, AgentConfig()).tensors.policy.parameters.numpy()
-        results.append({"what": "publish", "bytes": policy.nbytes, "us": measuring.microseconds(lambda: ray.put(policy.copy()), 5.0)})
-
-        class Reader:
-            def read(self, reference: list[Any]) -> float:
-                begin = time.perf_counter()
-                ray.get(reference[0])
-                return time.perf_counter() - begin
-
+        results.append({"what": "publish", "bytes": policy.nbytes, "us": measuring.microseconds(lambda: ray.put(policy.copy()), 3.0)})
         readers = [ray.remote(num_cpus=4)(Reader).options(scheduling_strategy="SPREAD").remote() for _ in range(3)]
         times = []
         for _ in range(200):
             reference = ray.put(policy.copy())
             times.append(max(ray.get([reader.read.remote([reference]) for reader in readers])))
         results.append({"what": "take", "bytes": policy.nbytes, "us": round(float(np.median(times)) * 1e6, 1)})
+        echoes = [ray.remote(num_cpus=0)(Echo).remote() for _ in range(4)]
+        news = News(np.zeros(8, np.int64), np.zeros(8, np.int64), None, None)
+        ray.get([echo.exchange.remote(news) for echo in echoes])
+        calls, done = {echo.exchange.remote(news): echo for echo in echoes}, 0
+        ours, theirs, begin = time.process_time(), cpu_of("ray::Echo"), time.perf_counter()
+        while time.perf_counter() < begin + 5.0:
+            for call in ray.wait(list(calls), num_returns=1, timeout=1.0)[0]:
+                echo = calls.pop(call)
+                ray.get(call)
+                calls[echo.exchange.remote(news)] = echo
+                done += 1
+        spent = {"driver_cpu_us": time.process_time() - ours, "actor_cpu_us": cpu_of("ray::Echo") - theirs}
+        results.append({"what": "exchange"} | {name: round(s / done * 1e6, 1) for name, s in spent.items()})
         ray.shutdown()
     return results
 
