@@ -185,63 +185,92 @@ class Reader:
         return time.perf_counter() - begin
 
 
-def costs() -> list[dict[str, Any]]:
-    """µs: per transition for chunk sizes, per batch, per version of the policy, and per exchange of counters."""
+def us(spent: dict[str, float], count: int) -> dict[str, float]:
+    """µs of each of ``count`` from seconds of all."""
+    return {f"{name}_us": round(seconds / count * 1e6, 1) for name, seconds in spent.items()}
+
+
+def transition_costs(shard: Any, sizes: tuple[int, int]) -> list[dict[str, Any]]:
+    from sac_dist.engine.on_ray.replay import ChunkSender, Shards
+
+    rows = list(zip(*measuring.transitions(1000, *sizes), strict=True))
+    results = []
+    for chunk in (1, 5, 20, 100):
+        sender = ChunkSender(Shards([shard]), 0, (0, 0), sizes, chunk, lambda: time.sleep(0.0005), lambda: False)
+        ours, theirs, begin, pushed = time.process_time(), cpu_of("ray::Shard"), time.perf_counter(), 0
+        while time.perf_counter() < begin + 5.0:
+            for row in rows:
+                sender.push(*row)
+            pushed += len(rows)
+        sender.settle()
+        spent = {"wall": time.perf_counter() - begin, "sender": time.process_time() - ours, "shard": cpu_of("ray::Shard") - theirs}
+        results.append({"what": "transition", "chunk": chunk} | us(spent, pushed))
+    return results
+
+
+def batch_costs(shard: Any, sizes: tuple[int, int], batches: int = 4000) -> dict[str, Any]:
+    from sac_dist.engine.on_ray.actors import BATCHES_AHEAD
+    from sac_dist.engine.on_ray.replay import Shards, ShardSampler
+
+    sampler, rng = ShardSampler(Shards([shard]), sizes, BATCHES_AHEAD * 128, lambda: None), np.random.default_rng(0)
+    out = np.empty((128, sampler.row_width), np.float32)
+    ours, theirs = time.process_time(), cpu_of("ray::Shard")
+    for _ in range(batches):
+        sampler.sample_into(out, rng)
+    spent = {"learner": time.process_time() - ours, "shard": cpu_of("ray::Shard") - theirs}
+    return {"what": "batch of 128"} | us(spent, batches)
+
+
+def version_costs(sizes: tuple[int, int], versions: int = 200) -> list[dict[str, Any]]:
     import ray
 
     from sac_dist.agent import SACAgent
     from sac_dist.config import AgentConfig
-    from sac_dist.engine.on_ray.actors import News
-    from sac_dist.engine.on_ray.replay import ChunkSender, Shard, Shards, ShardSampler
 
-    results: list[dict[str, Any]] = []
+    policy = SACAgent(*sizes, AgentConfig()).tensors.policy.parameters.numpy()
+    readers = [ray.remote(num_cpus=4)(Reader).options(scheduling_strategy="SPREAD").remote() for _ in range(3)]
+    times = []
+    for _ in range(versions):
+        reference = ray.put(policy.copy())
+        times.append(max(ray.get([reader.read.remote([reference]) for reader in readers])))
+    publish = measuring.microseconds(lambda: ray.put(policy.copy()), 3.0)
+    return [
+        {"what": "publish", "bytes": policy.nbytes, "wall_us": publish},
+        {"what": "take, the slowest of 3 nodes", "bytes": policy.nbytes, "wall_us": round(float(np.median(times)) * 1e6, 1)},
+    ]
+
+
+def exchange_costs() -> dict[str, Any]:
+    import ray
+
+    from sac_dist.engine.on_ray.actors import News
+
+    echoes = [ray.remote(num_cpus=0)(Echo).remote() for _ in range(4)]
+    news = News(np.zeros(8, np.int64), np.zeros(8, np.int64), None, None)
+    ray.get([echo.exchange.remote(news) for echo in echoes])
+    calls, done = {echo.exchange.remote(news): echo for echo in echoes}, 0
+    ours, theirs, begin = time.process_time(), cpu_of("ray::Echo"), time.perf_counter()
+    while time.perf_counter() < begin + 5.0:
+        for call in ray.wait(list(calls), num_returns=1, timeout=1.0)[0]:
+            echo = calls.pop(call)
+            ray.get(call)
+            calls[echo.exchange.remote(news)] = echo
+            done += 1
+    spent = {"driver": time.process_time() - ours, "actor": cpu_of("ray::Echo") - theirs}
+    return {"what": "exchange"} | us(spent, done)
+
+
+def costs() -> list[dict[str, Any]]:
+    """µs of processor time on each side: per transition for chunk sizes, per batch, and per exchange; per version of the policy of wall time."""
+    import ray
+
+    from sac_dist.engine.on_ray.replay import Shard
+
+    sizes = measuring.OBSERVATION, measuring.ACTION
     with three_nodes() as cluster:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="CRITICAL")
-        sizes = measuring.OBSERVATION, measuring.ACTION
         shard = ray.remote(num_cpus=0)(Shard).options(scheduling_strategy="SPREAD").remote(100_000, *sizes)
-        rows = list(zip(*measuring.transitions(1000), strict=True))
-        for chunk in (1, 5, 20, 100):
-            sender = ChunkSender(Shards([shard]), 0, (0, 0), sizes, chunk, lambda: time.sleep(0.0005), lambda: False)
-            ours, theirs, begin, pushed = time.process_time(), cpu_of("ray::Shard"), time.perf_counter(), 0
-            while time.perf_counter() < begin + 5.0:
-                for row in rows:
-                    sender.push(*row)
-                pushed += len(rows)
-            sender.settle()
-            spent = {
-                "us": time.perf_counter() - begin,
-                "sender_cpu_us": time.process_time() - ours,
-                "shard_cpu_us": cpu_of("ray::Shard") - theirs,
-            }
-            results.append({"what": "transition", "chunk": chunk} | {name: round(s / pushed * 1e6, 1) for name, s in spent.items()})
-        sampler, rng, batch = ShardSampler(Shards([shard]), sizes, 8 * 128, lambda: None), np.random.default_rng(0), 128
-        out = np.empty((batch, sampler.row_width), np.float32)
-        ours, theirs = time.process_time(), cpu_of("ray::Shard")
-        for _ in range(4000):
-            sampler.sample_into(out, rng)
-        spent = {"learner_cpu_us": time.process_time() - ours, "shard_cpu_us": cpu_of("ray::Shard") - theirs}
-        results.append({"what": "batch of 128"} | {name: round(s / 4000 * 1e6, 1) for name, s in spent.items()})
-        policy = SACAgent(*sizes, AgentConfig()).tensors.policy.parameters.numpy()
-        results.append({"what": "publish", "bytes": policy.nbytes, "us": measuring.microseconds(lambda: ray.put(policy.copy()), 3.0)})
-        readers = [ray.remote(num_cpus=4)(Reader).options(scheduling_strategy="SPREAD").remote() for _ in range(3)]
-        times = []
-        for _ in range(200):
-            reference = ray.put(policy.copy())
-            times.append(max(ray.get([reader.read.remote([reference]) for reader in readers])))
-        results.append({"what": "take", "bytes": policy.nbytes, "us": round(float(np.median(times)) * 1e6, 1)})
-        echoes = [ray.remote(num_cpus=0)(Echo).remote() for _ in range(4)]
-        news = News(np.zeros(8, np.int64), np.zeros(8, np.int64), None, None)
-        ray.get([echo.exchange.remote(news) for echo in echoes])
-        calls, done = {echo.exchange.remote(news): echo for echo in echoes}, 0
-        ours, theirs, begin = time.process_time(), cpu_of("ray::Echo"), time.perf_counter()
-        while time.perf_counter() < begin + 5.0:
-            for call in ray.wait(list(calls), num_returns=1, timeout=1.0)[0]:
-                echo = calls.pop(call)
-                ray.get(call)
-                calls[echo.exchange.remote(news)] = echo
-                done += 1
-        spent = {"driver_cpu_us": time.process_time() - ours, "actor_cpu_us": cpu_of("ray::Echo") - theirs}
-        results.append({"what": "exchange"} | {name: round(s / done * 1e6, 1) for name, s in spent.items()})
+        results = [*transition_costs(shard, sizes), batch_costs(shard, sizes), *version_costs(sizes), exchange_costs()]
         ray.shutdown()
     return results
 
