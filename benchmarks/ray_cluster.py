@@ -261,7 +261,7 @@ def exchange_costs() -> dict[str, Any]:
 
 
 def costs() -> list[dict[str, Any]]:
-    """µs of processor time on each side: per transition for chunk sizes, per batch, and per exchange; per version of the policy of wall time."""
+    """µs of processor time on each side, per transition for chunk sizes, per batch and per exchange; of wall time per version."""
     import ray
 
     from sac_dist.engine.on_ray.replay import Shard
