@@ -31,7 +31,7 @@ from sac_dist import checkpoint
 from sac_dist.config import ClusterConfig, Config, EnvConfig, TrainConfig
 
 STEP = 0.02  # s of a step of the slowed simulator
-SETTLING, MEASURED = 15.0, 40.0  # s of a scaling run that do not count, and that do
+SETTLING, MEASURED = 12.0, 25.0  # s of a scaling run that do not count, and that do
 FAULTS = {2000: "worker", 3500: "node", 5000: "learner"}  # what is killed once the last checkpoint has so many steps
 NODE: dict[str, Any] = {"num_cpus": 8, "object_store_memory": 256 * 2**20, "include_dashboard": False}
 
