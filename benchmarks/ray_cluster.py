@@ -1,6 +1,6 @@
 """The Ray engine on a cluster of three nodes of this machine: does it learn as the local engine does, through faults, and what it costs.
 
-    python benchmarks/ray_cluster.py grasp --seeds 0 1 2 [--engine local] [--faults]
+    python benchmarks/ray_cluster.py grasp --seeds 0 1 2 [--engine local] [--faults]   (locally with --learner central)
     python benchmarks/ray_cluster.py scaling --workers 1 2 4 8 16 [--chunks 1 20 …] [--weight-intervals 1 20 …]
     python benchmarks/ray_cluster.py costs
     python benchmarks/ray_cluster.py start
@@ -18,8 +18,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import measuring
@@ -102,7 +103,7 @@ def grasp(engine: str, seed: int, workers: int, faults: bool) -> dict[str, Any]:
         settings = TrainConfig(
             workers=workers, seed=seed, steps=20_000, success_target=0.95, eval_interval=1000, checkpoint_interval=500, run_dir=str(folder)
         )
-        settings = TrainConfig(**(vars(settings) | {"engine": engine}))
+        settings = replace(settings, engine=cast(Any, engine), learner="central")
         place = ClusterConfig() if cluster is None else ClusterConfig(address=cluster.address)
         done: list[str] = []
         ended = threading.Event()
@@ -110,13 +111,16 @@ def grasp(engine: str, seed: int, workers: int, faults: bool) -> dict[str, Any]:
             threading.Thread(target=break_things, args=(cluster, folder / "checkpoints/last.safetensors", done, ended), daemon=True).start()
         outcome = train(Config(EnvConfig("SawyerGrasp-v0", backend="mujoco"), train=settings, cluster=place)).outcome
         ended.set()
+        with open(folder / "metrics.csv") as file:
+            evaluated = [int(row["eval_step"]) for row in csv.DictReader(file) if row["eval_step"]]
     success = None if outcome.evaluation is None else outcome.evaluation.success_rate
     return {
         "engine": engine,
         "seed": seed,
         "workers": workers,
         "killed": done,
-        "steps": outcome.steps,
+        "steps": evaluated[-1],  # those of the policy that passed
+        "steps_at_the_end": outcome.steps,
         "updates": outcome.updates,
         "seconds": round(outcome.seconds, 1),
         "success": success,
