@@ -121,7 +121,7 @@ def test_a_killed_shard_comes_back_from_the_checkpoint_and_its_loss_is_counted(c
     assert steps >= 2000 and updates == steps - 20 and abs(steps - stored - lost) < 60, (line, steps, stored)
 
 
-def test_a_lost_node_is_survived_by_its_run(cluster, tmp_path):
+def test_a_lost_node_is_survived_by_its_run(cluster, tmp_path, capfd):
     node = cluster.add_node(**NODE)
     process = begin(cluster, tmp_path, "--workers", "4", "--steps", "3000", "--checkpoint-interval", "300", "--replay-shards", "3")
     wait_for(last(tmp_path), process)
@@ -129,6 +129,7 @@ def test_a_lost_node_is_survived_by_its_run(cluster, tmp_path):
     errors = finish(process)
     steps, updates, _ = saved(tmp_path)
     assert "restarting it" in errors and steps >= 3000 and updates == steps - 20, errors
+    assert "raylet" not in capfd.readouterr().out + errors, "Ray's own words stay in its logs"
 
 
 def test_local_to_the_cluster_and_back(cluster, tmp_path):

@@ -30,6 +30,8 @@ def connected(config: Config) -> Iterator[None]:
         import ray
     except ImportError:
         raise ConfigError('--engine ray needs Ray: pip install "sac_dist[ray]"') from None
+    # Ray prints what its nodes say of each death, with dumps of their state, whatever its logging level is: the run says it in a line.
+    ray._private.worker._worker_logs_enabled = False
     folder: str | None = None
     os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
     try:
@@ -39,6 +41,7 @@ def connected(config: Config) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        ray._private.worker._worker_logs_enabled = True
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 

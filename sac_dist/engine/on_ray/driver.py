@@ -188,6 +188,8 @@ class RayEngine(Engine):
             except ConfigError:
                 segment = None
             back = self._replay.revive(shard, segment)
+            if back is None:
+                continue
             self.link.replace_shard(shard, self._replay.shards.handles[shard])
             missing = self.uncounted + self.control.total(STEPS) - self._replay.count() - self.lost
             self.lost += max(missing, 0)

@@ -21,7 +21,8 @@ PLACING = 60.0  # s for a shard to find a place in the cluster and to take its m
 ANSWER = 5.0  # s for a shard's answer, before the run goes on without
 LOOK_INTERVAL = 0.2  # s between looks whether the shards are there
 PIECE = 2**24  # bytes of transitions in one message
-MAX_FAILURES = 5  # deaths of a shard that a run bears
+MAX_FAILURES = 5  # deaths of shards in a run that it bears
+NO_PLACE = 180.0  # s for which a dead shard is tried to start anew: a cluster takes its time to notice that a node is gone
 
 
 class ShardedReplay:
@@ -35,7 +36,7 @@ class ShardedReplay:
         self.shards = Shards([self._start(shard) for shard in range(shards)])
         self.written = np.zeros(shards, np.int64)  # as last heard
         self._failures = 0
-        self._dead: set[int] = set()
+        self._dead: dict[int, float] = {}  # since when
         self._looks: list[Any] = [None] * shards
         self._looked = time.monotonic()
         try:
@@ -77,7 +78,7 @@ class ShardedReplay:
             try:
                 first, end, rows = self._copy(shard, int(after[shard]))
             except ShardLost:
-                self._dead.add(shard)
+                self._dead.setdefault(shard, time.monotonic())
                 continue
             start[shard], stop[shard] = first, end
             parts.append(rows)
@@ -141,32 +142,40 @@ class ShardedReplay:
                     try:
                         self.written[shard] = self.shards.result(call)
                     except ShardLost:
-                        self._dead.add(shard)
+                        self._dead.setdefault(shard, time.monotonic())
         return set(self._dead)
 
-    def revive(self, shard: int, segment: ReplaySegment | None) -> int:
-        """Start a dead shard anew with what ``segment``, the files' content, holds of it; returns how many transitions that are."""
-        self._failures += 1
-        if self._failures > MAX_FAILURES:
-            raise TrainingFailed(f"replay shards died {self._failures} times; go on from the last checkpoint with --resume")
+    def revive(self, shard: int, segment: ReplaySegment | None) -> int | None:
+        """Start a dead shard anew with what ``segment``, the files' content, holds of it.
+
+        Returns how many transitions that are; None: it has to be tried again. Raises TrainingFailed where that has no end.
+        """
+        if time.monotonic() > self._dead[shard] + NO_PLACE:
+            raise TrainingFailed(f"replay-{shard} finds no place in the cluster; go on from the last checkpoint with --resume")
         with contextlib.suppress(RayError):
             ray.kill(self.shards.handles[shard])
         handle = self._start(shard)
         self.shards.handles[shard] = handle
         self._looks[shard] = None
-        self._dead.discard(shard)
+        back = 0
         try:
             ray.get(handle.written.remote(), timeout=PLACING)
-            if segment is None:
-                self.written[shard] = 0
-                return 0
-            ends = (segment.stop - segment.start).cumsum()
-            begin = int(ends[shard] - (segment.stop - segment.start)[shard])
-            self._fill(shard, int(segment.start[shard]), int(segment.stop[shard]), segment.rows[begin : int(ends[shard])])
+            self.written[shard] = 0
+            back = 0 if segment is None else self._refill(shard, segment)
         except (GetTimeoutError, RayError, ShardLost):
-            self._dead.add(shard)
-            return 0
-        return int(segment.stop[shard] - segment.start[shard])
+            return None
+        del self._dead[shard]
+        self._failures += 1
+        if self._failures > MAX_FAILURES:
+            raise TrainingFailed(f"replay shards died {self._failures} times; go on from the last checkpoint with --resume")
+        return back
+
+    def _refill(self, shard: int, segment: ReplaySegment) -> int:
+        counts = segment.stop - segment.start
+        ends = counts.cumsum()
+        rows = segment.rows[int(ends[shard] - counts[shard]) : int(ends[shard])]
+        self._fill(shard, int(segment.start[shard]), int(segment.stop[shard]), rows)
+        return len(rows)
 
     def close(self) -> None:
         for handle in self.shards.handles:
