@@ -33,6 +33,7 @@ from sac_dist.config import ClusterConfig, Config, EnvConfig, TrainConfig
 
 STEP = 0.02  # s of a step of the slowed simulator
 SETTLING, MEASURED = 12.0, 25.0  # s of a scaling run that do not count, and that do
+STARTING = 3.0  # further s that do not count, for each worker: they all start on two cores
 FAULTS = {2000: "worker", 3500: "node", 5000: "learner"}  # what is killed once the last checkpoint has so many steps
 NODE: dict[str, Any] = {"num_cpus": 8, "object_store_memory": 256 * 2**20, "include_dashboard": False}
 
@@ -47,7 +48,8 @@ class SlowGrasp(SawyerGraspEnv):
         return result
 
 
-gymnasium.register("SlowGrasp-v0", entry_point=SlowGrasp)
+if "SlowGrasp-v0" not in gymnasium.registry:  # this file is a module of its own for the environment's name
+    gymnasium.register("SlowGrasp-v0", entry_point=SlowGrasp)
 
 
 @contextlib.contextmanager
@@ -133,11 +135,12 @@ def scaling(cluster: Any, workers: int, chunk: int, weight_interval: int, ratio:
     from sac_dist.engine.train import train
 
     supervisor.LOG_INTERVAL = 50
+    settling = SETTLING + STARTING * workers
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
         settings = TrainConfig(
             workers=workers,
-            time=SETTLING + MEASURED,
+            time=settling + MEASURED,
             update_ratio=ratio,
             warmup_steps=100,
             eval_interval=0,
@@ -149,8 +152,8 @@ def scaling(cluster: Any, workers: int, chunk: int, weight_interval: int, ratio:
         train(Config(EnvConfig("ray_cluster:SlowGrasp-v0", backend="mujoco"), train=settings, cluster=place), quiet=True)
         with open(folder / "metrics.csv") as file:
             rows = [(float(row["wall_time_s"]), int(row["step"]), float(row["updates"])) for row in csv.DictReader(file)]
-    first = next(row for row in rows if row[0] >= SETTLING)
-    end = [row for row in rows if row[0] <= SETTLING + MEASURED][-1]
+    first = next(row for row in rows if row[0] >= settling)
+    end = [row for row in rows if row[0] <= settling + MEASURED][-1]
     seconds = end[0] - first[0]
     result = {"workers": workers, "chunk": chunk, "weight_interval": weight_interval, "update_ratio": ratio}
     return result | {
