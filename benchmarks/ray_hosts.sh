@@ -11,7 +11,9 @@ shift
 python=${PYTHON:-python}
 ray=$(dirname "$(command -v "$python")")/ray
 bridge=raybr0
-export RAY_USAGE_STATS_ENABLED=0
+export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token
+RAY_AUTH_TOKEN=$(head -c 24 /dev/urandom | base64 | tr -d '+/=')
+export RAY_AUTH_TOKEN
 
 take_down() {
     for host in 1 2 3; do
