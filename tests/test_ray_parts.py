@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from sac_dist.config import ClusterConfig, Config, ConfigError, TrainConfig
+from sac_dist.engine.on_ray.cluster import connected
+
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'sac_dist[ray]'")
 from sac_dist.engine.on_ray.replay import ChunkSender, NoBatch, Shard, ShardLost, Shards, ShardSampler
 
@@ -121,6 +124,13 @@ def test_a_block_is_on_its_way_while_one_is_used():
         source.sample_into(out, rng)
         requests.append(shards.calls.count((0, "sample")))
     assert requests == [2, 2, 3, 3]
+
+
+@pytest.mark.parametrize(("address", "message"), [("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9: "), ("there", "it is host:port")])
+def test_an_address_without_a_cluster_is_refused_at_once(address, message):
+    settings = Config(train=TrainConfig(engine="ray"), cluster=ClusterConfig(address=address))
+    with pytest.raises(ConfigError, match=message), connected(settings):
+        pass
 
 
 def test_an_empty_replay_gives_no_batch_and_a_lost_shard_is_waited_for():

@@ -48,14 +48,27 @@ def connected(config: Config) -> Iterator[None]:
 
 def _connect(ray: Any, address: str | None) -> bool:
     """Whether there is a cluster at the address, or with None any that runs on this machine."""
+    if address is not None:
+        _check_answers(address)
     try:
         ray.init(address=address or "auto", log_to_driver=False, logging_level=logging.CRITICAL)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # no answer, or no token that it takes
         if address is None and isinstance(error, ConnectionError):
             return False
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"no Ray cluster can be reached at {address or 'the running one'}: {reason}") from None
     return True
+
+
+def _check_answers(address: str) -> None:
+    """Raise ConfigError unless something listens there: Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(f"--address is {address}: it is host:port, as ray start prints it, or local")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"no Ray cluster answers at {address}: {error}") from None
 
 
 def _start(ray: Any, config: Config) -> str:
