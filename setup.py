@@ -14,7 +14,7 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    packages=["sac_dist", "sac_dist.demos", "sac_dist.engine", "envs", *DATA_FOLDERS],
+    packages=["sac_dist", "sac_dist.demos", "sac_dist.engine", "sac_dist.engine.on_ray", "envs", *DATA_FOLDERS],
     package_dir=DATA_FOLDERS,
     package_data={name: ["**/*"] for name in DATA_FOLDERS},
     entry_points={"console_scripts": ["sac-dist = sac_dist.cli:main"]},
@@ -34,6 +34,7 @@ setup(
     extras_require={
         # CoppeliaSim's PyRep has no extra: it is not on PyPI, and PyPI's "pyrep" is an unrelated package.
         "data": ["h5py", "minari"],  # robomimic's and Minari's files
+        "ray": ["ray>=2.40"],  # --engine ray
         "dev": [
             "h5py",
             "minari",

@@ -17,18 +17,19 @@ from typing import Any, Literal, NoReturn
 
 import yaml
 
-from sac_dist.config import OFFLINE, AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
+from sac_dist.config import OFFLINE, AgentConfig, ClusterConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
 
-SECTIONS = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig, "data": DataConfig}
+SECTIONS = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig, "data": DataConfig, "cluster": ClusterConfig}
 PRESETS = {"book": {"hidden_width": 512, "hidden_depth": 4, "critic_depth": 3}, "offline": OFFLINE}
 # What may change when a run goes on: what to do with the time, and the sizes of the steps, not what is learned.
 RESUMABLE = {
     "train": (
         *("steps", "episodes", "time", "success_target", "workers", "eval_interval", "eval_episodes", "checkpoint_interval"),
-        *("keep_interval", "step_timeout", "worker_memory", "compile"),
+        *("keep_interval", "step_timeout", "worker_memory", "compile", "engine"),
     ),
     "agent": ("actor_lr", "critic_lr", "alpha_lr", "grad_clip"),
     "data": ("offline_steps",),
+    "cluster": tuple(option.name for option in fields(ClusterConfig)),
 }
 SCALARS = (str, int, float, date)  # what a text in YAML can come to
 MODES = ("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export_book", "doctor")
@@ -82,6 +83,7 @@ def build_parser() -> Parser:
     record.add_argument("--out", type=Path, metavar="FILE", help="file to write, new; its suffix names the format")
     record.add_argument("--only-success", action=argparse.BooleanOptionalAction, help="keep successes only (default, but for random)")
     titles = {"env": "environment", "agent": "SAC and CQL", "train": "training", "data": "demonstrations and offline phases"}
+    titles["cluster"] = "cluster (--engine ray)"
     for name, section in SECTIONS.items():
         group = parser.add_argument_group(titles[name])
         hints = typing.get_type_hints(section)
@@ -207,11 +209,20 @@ def run_resume(settings: dict[str, Any], path: Path) -> int:
         raise ConfigError(f"--{fixed[0].replace('_', '-')} cannot change when a run is resumed")
     from sac_dist.engine.train import read_run, resume
 
-    config = read_run(path).config
-    for section, names in RESUMABLE.items():
-        changed = replace(getattr(config, section), **{name: settings[name] for name in names if name in settings})
-        config = replace(config, **{section: changed})
+    config = resumed(read_run(path).config, settings)
     return finish(lambda: resume(path, config))
+
+
+def resumed(config: Config, settings: dict[str, Any]) -> Config:
+    """The configuration of a run with what ``settings`` change; the other engine's own settings are left behind with it."""
+    sections = {name: getattr(config, name) for name in SECTIONS}
+    if settings.get("engine", config.train.engine) == "local":
+        sections["cluster"] = ClusterConfig()
+    elif config.train.learner == "workers":  # on a cluster the learner is central
+        sections["train"] = replace(sections["train"], learner=None)
+    for section, names in RESUMABLE.items():
+        sections[section] = replace(sections[section], **{name: settings[name] for name in names if name in settings})
+    return Config(**sections)
 
 
 def finish(train: Any) -> int:

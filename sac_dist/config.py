@@ -134,9 +134,12 @@ class TrainConfig:
     keep_interval: int = option(0, "environment steps between policies that stay in checkpoints/ for good; 0: only the best and the last")
     step_timeout: float = option(60.0, "seconds an environment may take to start, reset or step before its process is restarted")
     worker_memory: int | None = option(None, "MiB of memory of its own that a worker or the evaluator may hold before it is restarted")
-    learner: Literal["workers", "central"] = option(
-        "workers", "who updates the networks: every worker between its steps, or one more process while the workers only act"
+    learner: Literal["workers", "central"] | None = option(
+        None,
+        "who updates the networks: every worker between its steps, or one more process while the workers only act; "
+        "default: workers, with --engine ray central",
     )
+    engine: Literal["local", "ray"] = option("local", "where the run's processes live: on this machine, or as actors of a Ray cluster")
     compile: Literal["auto", "on", "off"] = option("auto", "fuse the update with torch.compile; auto: where a C++ compiler works")
     run_dir: str | None = option(None, "new folder for everything the run writes; default: runs/<env>-<date>-<time>")
 
@@ -161,11 +164,20 @@ class TrainConfig:
             raise ConfigError("warmup_steps, eval_interval, keep_interval and seed must not be negative")
         if self.success_target is not None and self.eval_interval == 0:
             raise ConfigError("success_target needs evaluations: give --eval-interval a number above 0")
+        if self.engine == "ray" and self.learner == "workers":
+            raise ConfigError("--engine ray and --learner workers contradict each other: machines share no memory to train in")
+        if self.engine == "ray" and self.worker_memory is not None:
+            raise ConfigError("--engine ray and --worker-memory contradict each other: on a cluster Ray watches the memory")
+
+    @property
+    def central(self) -> bool:
+        """Whether one learner makes all updates."""
+        return self.learner == "central" or self.engine == "ray"
 
     @property
     def members(self) -> int:
         """Processes that take part in the training: the workers and, if there is one, the central learner."""
-        return self.workers + (self.learner == "central")
+        return self.workers + self.central
 
 
 @dataclass(frozen=True)
@@ -214,13 +226,37 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class ClusterConfig:
+    """What ``--engine ray`` asks of the cluster, and how often its machines talk."""
+
+    address: str | None = option(
+        None, "Ray cluster, host:port; local: one of this machine for this run alone; default: the one running here, else local"
+    )
+    worker_cpus: float = option(1.0, "CPUs of the cluster that are set aside for each worker; 0: none, and any number fits anywhere")
+    replay_shards: int = option(1, "actors that the replay buffer is divided over")
+    chunk: int = option(20, "most transitions that a worker sends to the replay at once")
+    weight_interval: int = option(20, "updates between two versions of the policy for the workers, which take the newest between episodes")
+
+    def __post_init__(self) -> None:
+        positive(self, "replay_shards", "chunk", "weight_interval")
+        if self.worker_cpus < 0:
+            raise ConfigError(f"worker_cpus is {self.worker_cpus}: it must not be negative")
+
+
+@dataclass(frozen=True)
 class Config:
     env: EnvConfig = field(default_factory=EnvConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
+        if self.train.engine == "local" and self.cluster != ClusterConfig():
+            given = next(f.name for f in fields(ClusterConfig) if getattr(self.cluster, f.name) != f.default)
+            raise ConfigError(f"--{given.replace('_', '-')} is for --engine ray")
+        if self.cluster.replay_shards > self.train.buffer_size:
+            raise ConfigError(f"replay_shards is {self.cluster.replay_shards}: the buffer holds {self.train.buffer_size} transitions")
         if self.agent.target_critics is not None and self.train.batch_size < self.agent.critics:
             raise ConfigError(f"batch_size is {self.train.batch_size}: target_critics needs at least {self.agent.critics}, one per critic")
         if self.data.online_algo == "cql" and self.data.demo_mode == "append" and self.agent.cal_ql:
@@ -232,7 +268,7 @@ class Config:
     @classmethod
     def from_dict(cls, parts: dict[str, dict[str, Any]]) -> Config:
         """Undo :meth:`to_dict`. Raise ConfigError on a setting that this version does not have."""
-        known = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig, "data": DataConfig}
+        known = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig, "data": DataConfig, "cluster": ClusterConfig}
         for name, values in parts.items():
             values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}  # JSON has no tuples
             parts = parts | {name: values}

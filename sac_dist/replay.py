@@ -13,7 +13,7 @@ Hence
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,14 @@ class ReplaySegment(NamedTuple):
     start: Counts  # (shards,) transitions written before the first row here
     stop: Counts  # (shards,) transitions written, the last row here included: ``since`` for the next snapshot
     rows: Rows  # (sum(stop - start), row width)
+
+
+class Replay(Protocol):
+    """A replay as its files see it, wherever its shards lie."""
+
+    def snapshot(self, since: npt.ArrayLike | None = None) -> ReplaySegment: ...
+
+    def restore(self, segment: ReplaySegment) -> bool: ...
 
 
 class ReplayBuffer:
@@ -137,6 +145,10 @@ class ReplayBuffer:
         """Append n transitions, oldest first: as ``push``, every argument with a leading n, and all of them are checked first."""
         rows = np.empty((np.size(rewards), self._rows.shape[1]), np.float32)
         self._fill(rows, (observations, actions, rewards, next_observations, terminated, truncated))
+        self.append(rows)
+
+    def append(self, rows: Rows) -> None:
+        """Append rows (n, row width) as a snapshot of another buffer of these sizes holds them: they are not checked again."""
         self._append(self._own_shard(), rows)
 
     def _own_shard(self) -> int:
@@ -326,10 +338,8 @@ class ReplayBuffer:
         if len(start) != len(stop) or (start > stop).any() or (stop - start).sum() != len(rows):
             raise ValueError(f"{len(rows)} replay rows do not fit the counts {start} … {stop}")
         if capacity != self.capacity or len(stop) != self.shards:
-            age = np.concatenate([np.arange(n, 0, -1) for n in stop - start])  # 1: the newest of its shard
-            oldest_first = np.argsort(-age, kind="stable")
-            for shard in range(self.shards):
-                self._append(shard, rows[oldest_first[shard :: self.shards]])
+            for shard, dealt in enumerate(deal(segment, self.shards)):
+                self._append(shard, dealt)
             return False
         if (start != np.maximum(self._written, stop - self._sizes)).any():
             raise ValueError(f"a replay segment from {start} to {stop} cannot follow {self._written}")
@@ -337,6 +347,13 @@ class ReplayBuffer:
             self._rows[self._first[shard] + np.arange(start[shard], stop[shard]) % self._rings[shard]] = part
         self._written[:] = stop
         return True
+
+
+def deal(segment: ReplaySegment, shards: int) -> list[Rows]:
+    """The segment's rows for another number of shards, oldest first in each."""
+    age = np.concatenate([np.arange(n, 0, -1) for n in segment.stop - segment.start])  # 1: the newest of its shard
+    oldest_first = np.argsort(-age, kind="stable")
+    return [segment.rows[oldest_first[shard::shards]] for shard in range(shards)]
 
 
 def rows_shape(capacity: int, observation_size: int, action_size: int, shards: int) -> tuple[int, int]:

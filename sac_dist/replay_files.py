@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sac_dist.config import ConfigError
-from sac_dist.replay import ReplayBuffer, ReplaySegment, shard_sizes
+from sac_dist.replay import Replay, ReplaySegment, shard_sizes
 from sac_dist.resources import read_npy, replacing, write_npy
 
 
@@ -19,8 +19,9 @@ class ReplayFiles:
         self.folder = folder
         self.listed: list[dict[str, Any]] = []  # name, start and stop per shard, oldest first
         self.stop: np.ndarray | None = None  # (shards,) transitions per shard that lie in files
+        self.capacity = 0
 
-    def copy_new(self, replay: ReplayBuffer) -> ReplaySegment:
+    def copy_new(self, replay: Replay) -> ReplaySegment:
         """What no file holds yet. Quick: the workers stand still meanwhile."""
         return replay.snapshot(self.stop)
 
@@ -28,7 +29,7 @@ class ReplayFiles:
         """Write a segment and return what the checkpoint has to remember; files nobody needs any more go with :meth:`prune`."""
         if self.stop is None:
             self.listed = []
-        self.stop = segment.stop
+        self.stop, self.capacity = segment.stop, segment.capacity
         if len(segment.rows):
             name = self._new_name()
             with replacing(self.folder / name) as temporary:
@@ -45,7 +46,7 @@ class ReplayFiles:
             if path.name not in needed:
                 path.unlink(missing_ok=True)
 
-    def load(self, saved: dict[str, Any], replay: ReplayBuffer) -> None:
+    def load(self, saved: dict[str, Any], replay: Replay) -> None:
         """Refill an empty buffer. Raise ConfigError with the file that is missing or damaged."""
         if not saved["segments"]:
             return
@@ -55,9 +56,13 @@ class ReplayFiles:
         except ValueError as error:
             raise ConfigError(f"{self.folder} does not fit its checkpoint: {error}") from None
         if exact:
-            self.listed, self.stop = saved["segments"], segment.stop
+            self.listed, self.stop, self.capacity = saved["segments"], segment.stop, segment.capacity
         else:  # all lies elsewhere now: it is written here, before there are workers that would have to wait
             self.write(self.copy_new(replay))
+
+    def stored(self) -> ReplaySegment | None:
+        """Everything that has been written, or None. Raises ConfigError as ``read``."""
+        return self.read({"capacity": self.capacity, "segments": self.listed}) if self.listed else None
 
     def read(self, saved: dict[str, Any]) -> ReplaySegment:
         """Everything that the files of a checkpoint hold, at least one. Raise ConfigError with the file that is missing or damaged."""

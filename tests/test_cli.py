@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from sac_dist import cli
 from sac_dist.agent import SACAgent
 from sac_dist.checkpoint import save_policy
-from sac_dist.config import AgentConfig, Config, DataConfig, EnvConfig, TrainConfig
+from sac_dist.config import AgentConfig, ClusterConfig, Config, DataConfig, EnvConfig, TrainConfig
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -101,7 +101,7 @@ def test_run_folder_that_is_full_or_unwritable_is_refused_untouched(capsys, tmp_
 
 def test_every_field_of_the_configuration_is_a_flag_with_help():
     flags = {action.dest: action for action in cli.build_parser()._actions}
-    for section in (EnvConfig, AgentConfig, TrainConfig):
+    for section in (EnvConfig, AgentConfig, TrainConfig, ClusterConfig):
         for option in fields(section):
             assert flags[option.name].help
 

@@ -119,6 +119,11 @@ def test_only_the_engine_starts_processes(name):
     assert not [found for found in imports_of(name) if any(f"{found}.".startswith(f"{start}.") for start in forbidden)]
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("sac_dist.engine.on_ray.")])
+def test_only_the_engine_of_a_cluster_knows_ray(name):
+    assert "ray" not in {found.split(".")[0] for found in imports_of(name)}
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("sac_dist")])
 def test_nothing_imports_the_command_line(name):
     assert "cli" not in parts_of_sac_dist(name) or name == "sac_dist.__main__"

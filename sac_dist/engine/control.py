@@ -6,8 +6,9 @@ import numpy as np
 
 from sac_dist.shared import SharedArray
 
-# Columns of a member's row. OFFLINE: those of the UPDATES that offline phases made; BEATS: signs of life where nothing else is counted.
-STEPS, UPDATES, EPISODES, OFFLINE, BEATS = range(5)
+# Columns of a member's row. OFFLINE: those of the UPDATES that offline phases made; BEATS: signs of life where nothing else is counted;
+# DONE: 1 once its work is done, for a learner that cannot see the others' newest counts.
+STEPS, UPDATES, EPISODES, OFFLINE, BEATS, DONE = range(6)
 PAUSE, RESUME, STOP, COMPILED = range(4)  # columns of the supervisor's row, the last
 
 
@@ -48,6 +49,23 @@ class Control:
     def restore(self, totals: list[int]) -> None:
         """Start from earlier totals: they are carried by worker 0's row, whatever the number of workers was."""
         self._cells.array[0, : len(totals)] = totals
+
+    # Where the processes share no memory each has a table of its own, and rows are carried between them.
+
+    def row(self, row: int) -> np.ndarray:
+        """A copy (8,) int64 of a row; -1: the supervisor's."""
+        copy: np.ndarray = self._cells.array[row].copy()
+        return copy
+
+    def put(self, row: int, values: np.ndarray) -> None:
+        """Replace a row by what its writer sent."""
+        self._cells.array[row] = values
+
+    def others(self, row: int) -> np.ndarray:
+        """(8,) sums over the members but ``row``."""
+        table = self._cells.array[: self.members]
+        sums: np.ndarray = table.sum(axis=0) - (table[row] if row < self.members else 0)
+        return sums
 
     # A pause is a ticket number: members park when they see a new one and leave when RESUME has caught up with it.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sac_dist.engine.control import Control
-from sac_dist.engine.processes import Child
+from sac_dist.engine.processes import Part
 
 LONGEST_GAP = 1.0  # s between two looks that count as silence: beyond that the supervisor itself was stopped or busy
 WEIGHING_INTERVAL = 1.0  # s
@@ -22,9 +22,7 @@ class Guard:
         note: shows a line to the user.
     """
 
-    def __init__(
-        self, children: Sequence[Child], control: Control, timeout: float, memory: int | None, note: Callable[[str], None]
-    ) -> None:
+    def __init__(self, children: Sequence[Part], control: Control, timeout: float, memory: int | None, note: Callable[[str], None]) -> None:
         self._children, self._control, self._timeout, self._memory, self._note = children, control, timeout, memory, note
         self._seen: list[tuple[int, bytes]] = [(-1, b"")] * len(children)  # start and newest sign of life of each child
         self._silence = [0.0] * len(children)  # s
@@ -49,7 +47,7 @@ class Guard:
                 if held > self._memory:
                     self._kill(child, f"holds {held:,} MiB of memory, the limit is {self._memory:,}")
 
-    def _kill(self, child: Child, reason: str) -> None:
+    def _kill(self, child: Part, reason: str) -> None:
         self._note(f"{child.name} {reason}: killed")
         child.kill()
         child.last_words = reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sac_dist.engine.control import STEPS
+from sac_dist.engine.control import DONE, STEPS
 from sac_dist.engine.member import Member
 
 
@@ -17,5 +17,8 @@ class Learner(Member):
             self.report()
 
     def finished(self) -> bool:
-        """When the budget is reached and no step's update is missing, or at the supervisor's word."""
-        return super().finished() and (self.control.stopped() or self.due() is None or self.owed() < 1)
+        """When no worker has a step to come and no step's update is missing, or at the supervisor's word."""
+        if not super().finished():
+            return False
+        steps_to_come = self.control.total(DONE) < self.config.workers  # the last ones may be on their way when the budget is reached
+        return self.control.stopped() or self.due() is None or (not steps_to_come and self.owed() < 1)

@@ -25,7 +25,8 @@ def check_processes(members: int) -> None:
 def check_machine(config: Config, observation_size: int, action_size: int) -> None:
     """Raise ConfigError if the replay buffer or the memory limit of the workers cannot be had here."""
     train = config.train
-    nbytes = buffer_bytes(train.buffer_size, observation_size, action_size, train.workers)
-    check_memory(nbytes, f"a buffer of {train.buffer_size:,} transitions")
+    if train.engine == "local":  # else the shards look themselves, where they are
+        nbytes = buffer_bytes(train.buffer_size, observation_size, action_size, train.workers)
+        check_memory(nbytes, f"a buffer of {train.buffer_size:,} transitions")
     if train.worker_memory is not None and private_memory("self") is None:
         raise ConfigError("--worker-memory cannot work: this system does not tell what a process holds (/proc/self/status)")

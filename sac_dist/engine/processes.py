@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from sac_dist.config import ConfigError
+from sac_dist.engine.parts import Part
 from sac_dist.engine.starting import quiet_start
 from sac_dist.shared import show_role
 
@@ -110,14 +111,11 @@ class StopSignals:
         self._on_first(self.received)
 
 
-class Child:
-    """A process with a pipe to it, started again with back-off when it dies.
+class Child(Part):
+    """A process with a pipe to it.
 
-    ``make_task(generation)`` gives the arguments of ``target`` after the connection; ``generation`` counts the starts.
+    ``make_task(generation)`` gives the arguments of ``target`` after the connection.
     """
-
-    MAX_FAILURES = 5  # deaths in a row, without a sign of progress, before the run gives up
-    BACKOFF = 0.5  # s before the first restart; doubles each time
 
     def __init__(
         self,
@@ -127,18 +125,11 @@ class Child:
         make_task: Callable[[int], tuple[Any, ...]],
         restarts: bool = True,
     ) -> None:
-        self.name, self.restarts = name, restarts
-        self.failures = 0
-        self.generation = -1
-        self.ended = False  # the process has nothing left to do
-        self.last_words = ""  # why it died last, where that is known
-        self.restart_at: float | None = None
+        super().__init__(name, restarts)
         self._context, self._target, self._make_task = context, target, make_task
 
     def start(self) -> None:
-        self.generation += 1
-        self.restart_at = None
-        self.last_words = ""
+        super().start()
         self.connection, theirs = self._context.Pipe()
         self.process = self._context.Process(  # type: ignore[attr-defined]
             target=self._target, args=(theirs, *self._make_task(self.generation)), name=self.name, daemon=True
@@ -146,10 +137,6 @@ class Child:
         with quiet_start():
             self.process.start()
         theirs.close()
-
-    @property
-    def running(self) -> bool:
-        return self.restart_at is None and not self.ended
 
     def receive(self) -> list[Any]:
         """All messages that have arrived; a message cut off by the sender's death is dropped."""
@@ -160,11 +147,9 @@ class Child:
         return messages
 
     def bury(self, now: float) -> None:
-        """After a death: close what is left and schedule the next start."""
         self.process.join()
         self.connection.close()
-        self.restart_at = now + self.BACKOFF * 2**self.failures
-        self.failures += 1
+        super().bury(now)
 
     def describe_death(self) -> str:
         return f"{self.name} {_end_of(self.process)}"

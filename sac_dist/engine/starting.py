@@ -32,6 +32,11 @@ def start_context(with_compiler: bool) -> BaseContext:
     return context
 
 
+def environment() -> dict[str, str]:
+    """Variables that every process of a run has."""
+    return _ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(cache_folder() / "torch")}
+
+
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
     """Children started inside ignore SIGINT from their first instruction, and have ``_ENVIRONMENT`` before they load a library.
@@ -39,10 +44,9 @@ def quiet_start() -> Iterator[None]:
     Signal dispositions and environment are inherited; setting them in the child would leave its start-up unprotected. Their
     temporary files lie in multiprocessing's folder, which is removed at the end: a child that is killed cannot remove its own.
     """
-    environment = _ENVIRONMENT | {"TMPDIR": util.get_temp_dir()}
-    environment["TORCHINDUCTOR_CACHE_DIR"] = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(cache_folder() / "torch")
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
+    variables = environment() | {"TMPDIR": util.get_temp_dir()}
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
     try:

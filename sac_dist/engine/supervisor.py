@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import connection
 from typing import Any, NoReturn
 
 import torch
@@ -15,24 +14,21 @@ from sac_dist.agent import SACAgent
 from sac_dist.checkpoint import Checkpoint
 from sac_dist.compiled import compiled_path
 from sac_dist.config import Config
-from sac_dist.dataset import DataSet
 from sac_dist.demos.transitions import Demonstrations
 from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.divergence import Diverged, all_finite, explain, origin
-from sac_dist.engine.evaluator import TARGET_EPISODES, EvaluatorTask, NotFinite, NotWritten, Request, Result, evaluator_main
+from sac_dist.engine.evaluator import TARGET_EPISODES, NotFinite, NotWritten, Request, Result
 from sac_dist.engine.guard import Guard
-from sac_dist.engine.learner import Learner
-from sac_dist.engine.member import Boundary, EpisodeDone, Failure, NotCompiled, Task, UpdatesDone
+from sac_dist.engine.member import Boundary, EpisodeDone, Failure, NotCompiled, UpdatesDone
 from sac_dist.engine.outcome import Outcome, TrainingFailed
+from sac_dist.engine.parts import Engine, Life, Part
 from sac_dist.engine.phases import Phase, phases
 from sac_dist.engine.processes import Child, StopSignals
-from sac_dist.engine.starting import quiet_start, start_context
-from sac_dist.engine.worker import Worker
+from sac_dist.engine.starting import start_context
 from sac_dist.metrics import RunLog
 from sac_dist.progress import Progress
 from sac_dist.replay_files import ReplayFiles
-from sac_dist.replay_manager import ReplayManager
 from sac_dist.run_folder import RunFolder
 from sac_dist.written_out import WrittenOut
 
@@ -52,6 +48,7 @@ class Supervisor:
         observation_size: int,
         action_size: int,
         progress: Progress,
+        engine: type[Engine],
         demos: Demonstrations | None = None,
         saved: Checkpoint | None = None,
     ) -> None:
@@ -69,27 +66,19 @@ class Supervisor:
         self.evaluation_pending = False
         self.evaluated = 0  # the clock of the last evaluation
         self.printed_failures: set[str] = set()
-        self.context = start_context(with_compiler=config.train.compile != "off")
-        with quiet_start():
-            self.manager = ReplayManager.launch(self.context)
-        buffer = self.manager.ReplayBuffer(config.train.buffer_size, observation_size, action_size, config.train.workers)
-        self.replay = buffer.handle()
-        self.shards = [buffer.handle(rank) for rank in range(config.train.workers)]
         self.replay_files = ReplayFiles(folder.replay)
-        in_ring = demos is not None and config.data.demo_overwrite
-        self.data = None if demos is None or in_ring else DataSet(demos, config.agent)
         self.phases = phases(config, 0 if demos is None else len(demos))
-        if saved is not None:
-            self._restore(saved.agent, saved.run or {})
-        elif demos is not None and in_ring:
-            self._prefill(demos)
-
-    def _prefill(self, demos: Demonstrations) -> None:
-        """Put the demonstrations into the ring, each worker's shard an equal part."""
-        fields = (demos.observation, demos.action, demos.reward, demos.next_observation, demos.terminated, demos.truncated)
-        for rank, shard in enumerate(self.shards):
-            shard.extend(*(field[rank :: len(self.shards)] for field in fields))
-        self.replay_files.write(self.replay_files.copy_new(self.replay))  # now, when no worker has to wait for it
+        in_ring = demos is not None and config.data.demo_overwrite
+        self.engine = engine(config, self.agent, self.control, None if in_ring else demos, self.replay_files.stored, progress.note)
+        try:
+            if saved is not None:
+                self._restore(saved.agent, saved.run or {})
+            elif demos is not None and in_ring:
+                self.engine.prefill(demos)
+                self.replay_files.write(self.replay_files.copy_new(self.engine.replay))  # now, when no worker has to wait for it
+        except BaseException:
+            self.engine.close()
+            raise
 
     def _restore(self, agent: dict[str, torch.Tensor], run: dict[str, Any]) -> None:
         self.agent.load_state_dict(agent)
@@ -99,22 +88,20 @@ class Supervisor:
         self.next_generation = [max(run["next_generation"])] * self.config.train.members
         self.best_score = run["best_score"]
         self.evaluated = run.get("evaluated", self.control.clock())
-        self.replay_files.load(run["replay"], self.replay)
+        self.replay_files.load(run["replay"], self.engine.replay)
 
     # Life of the run
 
     def run(self) -> Outcome:
         """Train until a budget is reached or a signal arrives. Raise TrainingFailed when a part fails for good."""
-        self.agent.share_memory()
         self.progress.begin(self.config)
         train = self.config.train
-        self.members = [Child(self.context, f"worker-{rank}", Worker.main, self._member_task(rank)) for rank in range(train.workers)]
-        if train.learner == "central":
-            self.members.append(Child(self.context, "learner", Learner.main, self._member_task(train.workers)))
-        self.evaluator = Child(self.context, "evaluator", evaluator_main, self._evaluator_task)
-        self.compiler = Child(self.context, "compiler", compiler_main, self._compiler_task, restarts=False)
+        self.members = [self.engine.member(rank, self._life(rank)) for rank in range(train.members)]
+        self.evaluator = self.engine.evaluator(self.folder.best, lambda: self.best_score)
+        context = start_context(with_compiler=train.compile != "off")
+        self.compiler = Child(context, "compiler", compiler_main, self._compiler_task, restarts=False)
         self.compile_at: float | None = None  # s of training
-        self.children = [*self.members, self.evaluator, self.compiler]
+        self.children: list[Part] = [*self.members, self.evaluator, self.compiler]
         watched = [*self.members, self.evaluator]
         self.guard = Guard(watched, self.control, train.step_timeout, train.worker_memory, self.progress.note)
         try:
@@ -127,28 +114,18 @@ class Supervisor:
         finally:
             for child in self.children:
                 child.kill()
-            self._end_manager()
+            self.engine.close()
             self.log.close()
             self.progress.close()
 
-    def _end_manager(self) -> None:
-        """It has nothing to save, and one that is stopped would not answer: kill it, and let shutdown() clear up."""
-        self.manager._process.kill()
-        self.manager._process.join(PATIENCE)
-        self.manager.shutdown()
-
-    def _member_task(self, rank: int) -> Callable[[int], tuple[Task]]:
-        def make(start: int) -> tuple[Task]:
+    def _life(self, rank: int) -> Life:
+        def begin(start: int) -> tuple[int, dict[str, Any] | None]:
             state = self.member_states[rank] if start == 0 else {}
             generation = state.get("generation", self.next_generation[rank])
             self.next_generation[rank] = generation + 1
-            replay = self.shards[rank] if rank < len(self.shards) else self.replay
-            return (Task(rank, generation, self.config, self.agent, replay, self.data, self.control, state or None),)
+            return generation, state or None
 
-        return make
-
-    def _evaluator_task(self, start: int) -> tuple[EvaluatorTask]:
-        return (EvaluatorTask(self.config, self.agent, self.control, self.folder.best, self.best_score),)
+        return begin
 
     def _compiler_task(self, start: int) -> tuple[CompilerTask]:
         agent = self.agent
@@ -209,7 +186,7 @@ class Supervisor:
             if clock >= next_checkpoint:
                 self._checkpoint(self._pause_members)
                 next_checkpoint = after(self.control.clock(), train.checkpoint_interval)
-            if train.keep_interval and clock >= next_kept and all_finite(self.agent.state_dict()):
+            if train.keep_interval and clock >= next_kept and all_finite(self.engine.gather()):
                 checkpoint.save_policy(self.folder.kept(clock), self.agent, self.config, {"steps": clock})
                 next_kept = after(clock, train.keep_interval)
 
@@ -264,10 +241,10 @@ class Supervisor:
 
     # Messages and deaths
 
-    def _receive(self, timeout: float) -> list[Child]:
+    def _receive(self, timeout: float) -> list[Part]:
         """Handle what has arrived within ``timeout`` seconds; return the workers that stand at a boundary."""
         children = [child for child in self.children if child.generation >= 0 and child.running]
-        connection.wait([child.connection for child in children], timeout)
+        self.engine.wait(children, timeout)
         at_boundary = []
         for child in children:
             for message in child.receive():
@@ -293,7 +270,7 @@ class Supervisor:
         self._log_row()
         raise TrainingFailed(explain(nearest, self.folder.last, self.folder.path, self.config.agent))
 
-    def _handle(self, child: Child, message: object) -> None:
+    def _handle(self, child: Part, message: object) -> None:
         if isinstance(message, (EpisodeDone, UpdatesDone)):
             if isinstance(message, EpisodeDone):
                 self.log.episode(self.control.clock(), message.episode)
@@ -327,8 +304,8 @@ class Supervisor:
         """Kill what hangs. Bury and, after a pause that grows, start again what died; give up on what never works."""
         self.guard.look()
         now = time.monotonic()
-        if not self.manager.is_alive() and not self._told_to_stop():
-            raise TrainingFailed("the replay manager died; go on from the last checkpoint with --resume")
+        if (reason := self.engine.broken()) is not None and not self._told_to_stop():
+            raise TrainingFailed(reason)
         for child in self.children:
             if child.generation < 0 or child.ended:
                 continue
@@ -354,7 +331,7 @@ class Supervisor:
         time.sleep(MORE_REPORTS)
         return self.signals.received is not None
 
-    def _give_up(self, child: Child) -> None:
+    def _give_up(self, child: Part) -> None:
         self._checkpoint(self._stop_members)
         reason = f"; the last time: {child.last_words}" if child.last_words else ""
         raise TrainingFailed(f"{child.describe_death()} {child.failures} times in a row; saved to {self.folder.last}{reason}")
@@ -381,8 +358,8 @@ class Supervisor:
     def _checkpoint(self, reach_boundary: Callable[[], None]) -> None:
         """Copy the state while the workers stand still, let them go on, then write it."""
         reach_boundary()
-        state = self.agent.state_dict()
-        segment = self.replay_files.copy_new(self.replay)
+        state = self.engine.gather()
+        segment = self.replay_files.copy_new(self.engine.replay)
         run: dict[str, Any] = {
             "counters": [self.control.total(column) for column in (STEPS, UPDATES, EPISODES, OFFLINE)],
             "workers": list(self.member_states),
@@ -404,7 +381,7 @@ class Supervisor:
 
     def _request_evaluation(self, episodes: int) -> None:
         with contextlib.suppress(OSError):  # the evaluator died just now: it is restarted and asked again later
-            self.evaluator.connection.send(Request(self.control.clock(), episodes))
+            self.engine.ask(self.evaluator, Request(self.control.clock(), episodes))
             self.evaluation_pending = True
 
     def _log_row(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -19,8 +19,10 @@ from sac_dist.config import Config, ConfigError, EnvConfig
 from sac_dist.demos import files
 from sac_dist.demos.check import check_fits
 from sac_dist.demos.transitions import Demonstrations
+from sac_dist.engine.local import LocalEngine
 from sac_dist.engine.machine import check_machine, check_processes
 from sac_dist.engine.outcome import Outcome, TrainingFailed
+from sac_dist.engine.parts import Engine
 from sac_dist.engine.processes import call_apart
 from sac_dist.engine.starting import start_context
 from sac_dist.engine.supervisor import Supervisor
@@ -59,10 +61,12 @@ def train(config: Config, quiet: bool = False) -> Run:
     check_machine(config, observation_size, action_size)
     if config.train.compile == "on" and (obstacle := compile_obstacle()) is not None:
         raise ConfigError(f"--compile on cannot work: {obstacle}")
-    folder = RunFolder.create(Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env))
-    progress = Progress(quiet=quiet)
-    progress.note(choice)
-    return _run(folder, progress, lambda: Supervisor(config, folder, observation_size, action_size, progress, _joined(demos)))
+    sizes = observation_size, action_size
+    with _engine(config) as engine:
+        folder = RunFolder.create(Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env))
+        progress = Progress(quiet=quiet)
+        progress.note(choice)
+        return _run(folder, progress, lambda: Supervisor(config, folder, *sizes, progress, engine, _joined(demos)))
 
 
 def resume(path: Path, config: Config, quiet: bool = False) -> Run:
@@ -77,11 +81,26 @@ def resume(path: Path, config: Config, quiet: bool = False) -> Run:
         demos = [files.read(path) for path in config.data.files]
         _sizes(config)
         _check_demos(config, demos, *sizes)
+        with _engine(config) as engine:
+            progress = Progress(quiet=quiet)
+            return _run(folder, progress, lambda: Supervisor(config, folder, *sizes, progress, engine, _joined(demos), saved))
     except ConfigError:
         folder.unlock()
         raise
-    progress = Progress(quiet=quiet)
-    return _run(folder, progress, lambda: Supervisor(config, folder, *sizes, progress, _joined(demos), saved))
+
+
+@contextlib.contextmanager
+def _engine(config: Config) -> Iterator[type[Engine]]:
+    """The run's engine; a cluster that was started for this run ends with the block. Raises ConfigError."""
+    if config.train.engine == "local":
+        yield LocalEngine
+        return
+    from sac_dist.engine.on_ray.cluster import connected
+
+    with connected(config):
+        from sac_dist.engine.on_ray.driver import RayEngine  # imports ray, which is there now
+
+        yield RayEngine
 
 
 def read_run(path: Path) -> Checkpoint:

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from sac_dist.engine.control import EPISODES, OFFLINE, STEPS
+from sac_dist.engine.control import DONE, EPISODES, OFFLINE, STEPS
 from sac_dist.engine.member import EpisodeDone, Member, Task
 from sac_dist.rollout import Play, make_env, training_seed
 
@@ -23,13 +23,15 @@ class Worker(Member):
     checkpoint holds everything and a resumed run gives the same bits. Several workers pause at the next step.
     """
 
+    lead = LEAD
+
     def __init__(self, connection: Connection, task: Task) -> None:
         self.env_config = task.config.env
         self.env: gymnasium.Env | None = None  # offline phases need none
         self.episode = 0
         self.updates_owed = 0.0
         super().__init__(connection, task)
-        self.learns = self.config.learner == "workers"
+        self.learns = not self.config.central
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"episode": self.episode, "updates_owed": self.updates_owed}
@@ -42,9 +44,14 @@ class Worker(Member):
     def run(self) -> None:
         try:
             super().run()
+            self.settle()
+            self.control.count(self.rank, DONE)
         finally:
             if self.env is not None:
                 self.env.close()
+
+    def settle(self) -> None:
+        """Nothing to do where the replay is shared memory: what was pushed is stored."""
 
     def offline(self) -> None:
         if self.learns:
@@ -98,6 +105,6 @@ class Worker(Member):
 
     def await_learner(self) -> None:
         """Let the learner catch up, unless it is parked or has been told to stop."""
-        lead = LEAD * self.config.workers * self.config.update_ratio
+        lead = self.lead * self.config.workers * self.config.update_ratio
         while self.owed() - 1 > lead and not self.control.paused() and not self.control.stopped():
             self.wait()

@@ -1,0 +1,95 @@
+"""The engine of one machine: processes that train the same shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sac_dist.agent import SACAgent
+from sac_dist.config import Config
+from sac_dist.dataset import DataSet
+from sac_dist.demos.transitions import Demonstrations
+from sac_dist.engine.control import Control
+from sac_dist.engine.evaluator import EvaluatorTask, evaluator_main
+from sac_dist.engine.learner import Learner
+from sac_dist.engine.member import Task
+from sac_dist.engine.parts import Engine, Life, Part
+from sac_dist.engine.processes import Child
+from sac_dist.engine.starting import quiet_start, start_context
+from sac_dist.engine.worker import Worker
+from sac_dist.replay import ReplayBuffer, ReplaySegment
+from sac_dist.replay_manager import ReplayManager
+
+PATIENCE = 5.0  # s for the manager's process to end
+
+
+class LocalEngine(Engine):
+    """Moves ``agent`` into shared memory once a member is made."""
+
+    def __init__(
+        self,
+        config: Config,
+        agent: SACAgent,
+        control: Control,
+        data: Demonstrations | None,
+        stored: Callable[[], ReplaySegment | None],
+        note: Callable[[str], None],
+    ) -> None:
+        super().__init__(config, agent, control, data, stored, note)
+        train, sizes = config.train, (agent.observation_size, agent.action_size)
+        self.context = start_context(with_compiler=train.compile != "off")
+        with quiet_start():
+            self.manager = ReplayManager.launch(self.context)
+        buffer = self.manager.ReplayBuffer(train.buffer_size, *sizes, train.workers)
+        self._replay: ReplayBuffer = buffer.handle()
+        self.shards = [buffer.handle(rank) for rank in range(train.workers)]
+        self.data = None if data is None else DataSet(data, config.agent)
+
+    @property
+    def replay(self) -> ReplayBuffer:
+        return self._replay
+
+    def prefill(self, demos: Demonstrations) -> None:
+        fields = (demos.observation, demos.action, demos.reward, demos.next_observation, demos.terminated, demos.truncated)
+        for rank, shard in enumerate(self.shards):
+            shard.extend(*(field[rank :: len(self.shards)] for field in fields))
+
+    def member(self, rank: int, life: Life) -> Child:
+        self.agent.share_memory()
+        works = rank < self.config.train.workers
+        replay = self.shards[rank] if works else self._replay
+
+        def make(start: int) -> tuple[Task]:
+            generation, state = life(start)
+            return (Task(rank, generation, self.config, self.agent, replay, self.data, self.control, state),)
+
+        return Child(self.context, f"worker-{rank}" if works else "learner", (Worker if works else Learner).main, make)
+
+    def evaluator(self, best_path: Path, best_score: Callable[[], float | None]) -> Child:
+        def make(start: int) -> tuple[EvaluatorTask]:
+            return (EvaluatorTask(self.config, self.agent, self.control, best_path, best_score()),)
+
+        return Child(self.context, "evaluator", evaluator_main, make)
+
+    def wait(self, parts: Sequence[Part], timeout: float) -> None:
+        connection.wait([part.connection for part in parts if isinstance(part, Child)], timeout)
+
+    def broken(self) -> str | None:
+        return None if self.manager.is_alive() else "the replay manager died; go on from the last checkpoint with --resume"
+
+    def gather(self) -> dict[str, torch.Tensor]:
+        return self.agent.state_dict()
+
+    def ask(self, evaluator: Part, request: Any) -> None:
+        assert isinstance(evaluator, Child)
+        evaluator.connection.send(request)
+
+    def close(self) -> None:
+        """The manager has nothing to save, and one that is stopped would not answer: kill it, and let shutdown() clear up."""
+        self.manager._process.kill()
+        self.manager._process.join(PATIENCE)
+        self.manager.shutdown()

@@ -1,0 +1,120 @@
+"""What the supervisor asks of the place where a run's parts live: processes of this machine, or actors of a cluster."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sac_dist.agent import SACAgent
+from sac_dist.config import Config
+from sac_dist.demos.transitions import Demonstrations
+from sac_dist.engine.control import Control
+from sac_dist.replay import Replay, ReplaySegment
+
+Life = Callable[[int], tuple[int, dict[str, Any] | None]]  # generation and state of a member's start, which are counted from 0
+
+
+class Part:
+    """What the supervisor keeps of a part of the run, wherever that lives: it is started again with back-off when it dies.
+
+    A subclass has ``start``, ``receive``, ``kill`` and ``process``, which says ``is_alive()`` and ``exitcode``.
+    """
+
+    MAX_FAILURES = 5  # deaths in a row, without a sign of progress, before the run gives up
+    BACKOFF = 0.5  # s before the first restart; doubles each time
+    process: Any
+
+    def __init__(self, name: str, restarts: bool = True) -> None:
+        self.name, self.restarts = name, restarts
+        self.failures = 0
+        self.generation = -1  # counts the starts
+        self.ended = False  # it has nothing left to do
+        self.last_words = ""  # why it died last, where that is known
+        self.restart_at: float | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.restart_at is None and not self.ended
+
+    def start(self) -> None:
+        """Start it, or start it again."""
+        self.generation += 1
+        self.restart_at = None
+        self.last_words = ""
+
+    def bury(self, now: float) -> None:
+        """After a death: schedule the next start."""
+        self.restart_at = now + self.BACKOFF * 2**self.failures
+        self.failures += 1
+
+    def receive(self) -> list[Any]:
+        """All messages that have arrived."""
+        raise NotImplementedError
+
+    def describe_death(self) -> str:
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        raise NotImplementedError
+
+
+class Engine(ABC):
+    """Makes the parts of one run and carries what they share.
+
+    Args:
+        agent, control: the supervisor's own.
+        data: demonstrations that the updates sample from beside the replay.
+        stored: all that the run's files hold of the replay; None: nothing.
+        note: shows the user a line.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        agent: SACAgent,
+        control: Control,
+        data: Demonstrations | None,
+        stored: Callable[[], ReplaySegment | None],
+        note: Callable[[str], None],
+    ) -> None:
+        self.config, self.agent, self.control, self.stored, self.note = config, agent, control, stored, note
+
+    @property
+    @abstractmethod
+    def replay(self) -> Replay: ...
+
+    @abstractmethod
+    def prefill(self, demos: Demonstrations) -> None:
+        """Put demonstrations into the empty replay, an equal part into each shard."""
+
+    @abstractmethod
+    def member(self, rank: int, life: Life) -> Part:
+        """Worker ``rank``, or after the workers the learner; not started yet."""
+
+    @abstractmethod
+    def evaluator(self, best_path: Path, best_score: Callable[[], float | None]) -> Part:
+        """The evaluator, not started yet; ``best_score`` is asked at each start."""
+
+    @abstractmethod
+    def wait(self, parts: Sequence[Part], timeout: float) -> None:
+        """Until one of ``parts`` may have sent something or died, for at most so many seconds."""
+
+    @abstractmethod
+    def broken(self) -> str | None:
+        """Why the run cannot go on here, in a line; called often, so that the engine can look after what it alone knows of."""
+
+    @abstractmethod
+    def gather(self) -> dict[str, torch.Tensor]:
+        """The networks' newest state, as SACAgent.state_dict; ``agent`` holds it too, if it is finite."""
+
+    @abstractmethod
+    def ask(self, evaluator: Part, request: object) -> None:
+        """Have the networks as they are now evaluated. Raises OSError if the evaluator has just died."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what the engine has started; the parts have been killed."""
