@@ -38,6 +38,7 @@ setup(
         "dev": [
             "h5py",
             "minari",
+            "ray>=2.40",
             "pytest",
             "pytest-timeout",
             "psutil",  # the fault harness finds processes by it

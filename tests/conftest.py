@@ -15,6 +15,20 @@ os.environ["TOY_FLAG"] = str(Path(tempfile.mkdtemp(prefix="toy-")) / "flag")
 def pytest_addoption(parser):
     parser.addoption("--require-coppeliasim", action="store_true", help="without CoppeliaSim its tests fail instead of being skipped")
     parser.addoption("--book-scene", metavar="FILE.ttt", help="the book's scene for joint velocities, for the tests that need it")
+    parser.addoption(
+        "--ray-faults", action="store_true", help="also the runs on a Ray cluster in which parts of it end, a minute and a half"
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "ray_faults: only with --ray-faults")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--ray-faults"):
+        for item in items:
+            if item.get_closest_marker("ray_faults"):
+                item.add_marker(pytest.mark.skip(reason="takes long: give --ray-faults"))
 
 
 @pytest.fixture(params=["mujoco", "coppelia"])

@@ -99,6 +99,7 @@ def test_a_killed_worker_is_replaced_and_every_counted_transition_is_stored(clus
     assert steps >= 1500 and updates == steps - 20 and stored == steps
 
 
+@pytest.mark.ray_faults
 def test_a_killed_learner_is_replaced_and_its_lost_updates_are_made_up(cluster, tmp_path):
     process = begin(cluster, tmp_path, "--workers", "2", "--steps", "2000", "--checkpoint-interval", "300")
     wait_for(last(tmp_path), process)
@@ -109,6 +110,7 @@ def test_a_killed_learner_is_replaced_and_its_lost_updates_are_made_up(cluster, 
     assert steps >= 2000 and updates == steps - 20 and stored == steps
 
 
+@pytest.mark.ray_faults
 def test_a_killed_shard_comes_back_from_the_checkpoint_and_its_loss_is_counted(cluster, tmp_path):
     process = begin(cluster, tmp_path, "--workers", "2", "--steps", "2000", "--replay-shards", "2", "--checkpoint-interval", "300")
     wait_for(last(tmp_path), process)
@@ -121,6 +123,7 @@ def test_a_killed_shard_comes_back_from_the_checkpoint_and_its_loss_is_counted(c
     assert steps >= 2000 and updates == steps - 20 and abs(steps - stored - lost) < 60, (line, steps, stored)
 
 
+@pytest.mark.ray_faults
 def test_a_lost_node_is_survived_by_its_run(cluster, tmp_path, capfd):
     node = cluster.add_node(**NODE)
     process = begin(cluster, tmp_path, "--workers", "4", "--steps", "3000", "--checkpoint-interval", "300", "--replay-shards", "3")
@@ -151,6 +154,7 @@ def test_too_few_cpus_are_said_before_anything_is_written(cluster, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.ray_faults
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_a_cluster_of_its_own_leaves_nothing(tmp_path, number, status):
     before = shared_memory()
@@ -170,6 +174,7 @@ def test_a_signal_saves_and_a_cluster_of_its_own_leaves_nothing(tmp_path, number
     assert shared_memory() <= before and not list(Path("/tmp").glob("sac-ray-*"))
 
 
+@pytest.mark.ray_faults
 def test_the_end_of_the_cluster_ends_the_run_with_a_line(tmp_path):
     from ray.cluster_utils import Cluster
 
