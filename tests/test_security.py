@@ -129,7 +129,8 @@ def test_the_key_is_new_for_each_run_and_only_it_opens():
     first, second = ReplayManager.launch(), ReplayManager.launch()
     try:
         assert first._authkey != second._authkey
-        key = bytes(first._authkey)  # one bit less right; a cut key would not do: HMAC fills keys with zeros, and one key in 256 ends with one
+        key = bytes(first._authkey)
+        # The nearest wrong one differs by a bit. A key that is cut would not do: HMAC fills it up with zeros, and one in 256 ends with one.
         for wrong in (b"", bytes(second._authkey), key[:-1] + bytes([key[-1] ^ 1]), b"\0" * 32):
             with pytest.raises(multiprocessing.AuthenticationError):
                 connection.Client(first.address, authkey=wrong)

@@ -9,19 +9,16 @@ from typing import Any
 
 import torch
 
-from sac_dist.agent import SACAgent
-from sac_dist.config import Config
 from sac_dist.dataset import DataSet
 from sac_dist.demos.transitions import Demonstrations
-from sac_dist.engine.control import Control
 from sac_dist.engine.evaluator import EvaluatorTask, evaluator_main
 from sac_dist.engine.learner import Learner
 from sac_dist.engine.member import Task
-from sac_dist.engine.parts import Engine, Life, Part
+from sac_dist.engine.parts import Common, Engine, Life, Part
 from sac_dist.engine.processes import Child
 from sac_dist.engine.starting import quiet_start, start_context
 from sac_dist.engine.worker import Worker
-from sac_dist.replay import ReplayBuffer, ReplaySegment
+from sac_dist.replay import ReplayBuffer
 from sac_dist.replay_manager import ReplayManager
 
 PATIENCE = 5.0  # s for the manager's process to end
@@ -30,24 +27,16 @@ PATIENCE = 5.0  # s for the manager's process to end
 class LocalEngine(Engine):
     """Moves ``agent`` into shared memory once a member is made."""
 
-    def __init__(
-        self,
-        config: Config,
-        agent: SACAgent,
-        control: Control,
-        data: Demonstrations | None,
-        stored: Callable[[], ReplaySegment | None],
-        note: Callable[[str], None],
-    ) -> None:
-        super().__init__(config, agent, control, data, stored, note)
-        train, sizes = config.train, (agent.observation_size, agent.action_size)
+    def __init__(self, common: Common) -> None:
+        super().__init__(common)
+        train, sizes = self.config.train, (self.agent.observation_size, self.agent.action_size)
         self.context = start_context(with_compiler=train.compile != "off")
         with quiet_start():
             self.manager = ReplayManager.launch(self.context)
         buffer = self.manager.ReplayBuffer(train.buffer_size, *sizes, train.workers)
         self._replay: ReplayBuffer = buffer.handle()
         self.shards = [buffer.handle(rank) for rank in range(train.workers)]
-        self.data = None if data is None else DataSet(data, config.agent)
+        self.data = None if common.data is None else DataSet(common.data, self.config.agent)
 
     @property
     def replay(self) -> ReplayBuffer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,26 +63,23 @@ class Part:
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class Common:
+    """What the supervisor shares with its engine."""
+
+    config: Config
+    agent: SACAgent
+    control: Control
+    data: Demonstrations | None  # that the updates sample from beside the replay
+    stored: Callable[[], ReplaySegment | None]  # all that the run's files hold of the replay; None: nothing
+    note: Callable[[str], None]  # shows the user a line
+
+
 class Engine(ABC):
-    """Makes the parts of one run and carries what they share.
+    """Makes the parts of one run and carries what they share."""
 
-    Args:
-        agent, control: the supervisor's own.
-        data: demonstrations that the updates sample from beside the replay.
-        stored: all that the run's files hold of the replay; None: nothing.
-        note: shows the user a line.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        agent: SACAgent,
-        control: Control,
-        data: Demonstrations | None,
-        stored: Callable[[], ReplaySegment | None],
-        note: Callable[[str], None],
-    ) -> None:
-        self.config, self.agent, self.control, self.stored, self.note = config, agent, control, stored, note
+    def __init__(self, common: Common) -> None:
+        self.config, self.agent, self.control = common.config, common.agent, common.control
 
     @property
     @abstractmethod

@@ -22,7 +22,7 @@ from sac_dist.engine.evaluator import TARGET_EPISODES, NotFinite, NotWritten, Re
 from sac_dist.engine.guard import Guard
 from sac_dist.engine.member import Boundary, EpisodeDone, Failure, NotCompiled, UpdatesDone
 from sac_dist.engine.outcome import Outcome, TrainingFailed
-from sac_dist.engine.parts import Engine, Life, Part
+from sac_dist.engine.parts import Common, Engine, Life, Part
 from sac_dist.engine.phases import Phase, phases
 from sac_dist.engine.processes import Child, StopSignals
 from sac_dist.engine.starting import start_context
@@ -69,7 +69,8 @@ class Supervisor:
         self.replay_files = ReplayFiles(folder.replay)
         self.phases = phases(config, 0 if demos is None else len(demos))
         in_ring = demos is not None and config.data.demo_overwrite
-        self.engine = engine(config, self.agent, self.control, None if in_ring else demos, self.replay_files.stored, progress.note)
+        data = None if in_ring else demos
+        self.engine = engine(Common(config, self.agent, self.control, data, self.replay_files.stored, progress.note))
         try:
             if saved is not None:
                 self._restore(saved.agent, saved.run or {})

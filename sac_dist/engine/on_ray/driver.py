@@ -14,19 +14,17 @@ import torch
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sac_dist.agent import SACAgent
-from sac_dist.config import Config, ConfigError
+from sac_dist.config import ConfigError
 from sac_dist.demos.transitions import Demonstrations
-from sac_dist.engine.control import BEATS, STEPS, UPDATES, Control
+from sac_dist.engine.control import BEATS, STEPS, UPDATES
 from sac_dist.engine.divergence import all_finite
 from sac_dist.engine.on_ray.actors import ActorTask, BestPolicy, EvaluatorHost, MemberHost
 from sac_dist.engine.on_ray.cluster import SIMULATOR, Heartbeat
 from sac_dist.engine.on_ray.link import BESIDE, ActorPart, Link
 from sac_dist.engine.on_ray.members import as_arrays, as_tensors
 from sac_dist.engine.on_ray.sharded import ShardedReplay
-from sac_dist.engine.parts import Engine, Life, Part
+from sac_dist.engine.parts import Common, Engine, Life, Part
 from sac_dist.engine.processes import Child
-from sac_dist.replay import ReplaySegment
 from sac_dist.resources import replacing
 
 PLACING = 60.0  # s for an actor to find a place in the cluster and to start
@@ -37,17 +35,10 @@ GATHER_INTERVAL = 2.0  # s between copies of the learner's state: what is lost w
 class RayEngine(Engine):
     """Actors on the connected cluster. What dies is started anew by the supervisor, wherever the cluster has room."""
 
-    def __init__(
-        self,
-        config: Config,
-        agent: SACAgent,
-        control: Control,
-        data: Demonstrations | None,
-        stored: Callable[[], ReplaySegment | None],
-        note: Callable[[str], None],
-    ) -> None:
-        super().__init__(config, agent, control, data, stored, note)
-        self.data = data
+    def __init__(self, common: Common) -> None:
+        super().__init__(common)
+        self.data, self.stored, self.note = common.data, common.stored, common.note
+        config, agent, control = self.config, self.agent, self.control
         self._replay = ShardedReplay(config.train.buffer_size, agent.observation_size, agent.action_size, config.cluster.replay_shards)
         self.heart = Heartbeat(ray.get_runtime_context().gcs_address)
         self.link = Link(control, self._replay.shards.handles, self.heart)
@@ -128,7 +119,7 @@ class RayEngine(Engine):
         self._revive_shards()
 
     def broken(self) -> str | None:
-        """Beside that: watches what waits for a place what waits for a place, and keeps a copy of what the learner has learned."""
+        """Beside that: watches what waits for a place, and keeps a copy of what the learner has learned."""
         if not self.heart.look():
             while not self.heart.stopped and not self.heart.look():
                 time.sleep(0.1)
