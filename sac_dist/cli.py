@@ -186,7 +186,8 @@ def run_train(settings: dict[str, Any], _: Any) -> int:
 
 
 def run_offline(settings: dict[str, Any], data: list[str]) -> int:
-    for name in ("steps", "episodes", "update_ratio", "warmup_steps", "demos", "demo_mode", "demo_ratio", "demo_anneal"):
+    online = "steps", "episodes", "update_ratio", "warmup_steps", "actor_warmup_steps"
+    for name in (*online, "demos", "demo_mode", "demo_ratio", "demo_anneal"):
         if name in settings:
             refuse_rest({name: None}, "offline")
     return train_as(OFFLINE | settings | {"offline": data}, "offline")

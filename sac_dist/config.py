@@ -126,6 +126,11 @@ class TrainConfig:
     success_target: float | None = option(None, "stop when an evaluation of 100 unseen episodes succeeds at this rate (0 … 1)")
     batch_size: int = option(128, "transitions per gradient update")
     warmup_steps: int = option(500, "environment steps before the first update; with random actions unless data trained the policy")
+    actor_warmup_steps: int | None = option(
+        None,
+        "environment steps before the policy is trained too, the critics alone until then; "
+        "default: none, 3000 if data trained the policy: the critics learn first what it meets",
+    )
     update_ratio: float = option(1.0, "gradient updates per environment step, over all workers together")
     buffer_size: int = option(1_000_000, "transitions the replay buffer holds")
     eval_interval: int = option(2500, "environment steps between evaluations; 0: none")
@@ -160,8 +165,8 @@ class TrainConfig:
         )
         if self.success_target is not None and not 0 < self.success_target <= 1:
             raise ConfigError(f"success_target is {self.success_target}: it is a rate in (0, 1]")
-        if self.warmup_steps < 0 or self.eval_interval < 0 or self.keep_interval < 0 or self.seed < 0:
-            raise ConfigError("warmup_steps, eval_interval, keep_interval and seed must not be negative")
+        if min(self.warmup_steps, self.actor_warmup_steps or 0, self.eval_interval, self.keep_interval, self.seed) < 0:
+            raise ConfigError("warmup_steps, actor_warmup_steps, eval_interval, keep_interval and seed must not be negative")
         if self.success_target is not None and self.eval_interval == 0:
             raise ConfigError("success_target needs evaluations: give --eval-interval a number above 0")
         if self.engine == "ray" and self.learner == "workers":

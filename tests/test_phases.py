@@ -16,7 +16,7 @@ from sac_dist.config import AgentConfig, Config, ConfigError, DataConfig, EnvCon
 from sac_dist.dataset import Batches, DataSet, returns_to_go
 from sac_dist.demos import files
 from sac_dist.demos.transitions import Demonstrations
-from sac_dist.engine.phases import CLONING, OFFLINE, ONLINE, due, phases
+from sac_dist.engine.phases import CLONING, OFFLINE, ONLINE, actor_warmup, due, phases
 from sac_dist.engine.train import resume, train
 from sac_dist.metrics import read_metrics
 from sac_dist.recording import record
@@ -227,6 +227,27 @@ def test_a_policy_trained_offline_acts_from_the_first_step(recorded: Demonstrati
     assert abs(means["random"]) < 0.4 and means["trained"] > 0.6
 
 
+@pytest.mark.parametrize("learner", ["workers", "central"])
+def test_after_an_offline_phase_the_critics_are_trained_alone_at_first(demos: str, tmp_path: Path, learner: str) -> None:
+    data = DataConfig(demos=(demos,), offline_steps=10, online_algo="cql")
+    agent, saved = replace(AGENT, cql_lagrange=1.0), {}
+    for name, settings in {"no": {"steps": 1}, "default": {}, "late": {"actor_warmup_steps": 55}, "off": {"actor_warmup_steps": 0}}.items():
+        saved[name] = run(tmp_path, data, name, agent=agent, learner=learner, **settings).agent  # type: ignore[arg-type]
+
+    def same(name: str, tensor: str) -> bool:
+        return torch.equal(saved[name][tensor], saved["no"][tensor])
+
+    for trained in ("policy.linear1.weight", "log_alpha"):
+        assert [same(name, trained) for name in ("default", "late", "off")] == [True, False, False]
+    for trained in ("critics.linear1.weight", "targets.linear1.weight", "log_weight"):
+        assert not same("default", trained)
+
+
+def test_a_policy_that_no_data_trained_is_trained_at_once(demos: str, tmp_path: Path) -> None:
+    assert actor_warmup(Config()) == actor_warmup(Config(data=DataConfig(demos=(demos,)))) == 0
+    assert actor_warmup(Config(data=DataConfig(demos=(demos,), bc_steps=1))) == 3000
+
+
 # Refusals
 
 
@@ -234,6 +255,8 @@ def test_a_policy_trained_offline_acts_from_the_first_step(recorded: Demonstrati
     ("flags", "words"),
     [
         ("--offline DEMOS --steps 5", "--steps has no meaning with --offline"),
+        ("--offline DEMOS --actor-warmup-steps 5", "--actor-warmup-steps has no meaning with --offline"),
+        ("--train --actor-warmup-steps -1", "actor_warmup_steps"),
         ("--offline DEMOS --env Pendulum-v1", "observations of 2"),
         ("--train --offline-steps 5", "give --demos"),
         ("--train --demos DEMOS --offline-every 5", "offline_steps"),

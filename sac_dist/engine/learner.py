@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sac_dist.engine.control import DONE, STEPS
+from sac_dist.engine.control import DONE
 from sac_dist.engine.member import Member
 
 
@@ -13,7 +13,7 @@ class Learner(Member):
         if self.owed() < 1:
             self.wait()
         else:
-            self.update(self.batches.online(self.control.total(STEPS), self.rng))
+            self.update_online()
             self.report()
 
     def finished(self) -> bool:

@@ -20,7 +20,7 @@ from sac_dist.config import Config
 from sac_dist.dataset import Batches, DataSet
 from sac_dist.engine import divergence
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
-from sac_dist.engine.phases import ONLINE, Phase, due, phases
+from sac_dist.engine.phases import ONLINE, Phase, actor_warmup, due, phases
 from sac_dist.engine.processes import settle_child
 from sac_dist.replay import ReplayBuffer
 from sac_dist.rollout import EnvironmentFault, Episode
@@ -113,6 +113,8 @@ class Member:
         self.compiled: dict[str, Step | None] = {}
         self.compilations = -1  # those announced when ``compiled`` was loaded
         self.phase: str | None = None
+        self.held = False
+        self.hold_until = actor_warmup(task.config)
         self.batches = Batches(self.replay, task.data, self.data_config, self.config.batch_size, task.config.agent.cal_ql)
         if task.state is not None:
             self.restore(task.state)
@@ -168,6 +170,7 @@ class Member:
         if phase != self.phase and phase is not None:
             self.phase = phase
             self.agent.use(self.phases[phase].algorithm, self.compiled[phase])
+            self.hold(phase == ONLINE)
 
     def finished(self) -> bool:
         steps, episodes = self.config.steps, self.config.episodes
@@ -204,6 +207,17 @@ class Member:
         if not math.isfinite(sum(self.metrics.values())):  # of float32 in float64: no overflow
             self.diverge(self.metrics, divergence.statistics(batch))
         self.control.count(self.rank, UPDATES)
+
+    def update_online(self) -> None:
+        """One update of the online phase; until ``actor_warmup_steps`` it trains the critics alone."""
+        steps = self.control.total(STEPS)
+        if self.held and steps >= self.hold_until:
+            self.hold(False)
+        self.update(self.batches.online(steps, self.rng))
+
+    def hold(self, held: bool) -> None:
+        self.held = held
+        self.agent.hold_policy(held)
 
     def diverge(self, metrics: dict[str, float], batch: dict[str, float]) -> NoReturn:
         self.connection.send(divergence.Diverged(self.control.total(UPDATES) + 1, metrics, batch))

@@ -100,7 +100,7 @@ class Worker(Member):
         elif self.control.total(STEPS) > self.config.warmup_steps:
             self.updates_owed += self.config.update_ratio
             while self.updates_owed >= 1:
-                self.update(self.batches.online(self.control.total(STEPS), self.rng))
+                self.update_online()
                 self.updates_owed -= 1
 
     def await_learner(self) -> None:
