@@ -48,10 +48,13 @@ class DataSet:
         self.rows.take((rng.random(len(out)) * len(self)).astype(np.int64), axis=0, out=out, mode="clip")
 
 
+AHEAD = 8  # batches drawn at once from the replay alone: finding the rows of one takes longer than copying them
+
+
 class Batches:
     """Draws the batches of one process: from the replay alone, from data alone, or from both as ``DataConfig`` says.
 
-    A batch's tensors are views of memory that the next one overwrites. ``calibrated`` (Cal-QL): those of CQL carry ``return_to_go``, which
+    A batch's tensors are views of memory that later ones overwrite. ``calibrated`` (Cal-QL): those of CQL carry ``return_to_go``, which
     is known for data alone.
     """
 
@@ -66,10 +69,23 @@ class Batches:
         self._online = Batch.of_rows(self._rows, *self._sizes, returns=calibrated and config.online_algo == "cql")
         self._offline = Batch.of_rows(self._rows[:batch_size], *self._sizes, returns=calibrated and config.algo == "cql")
 
+        self._drawn: list[Batch] = []  # ahead, and not handed out yet
+        self._block = np.empty((AHEAD, *self._rows.shape), np.float32)
+        self._of_block = [Batch.of_rows(rows, *self._sizes) for rows in self._block]
+
     def online(self, steps: int, rng: np.random.Generator) -> Batch:
         """A batch for the online phase after ``steps`` environment steps."""
+        if self.data is None and not self.calibrated:
+            if not self._drawn:
+                self.replay.sample_into(self._block.reshape(-1, self._block.shape[2]), rng)
+                self._drawn = self._of_block[::-1]
+            return self._drawn.pop()
         self._mix(self._from_data(steps, rng), rng)
         return self._online
+
+    def forget(self) -> None:
+        """Draw the next batch anew: what was drawn ahead is in no checkpoint."""
+        self._drawn = []
 
     def offline(self, rng: np.random.Generator) -> Batch:
         """A batch for an offline phase: of data, and once the replay holds something half of each."""

@@ -80,6 +80,7 @@ class Worker(Member):
                 self.park_if_asked()
                 if self.finished():
                     return
+        self.batches.forget()
         self.episode += 1
         self.control.count(self.rank, EPISODES)
         self.connection.send(EpisodeDone(play.episode(), self.metrics))
