@@ -3,8 +3,8 @@
     python benchmarks/demonstrations.py                       all experiments
     python benchmarks/demonstrations.py sparse lift_demos     some
 
-Each trains with seeds 0, 1, 2 and evaluates 100 unseen episodes every 2,500 steps (environment steps and offline updates). Records its data
-and writes its runs in runs/demonstrations/, and all figures to benchmarks/results/demonstrations.json.
+Each trains with seeds 0, 1, 2 and evaluates 100 unseen episodes every 2,500 steps (environment steps and offline updates), or 500 in
+few_cql_then_online. Records its data, writes its runs in runs/demonstrations/, and all figures to benchmarks/results/demonstrations.json.
 """
 
 import argparse
@@ -38,12 +38,10 @@ class Experiment:
     agent: AgentConfig = AgentConfig()  # noqa: RUF009 (frozen)
     recorded: tuple[tuple[str, int], ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
-    warmup_steps: int = 500
+    eval_interval: int = 2500
 
     def config(self, seed: int, run_dir: Path) -> Config:
-        settings = TrainConfig(
-            seed=seed, steps=self.steps, warmup_steps=self.warmup_steps, eval_interval=2500, eval_episodes=100, run_dir=str(run_dir)
-        )
+        settings = TrainConfig(seed=seed, steps=self.steps, eval_interval=self.eval_interval, eval_episodes=100, run_dir=str(run_dir))
         paths = tuple(str(self.recording(policy, episodes)) for policy, episodes in self.recorded)
         use = {"demos": paths} if self.steps else {"offline": paths}
         return Config(self.env, self.agent, settings, DataConfig(**use, **self.data))
@@ -60,9 +58,7 @@ EXPERIMENTS = {
     "sparse": Experiment(SPARSE, 20_000),
     "sparse_demos": Experiment(SPARSE, 20_000, AgentConfig(), EXPERT),
     "lift_demos": Experiment(LIFT, 20_000, AgentConfig(layer_norm=True), EXPERT),
-    "few_cql_then_online": Experiment(
-        GRASP, 10_000, FROM_DATA, FEW, {"offline_steps": 15_000, "online_algo": "cql", "demo_mode": "mix"}, warmup_steps=3000
-    ),
+    "few_cql_then_online": Experiment(GRASP, 10_000, FROM_DATA, FEW, {"offline_steps": 10_000, "online_algo": "cql"}, eval_interval=500),
     "mixed_cql": Experiment(GRASP, None, FROM_DATA, MIXED),
     "mixed_sac": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "sac"}),
     "mixed_bc": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "bc"}),
