@@ -134,7 +134,7 @@ def scaling(cluster: Any, workers: int, chunk: int, weight_interval: int, ratio:
     from sac_dist.engine import supervisor
     from sac_dist.engine.train import train
 
-    supervisor.LOG_INTERVAL = 50
+    supervisor.LOG_INTERVAL = 50 * workers  # a row a second
     settling = SETTLING + STARTING * workers
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"

@@ -28,9 +28,9 @@ from sac_dist.engine.starting import environment
 from sac_dist.engine.worker import LEAD
 from sac_dist.shared import show_role
 
-# s between an actor's exchanges with the driver, and so the age of what it knows of the others; with many members longer, as each exchange
-# takes both sides half a millisecond: 200 in a second are a quarter of a core.
-INTERVAL, INTERVAL_PER_MEMBER = 0.02, 0.005
+# s between an actor's exchanges with the driver, and so the age of what it knows of the others. Each takes both sides half a millisecond:
+# with more members they are further apart, up to half of what a worker may be ahead of the learner at 20 ms a step.
+SHORTEST, PER_MEMBER, LONGEST = 0.02, 0.01, 0.4
 BATCHES_AHEAD = 8
 EVALUATOR_NICENESS = 5
 
@@ -141,7 +141,7 @@ class Host:
             self.shards.handles = news.shards
         if news.weights is not None:
             self.weights = news.weights
-        time.sleep(max(INTERVAL, INTERVAL_PER_MEMBER * self.control.members))
+        time.sleep(min(max(SHORTEST, PER_MEMBER * self.control.members), LONGEST))
         status, messages = self.status, self.desk.sent()  # before the row, which so is never older
         return Report(self.counted(), messages, self.published(), status)
 
