@@ -83,7 +83,7 @@ class SACAgent:
         shapes = self._shapes()
         pieces = memory.split([aligned(shape) for shape in shapes.values()])
         vectors = {name: piece[: math.prod(shape)].view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
-        self.hold_policy(False)
+        self.scale_policy_steps(1.0)
         trained = (Trained(vectors[name], vectors[f"{name}.exp_avg"], vectors[f"{name}.exp_avg_sq"]) for name in self.trained)
         self.tensors = Tensors(vectors["steps"], vectors["targets"], *trained)
         layers = [parameter.numpy() for parameter in self.policy.unpack(self.tensors.policy.parameters).values()]
@@ -142,9 +142,10 @@ class SACAgent:
         written_out = WrittenOut.covers(self.algorithm)
         self.step: Step = step or (WrittenOut(self.algorithm, self.tensors) if written_out else self.algorithm)
 
-    def hold_policy(self, held: bool) -> None:
-        """Whether updates in this process leave policy and temperature as they are, and train the critics alone."""
-        lrs = [self.config.critic_lr, *([0.0, 0.0] if held else [self.config.actor_lr, self.config.alpha_lr]), self.config.critic_lr]
+    def scale_policy_steps(self, share: float) -> None:
+        """From now on updates in this process train policy and temperature with this share of their step sizes; 0: the critics alone."""
+        config = self.config
+        lrs = config.critic_lr, share * config.actor_lr, share * config.alpha_lr, config.critic_lr
         self.lrs = torch.tensor(lrs[: len(self.trained)])
 
     def update(self, batch: Batch) -> Metrics:

@@ -113,8 +113,8 @@ class Member:
         self.compiled: dict[str, Step | None] = {}
         self.compilations = -1  # those announced when ``compiled`` was loaded
         self.phase: str | None = None
-        self.held = False
-        self.hold_until = actor_warmup(task.config)
+        self.share = 1.0  # of the policy's step sizes
+        self.actor_warmup = actor_warmup(task.config)
         self.batches = Batches(self.replay, task.data, self.data_config, self.config.batch_size, task.config.agent.cal_ql)
         if task.state is not None:
             self.restore(task.state)
@@ -170,7 +170,7 @@ class Member:
         if phase != self.phase and phase is not None:
             self.phase = phase
             self.agent.use(self.phases[phase].algorithm, self.compiled[phase])
-            self.hold(phase == ONLINE)
+            self.scale(0.0 if phase == ONLINE else 1.0)
 
     def finished(self) -> bool:
         steps, episodes = self.config.steps, self.config.episodes
@@ -209,15 +209,16 @@ class Member:
         self.control.count(self.rank, UPDATES)
 
     def update_online(self) -> None:
-        """One update of the online phase; until ``actor_warmup_steps`` it trains the critics alone."""
+        """One update of the online phase; the policy's step sizes rise until ``actor_warmup_steps``."""
         steps = self.control.total(STEPS)
-        if self.held and steps >= self.hold_until:
-            self.hold(False)
+        if self.share < 1:
+            begin, end = self.config.warmup_steps, self.actor_warmup
+            self.scale(1.0 if steps >= end else max(steps - begin, 0) / (end - begin))
         self.update(self.batches.online(steps, self.rng))
 
-    def hold(self, held: bool) -> None:
-        self.held = held
-        self.agent.hold_policy(held)
+    def scale(self, share: float) -> None:
+        self.share = share
+        self.agent.scale_policy_steps(share)
 
     def diverge(self, metrics: dict[str, float], batch: dict[str, float]) -> NoReturn:
         self.connection.send(divergence.Diverged(self.control.total(UPDATES) + 1, metrics, batch))

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from sac_dist.config import Config, DataConfig
 
 CLONING, OFFLINE, ONLINE = "cloning", "offline", "online"
-# Environment steps in which the critics learn what a policy from data meets, before that learns from them. Without, the grasp's success
-# fell by 20 to 60 points within 60 updates and was back after 500 (README).
-ACTOR_WARMUP = 3000
+# Environment steps in which the policy's step sizes rise, as the critics have yet to learn what a policy from data meets. Without, the
+# grasp's success fell by 20 to 60 points within 60 updates and was back after 500 (README).
+ACTOR_WARMUP = 5000
 
 
 class Phase(NamedTuple):
@@ -31,7 +31,7 @@ def phases(config: Config, data_size: int) -> dict[str, Phase]:
 
 
 def actor_warmup(config: Config) -> int:
-    """Environment steps of the online phase in which the critics alone are trained."""
+    """Environment steps until the online phase trains the policy with its full step sizes."""
     given, data = config.train.actor_warmup_steps, config.data
     if given is not None:
         return given
