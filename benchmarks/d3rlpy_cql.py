@@ -17,7 +17,7 @@ depend on the factor 2 but through its ε of 1e-8. ``conservative_weight`` is th
 What differs and cannot be set: d3rlpy's target entropy is −|A| (the driver sets ours to that), it changes the temperature just before the
 policy's loss is computed and not after, initialises the last layers as torch.nn.Linear does (ours within ±3e-3), and draws π(s') for
 the penalty at an observation of zeros where the episode terminated, which it does not keep. With --no-entropy-backup its target also is
-at the policy's mean action, ours at a sampled one.
+at the policy's mean action, ours at a sampled one; with --layer-norm its critics normalise after the ReLU, ours before it.
 
 The updates are d3rlpy's two public calls that ``fit`` repeats, sample_transition_batch and update, without fit's logs, running means and
 saved models. ``compile_graph`` is for CUDA alone (LearnableBase.compiled); the output says whether it came into effect.
@@ -61,10 +61,10 @@ def replay_buffer(arrays: dict[str, np.ndarray]) -> ReplayBuffer:
 
 def cql(settings: Settings, compile_graph: bool = False) -> d3rlpy.algos.CQL:
     """d3rlpy's CQL with ``settings``."""
-    encoder = VectorEncoderFactory(hidden_units=[settings.hidden_width] * settings.hidden_depth)
+    hidden_units = [settings.hidden_width] * settings.hidden_depth
     return d3rlpy.algos.CQLConfig(
-        actor_encoder_factory=encoder,
-        critic_encoder_factory=encoder,
+        actor_encoder_factory=VectorEncoderFactory(hidden_units),
+        critic_encoder_factory=VectorEncoderFactory(hidden_units, use_layer_norm=settings.layer_norm),
         batch_size=settings.batch_size,
         actor_learning_rate=settings.actor_lr,
         critic_learning_rate=settings.critic_lr,

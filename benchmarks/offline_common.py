@@ -25,6 +25,7 @@ class Settings:
 
     hidden_width: int = 256  # of policy and critics alike
     hidden_depth: int = 2
+    layer_norm: bool = False  # in the critics' hidden layers; sac_dist's lies before the ReLU, d3rlpy's after it: two networks
     batch_size: int = 256
     actor_lr: float = 1e-4
     critic_lr: float = 3e-4

@@ -27,7 +27,6 @@ def train(
     seconds in all, with a compilation if these sizes are new, and the final video."""
     flags = ["--offline", str(data), "--env", env, "--algo", "cql", "--offline-steps", str(updates), *settings.flags()]
     flags += [
-        "--no-layer-norm",
         "--no-cal-ql",
         f"--target-entropy={target_entropy(arrays)}",
         "--workers",

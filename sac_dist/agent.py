@@ -139,6 +139,7 @@ class SACAgent:
         Networks, targets, temperature and moments stay. What an algorithm leaves alone (the critics: bc) keeps its Adam step count too.
         """
         self.algorithm = ALGORITHMS[algorithm](self.policy, self.q, self.config, self.target_entropy)
+        self.counts = torch.tensor(self.algorithm.trains[: len(self.trained)], dtype=torch.float32)
         written_out = WrittenOut.covers(self.algorithm)
         self.step: Step = step or (WrittenOut(self.algorithm, self.tensors) if written_out else self.algorithm)
 
@@ -154,6 +155,7 @@ class SACAgent:
         Returns 0-d tensors: critic_loss, actor_loss, q_mean, entropy (nats), alpha (as used), critic_grad_norm and actor_grad_norm
         (before clipping); cql also cql_penalty; bc data_log_prob and nothing of the critics.
         """
+        self.tensors.steps.add_(self.counts)
         return self.step(self.tensors, batch, self.noise(len(batch.reward)), self.lrs)
 
     @property

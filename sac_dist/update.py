@@ -32,7 +32,8 @@ class Trained(NamedTuple):
 class Tensors(NamedTuple):
     """Everything an update changes: flat float32 vectors, and 0-d ones for log α and, where it is tuned, CQL's log weight.
 
-    ``steps`` counts the Adam steps of each that is trained; it stays at 2²⁴, where both bias corrections have long been 1.
+    ``steps`` counts the Adam steps of each that is trained, the one that is being made included; it stays at 2²⁴, where both bias
+    corrections have long been 1. The caller counts: compiled code would store a count at its end, over what other processes counted.
     """
 
     steps: Tensor
@@ -102,9 +103,6 @@ class SACUpdate:
 
     def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, lrs: Tensor) -> Metrics:
         """Train everything once on ``batch``, with standard normal ``noise`` (draws, B, action_size) and step sizes ``lrs``."""
-        for i in range(len(lrs)):
-            if self.trains[i]:
-                tensors.steps[i].add_(1)
         scales = adam_scales(tensors.steps, lrs)
         alpha = tensors.log_alpha.parameters.exp()
         metrics = self._train_critics(tensors, batch, noise, alpha, scales)

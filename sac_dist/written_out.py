@@ -102,8 +102,6 @@ class WrittenOut:
         if size != self.batch_size:
             self._prepare(size)
         config, actions = self.update.config, self.update.policy.action_size
-        trained = 3 if config.alpha is None else 2
-        tensors.steps[:trained].add_(1)
         scales = adam_scales(tensors.steps, lrs)
         alpha = tensors.log_alpha.parameters.exp()
 

@@ -307,6 +307,9 @@ def test_compiled_update_equals_the_eager_one(config: AgentConfig, tmp_path: Pat
     expected, state = eager.state_dict(), compiled.state_dict()
     for name, value in expected.items():
         torch.testing.assert_close(state[name], value, rtol=1e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
+    counted = compiled.tensors.steps.clone()
+    compiled.step(compiled.tensors, batch, compiled.noise(32), compiled.lrs)
+    assert torch.equal(compiled.tensors.steps, counted)  # update counts before it: compiled code would undo what others count meanwhile
 
 
 # learning
