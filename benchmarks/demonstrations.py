@@ -3,7 +3,7 @@
     python benchmarks/demonstrations.py                       all experiments
     python benchmarks/demonstrations.py sparse lift_demos     some
 
-Each trains with seeds 0, 1, 2 and evaluates 100 unseen episodes every 2,500 steps (environment steps and offline updates), or 500 in
+Each trains with seeds 0, 1, 2 and evaluates 100 unseen episodes every 2,500 steps (environment steps and offline updates), or 1,000 in
 few_cql_then_online. Records its data, writes its runs in runs/demonstrations/, and all figures to benchmarks/results/demonstrations.json.
 """
 
@@ -26,6 +26,7 @@ GRASP, LIFT, SPARSE = EnvConfig("SawyerGrasp-v0"), EnvConfig("SawyerLift-v0"), E
 FROM_DATA = AgentConfig.for_data()
 EXPERT = (("expert", 50),)
 FEW = (("expert", 50), ("random", 200))
+THEN_ONLINE = {"offline_steps": 10_000, "online_algo": "cql", "demo_mode": "prefill"}
 MIXED = (("expert", 600), ("random", 320))  # half of the transitions each
 
 
@@ -58,7 +59,7 @@ EXPERIMENTS = {
     "sparse": Experiment(SPARSE, 20_000),
     "sparse_demos": Experiment(SPARSE, 20_000, AgentConfig(), EXPERT),
     "lift_demos": Experiment(LIFT, 20_000, AgentConfig(layer_norm=True), EXPERT),
-    "few_cql_then_online": Experiment(GRASP, 10_000, FROM_DATA, FEW, {"offline_steps": 10_000, "online_algo": "cql"}, eval_interval=500),
+    "few_cql_then_online": Experiment(GRASP, 15_000, FROM_DATA, FEW, THEN_ONLINE, eval_interval=1000),
     "mixed_cql": Experiment(GRASP, None, FROM_DATA, MIXED),
     "mixed_sac": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "sac"}),
     "mixed_bc": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "bc"}),

@@ -128,8 +128,8 @@ class TrainConfig:
     warmup_steps: int = option(500, "environment steps before the first update; with random actions unless data trained the policy")
     actor_warmup_steps: int | None = option(
         None,
-        "environment steps until the policy is trained with its full step sizes, which rise from 0 at warmup_steps; "
-        "default: none, 5000 if data trained the policy: the critics learn first what it meets",
+        "environment steps until the policy is trained with its full step sizes, which rise from 0 over the second half of them; "
+        "default: none, 10000 if data trained the policy: the critics learn first what it meets",
     )
     update_ratio: float = option(1.0, "gradient updates per environment step, over all workers together")
     buffer_size: int = option(1_000_000, "transitions the replay buffer holds")

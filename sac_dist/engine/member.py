@@ -20,7 +20,7 @@ from sac_dist.config import Config
 from sac_dist.dataset import Batches, DataSet
 from sac_dist.engine import divergence
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
-from sac_dist.engine.phases import ONLINE, Phase, actor_warmup, due, phases
+from sac_dist.engine.phases import ONLINE, Phase, due, phases, policy_share
 from sac_dist.engine.processes import settle_child
 from sac_dist.replay import ReplayBuffer
 from sac_dist.rollout import EnvironmentFault, Episode
@@ -102,7 +102,7 @@ class Member:
     def __init__(self, connection: Connection, task: Task) -> None:
         self.connection = connection
         self.rank, self.generation = task.rank, task.generation
-        self.config, self.data_config = task.config.train, task.config.data
+        self.run_config, self.config, self.data_config = task.config, task.config.train, task.config.data
         self.agent, self.replay, self.control = task.agent, task.replay, task.control
         noise_seed, sample_seed = np.random.SeedSequence((self.config.seed, self.rank, self.generation)).generate_state(2)
         self.agent.reseed(int(noise_seed))
@@ -114,7 +114,6 @@ class Member:
         self.compilations = -1  # those announced when ``compiled`` was loaded
         self.phase: str | None = None
         self.share = 1.0  # of the policy's step sizes
-        self.actor_warmup = actor_warmup(task.config)
         self.batches = Batches(self.replay, task.data, self.data_config, self.config.batch_size, task.config.agent.cal_ql)
         if task.state is not None:
             self.restore(task.state)
@@ -209,11 +208,10 @@ class Member:
         self.control.count(self.rank, UPDATES)
 
     def update_online(self) -> None:
-        """One update of the online phase; the policy's step sizes rise until ``actor_warmup_steps``."""
+        """One update of the online phase."""
         steps = self.control.total(STEPS)
         if self.share < 1:
-            begin, end = self.config.warmup_steps, self.actor_warmup
-            self.scale(1.0 if steps >= end else max(steps - begin, 0) / (end - begin))
+            self.scale(policy_share(self.run_config, steps))
         self.update(self.batches.online(steps, self.rng))
 
     def scale(self, share: float) -> None:

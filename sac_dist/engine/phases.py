@@ -7,9 +7,7 @@ from typing import NamedTuple
 from sac_dist.config import Config, DataConfig
 
 CLONING, OFFLINE, ONLINE = "cloning", "offline", "online"
-# Environment steps in which the policy's step sizes rise, as the critics have yet to learn what a policy from data meets. Without, the
-# grasp's success fell by 20 to 60 points within 60 updates and was back after 500 (README).
-ACTOR_WARMUP = 5000
+ACTOR_WARMUP = 10_000  # half of it without training the policy, see README
 
 
 class Phase(NamedTuple):
@@ -30,12 +28,16 @@ def phases(config: Config, data_size: int) -> dict[str, Phase]:
     return found
 
 
-def actor_warmup(config: Config) -> int:
-    """Environment steps until the online phase trains the policy with its full step sizes."""
-    given, data = config.train.actor_warmup_steps, config.data
-    if given is not None:
-        return given
-    return ACTOR_WARMUP if data.bc_steps or data.offline_steps else 0
+def policy_share(config: Config, steps: int) -> float:
+    """The share of its step sizes that the policy is trained with after so many environment steps of the online phase.
+
+    The critics have yet to learn what a policy from data meets: it is left alone until half of ``actor_warmup_steps``.
+    """
+    end, data = config.train.actor_warmup_steps, config.data
+    if end is None:
+        end = ACTOR_WARMUP if data.bc_steps or data.offline_steps else 0
+    begin = max(config.train.warmup_steps, end / 2)
+    return 1.0 if steps >= end else max(steps - begin, 0) / (end - begin)
 
 
 def due(data: DataConfig, steps: int, offline_updates: int) -> str | None:
