@@ -139,6 +139,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arrays, settings = load(arguments.data), Settings.of(arguments)
     result = {
+        "machine": machine(),
         "data": arguments.data.name,
         "transitions": len(arrays["reward"]),
         "env": arguments.env,
@@ -151,7 +152,7 @@ def main() -> None:
     earlier = json.loads(arguments.results.read_text())["results"] if arguments.results.exists() else []
     kept = [one for one in earlier if any(one[key] != result[key] for key in ("data", "env", "updates", "settings"))]
     arguments.results.parent.mkdir(exist_ok=True)
-    arguments.results.write_text(json.dumps({"machine": machine(), "results": [*kept, result]}, indent=1))
+    arguments.results.write_text(json.dumps({"results": [*kept, result]}, indent=1))
     print(table(result))
 
 
