@@ -250,6 +250,8 @@ def test_a_policy_that_data_trained_is_left_alone_at_first(demos: str) -> None:
     assert [policy_share(trained, steps) for steps in (0, 5000, 6000, 9000, 10_000, 20_000)] == [0, 0, 0.2, 0.8, 1, 1]
     late = Config(train=TrainConfig(warmup_steps=80, actor_warmup_steps=100))
     assert [policy_share(late, steps) for steps in (80, 90, 100)] == [0, 0.5, 1]
+    at_once = Config(train=TrainConfig(warmup_steps=100, actor_warmup_steps=100))
+    assert [policy_share(at_once, steps) for steps in (99, 100)] == [0, 1]
 
 
 # Refusals

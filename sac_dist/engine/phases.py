@@ -37,7 +37,9 @@ def policy_share(config: Config, steps: int) -> float:
     if end is None:
         end = ACTOR_WARMUP if data.bc_steps or data.offline_steps else 0
     begin = max(config.train.warmup_steps, end / 2)
-    return 1.0 if steps >= end else max(steps - begin, 0) / (end - begin)
+    if steps >= end:
+        return 1.0
+    return (steps - begin) / (end - begin) if steps > begin else 0.0
 
 
 def due(data: DataConfig, steps: int, offline_updates: int) -> str | None:
