@@ -18,6 +18,7 @@ export RAY_AUTH_TOKEN
 take_down() {
     for host in 1 2 3; do
         for pid in $(ip netns pids "rayhost$host" 2>/dev/null); do kill -9 "$pid" 2>/dev/null || true; done
+        ip link del "rayveth$host" 2>/dev/null || true # it outlives a namespace whose processes are still dying
         ip netns del "rayhost$host" 2>/dev/null || true
     done
     ip link del "$bridge" 2>/dev/null || true
@@ -46,5 +47,6 @@ at 1 "$ray" start --head --node-ip-address 10.77.0.1 --port 6379 --include-dashb
 for host in 2 3; do
     at "$host" "$ray" start --address 10.77.0.1:6379 --node-ip-address "10.77.0.$host" "${common[@]}" >/dev/null
 done
+mkdir -p "$folder"
 cd "$folder"
 at 1 "$python" -m sac_dist --train --engine ray --address 10.77.0.1:6379 --run-dir run "$@"
