@@ -77,7 +77,7 @@ def main() -> None:
         data = DataConfig(demos=(f"{name}/demos.npz",), demo_mode="prefill", demo_overwrite=True)
         seen = watch_checkpoints()
         train(Config(EnvConfig("timed_grasp:TimedGrasp-v0"), AgentConfig(), settings, data), quiet=True)
-        times = times_of(folder)
+        times = times_of(folder, arguments.workers)
     during = [(begin, end, written) for begin, end, written in seen if all(steps[0] < begin and end < steps[-1] for steps in times)]
     stalls = [1e3 * longest(times, begin, end) for begin, end, _ in during]
     writing = [1e3 * longest(times, begin, written) for begin, _, written in during]

@@ -19,7 +19,7 @@ from machine import machine
 from timed_grasp import times_of
 
 from sac_dist import AgentConfig, Config, EnvConfig, TrainConfig, train
-from sac_dist.engine.control import STEPS, UPDATES, Control
+from sac_dist.engine.control import OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.guard import Guard
 from sac_dist.engine.worker import Worker
 from sac_dist.replay import ReplayBuffer
@@ -59,7 +59,7 @@ class Bare:
 
     @staticmethod
     def choose(worker: Worker, observation: np.ndarray) -> np.ndarray:
-        if worker.control.total(STEPS) < worker.config.warmup_steps:
+        if worker.control.total(STEPS) < worker.config.warmup_steps and worker.control.total(OFFLINE) == 0:
             return worker.rng.uniform(-1, 1, worker.agent.action_size).astype(np.float32)
         return worker.agent.act(observation)
 
@@ -95,7 +95,7 @@ def main() -> None:
         os.environ["TIMES"] = name
         settings = TrainConfig(workers=2, time=arguments.seconds, eval_interval=0, checkpoint_interval=10**9, run_dir=f"{name}/run")
         train(Config(EnvConfig("timed_grasp:TimedGrasp-v0"), AgentConfig(), settings), quiet=True)
-        times = times_of(Path(name))
+        times = times_of(Path(name), settings.workers)
     first = math.ceil((max(steps[0] for steps in times) + START_UP) / (2 * SLICE)) * 2  # a guarded slice
     last = int(min(steps[-1] for steps in times) / SLICE)
     counts = np.bincount(np.concatenate([steps // SLICE for steps in times]).astype(int), minlength=last)[first:last]

@@ -22,7 +22,7 @@ from sac_dist.demos.transitions import Demonstrations
 from sac_dist.engine.control import BEATS, STEPS, Control
 from sac_dist.engine.evaluator import EvaluatorTask, Result, serve
 from sac_dist.engine.member import Boundary, Member, Task, reported
-from sac_dist.engine.on_ray.members import IDLE, RemoteLearner, RemoteWorker, as_tensors
+from sac_dist.engine.on_ray.members import RemoteLearner, RemoteWorker, as_tensors
 from sac_dist.engine.on_ray.replay import ChunkSender, NoBatch, Shards, ShardSampler
 from sac_dist.engine.starting import environment
 from sac_dist.engine.worker import LEAD
@@ -32,6 +32,7 @@ from sac_dist.shared import show_role
 # with more members they are further apart, up to half of what a worker may be ahead of the learner at 20 ms a step.
 SHORTEST, PER_MEMBER, LONGEST = 0.02, 0.01, 0.4
 BATCHES_AHEAD = 8
+ANSWERING = 0.001  # s between looks whether a shard has answered
 EVALUATOR_NICENESS = 5
 
 Versioned = tuple[int, list[Any]]  # a version, and what it is of; a list, in which Ray leaves references alone
@@ -183,7 +184,7 @@ class MemberHost(Host):
 
     def pause(self) -> None:
         self.control.beat(self.task.row)
-        time.sleep(IDLE)
+        time.sleep(ANSWERING)
 
     def pause_learner(self) -> None:
         self.pause()

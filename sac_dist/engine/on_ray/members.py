@@ -24,7 +24,7 @@ from sac_dist.types import Batch
 if TYPE_CHECKING:
     from sac_dist.engine.on_ray.actors import MemberHost
 
-IDLE = 0.001  # s between looks at the counters while there is nothing to do: they change with an exchange only
+IDLE = 0.01  # s between looks at the counters while there is nothing to do: they change with an exchange only, and many workers may wait
 LONGEST_WAIT = 5.0  # s for which a worker that is ahead waits before each step, so that an empty replay fills again
 FETCHING = 1.0  # s for a version of the policy to arrive, before an episode goes on with the old one
 
@@ -67,11 +67,14 @@ class RemoteWorker(Worker):
     def await_learner(self) -> None:
         deadline = time.monotonic() + LONGEST_WAIT
         lead = self.lead * self.config.workers * self.config.update_ratio
-        while self.owed() - 1 > lead and not self.control.paused() and not self.control.stopped() and time.monotonic() < deadline:
+        while self.owed() - 1 > lead and not self.control.paused() and not self.control.stopped():
+            if time.monotonic() > deadline:
+                self.sender.flush()  # what is staged may be all there is for the learner
+                return
             self.wait()
 
     def wait(self, seconds: float = IDLE) -> None:
-        self.sender.flush()
+        self.sender.confirm()
         super().wait(max(seconds, IDLE))
 
 

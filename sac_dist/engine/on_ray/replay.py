@@ -146,11 +146,15 @@ class ChunkSender:
             self.flush()
 
     def flush(self) -> None:
-        """Send what is staged; waits only where too much is on its way."""
+        """Send what is staged, then ``confirm``."""
         if self._pushed > self._sent:
             rows = self._staged.snapshot([self._sent]).rows
             self._sent = self._pushed
             self._under_way.append((rows, self._send(rows)))
+        self.confirm()
+
+    def confirm(self) -> None:
+        """Book what has arrived; waits only where too much is on its way."""
         self._confirm(UNSETTLED)
 
     def settle(self) -> None:
