@@ -39,8 +39,9 @@ class RayEngine(Engine):
         super().__init__(common)
         self.data, self.stored, self.note = common.data, common.stored, common.note
         config, agent, control = self.config, self.agent, self.control
-        self._replay = ShardedReplay(config.train.buffer_size, agent.observation_size, agent.action_size, config.cluster.replay_shards)
         self.heart = Heartbeat(ray.get_runtime_context().gcs_address)
+        sizes = agent.observation_size, agent.action_size
+        self._replay = ShardedReplay(config.train.buffer_size, *sizes, config.cluster.replay_shards, self.heart)
         self.link = Link(control, self._replay.shards.handles, self.heart)
         self.parts: list[ActorPart] = []
         self.lost = 0  # transitions that were counted and are in no shard

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from sac_dist.config import ConfigError
 from sac_dist.demos.transitions import Demonstrations
+from sac_dist.engine.on_ray.cluster import BEAT_INTERVAL, Heartbeat
 from sac_dist.engine.on_ray.replay import Shard, ShardLost, Shards, Writer
 from sac_dist.engine.outcome import TrainingFailed
 from sac_dist.replay import ReplayBuffer, ReplaySegment, Rows, deal, shard_sizes
@@ -25,15 +27,32 @@ MAX_FAILURES = 5  # deaths of shards in a run that it bears
 NO_PLACE = 180.0  # s for which a dead shard is tried to start anew: a cluster takes its time to notice that a node is gone
 
 
+class WatchedShards(Shards):
+    """The driver's way to the shards: to wait for a cluster that is gone would end the process without a word."""
+
+    def __init__(self, handles: list[Any], heart: Heartbeat) -> None:
+        super().__init__(handles)
+        self.heart = heart
+
+    def result(self, call: Any, within: float = math.inf) -> Any:
+        """As there; after ``within`` seconds, or when the cluster is gone, the shard counts as lost."""
+        deadline = time.monotonic() + within
+        while not self.ready(call, BEAT_INTERVAL):
+            self.heart.look()
+            if self.heart.stopped or time.monotonic() > deadline:
+                raise ShardLost
+        return super().result(call)
+
+
 class ShardedReplay:
     """``shards`` actors that together hold ``capacity`` transitions. Raises ConfigError where the cluster has no room for them."""
 
-    def __init__(self, capacity: int, observation_size: int, action_size: int, shards: int) -> None:
+    def __init__(self, capacity: int, observation_size: int, action_size: int, shards: int, heart: Heartbeat) -> None:
         self.capacity, self._sizes = capacity, (observation_size, action_size)
         self.capacities = shard_sizes(capacity, shards)
         self.width = 2 * observation_size + action_size + 3
         self._class = ray.remote(num_cpus=0)(Shard).options(scheduling_strategy="SPREAD")
-        self.shards = Shards([self._start(shard) for shard in range(shards)])
+        self.shards = WatchedShards([self._start(shard) for shard in range(shards)], heart)
         self.written = np.zeros(shards, np.int64)  # as last heard
         self._failures = 0
         self._dead: dict[int, float] = {}  # since when
@@ -159,10 +178,10 @@ class ShardedReplay:
         self._looks[shard] = None
         back = 0
         try:
-            ray.get(handle.written.remote(), timeout=PLACING)
+            self.shards.result(handle.written.remote(), PLACING)
             self.written[shard] = 0
             back = 0 if segment is None else self._refill(shard, segment)
-        except (GetTimeoutError, RayError, ShardLost):
+        except (RayError, ShardLost):
             return None
         del self._dead[shard]
         self._failures += 1
