@@ -4,11 +4,13 @@
     python benchmarks/demonstrations.py sparse lift_demos     some
 
 Each trains with seeds 0, 1, 2 and evaluates 100 unseen episodes every 2,500 steps (environment steps and offline updates), or 1,000 in
-few_cql_then_online. Records its data, writes its runs in runs/demonstrations/, and all figures to benchmarks/results/demonstrations.json.
+few_cql_then_online. Records its data, writes its runs in runs/demonstrations/ over earlier ones, and all figures to
+benchmarks/results/demonstrations.json.
 """
 
 import argparse
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,7 @@ EXPERIMENTS = {
 def run(name: str, seed: int) -> dict[str, Any]:
     """One run; its evaluations as [step, success, return, q_mean]."""
     folder = RUNS / f"{name}-seed{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
     outcome = train(EXPERIMENTS[name].config(seed, folder), quiet=True).outcome
     rows = [row for row in read_metrics(folder / "metrics.csv") if row["eval_step"]]
     columns = ("eval_success", "eval_return", "q_mean")
