@@ -1,18 +1,12 @@
 """The parts of the Ray engine that need no cluster: chunks, sampling ahead, what a shard keeps."""
 
-import threading
-import time
-
 import numpy as np
 import pytest
 
-from sac_dist.agent import SACAgent
 from sac_dist.config import ClusterConfig, Config, ConfigError, TrainConfig
-from sac_dist.engine.control import BEATS
 from sac_dist.engine.on_ray.cluster import connected
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'sac_dist[ray]'")
-from sac_dist.engine.on_ray.actors import SILENCE, ActorTask, Host, News
 from sac_dist.engine.on_ray.replay import ChunkSender, NoBatch, Shard, ShardLost, Shards, ShardSampler
 
 SIZES = (2, 1)
@@ -154,20 +148,3 @@ def test_an_empty_replay_gives_no_batch_and_a_lost_shard_is_waited_for():
     shards.lost = {1}
     source.sample_into(out, rng)
     assert set(out[:, 3]) <= {0.0, 1.0}
-
-
-def test_a_member_that_waits_goes_on_with_the_next_news_and_keeps_news_that_came_while_it_worked():
-    counted = np.zeros(8, np.int64)
-    config = Config(train=TrainConfig(workers=1))
-    host = Host(ActorTask("worker-0", 0, 0, config, SACAgent(*SIZES, config.agent), counted, []))
-    news = News(counted, counted, None, None)
-    host.exchange(news)
-    begin = time.monotonic()
-    host.await_news()
-    assert time.monotonic() < begin + SILENCE / 2
-    later = threading.Timer(0.1, host.exchange, (news,))
-    later.start()
-    host.await_news()
-    assert begin + 0.1 <= time.monotonic() < begin + SILENCE / 2
-    later.join()
-    assert host.control.row(0)[BEATS] == 2

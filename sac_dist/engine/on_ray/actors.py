@@ -34,7 +34,6 @@ SHORTEST, PER_MEMBER, LONGEST = 0.02, 0.01, 0.4
 BATCHES_AHEAD = 8
 ANSWERING = 0.001  # s between looks whether a shard has answered
 EVALUATOR_NICENESS = 5
-SILENCE = 1.0  # s that an actor waits for news before it gives a sign of life
 
 Versioned = tuple[int, list[Any]]  # a version, and what it is of; a list, in which Ray leaves references alone
 
@@ -117,7 +116,6 @@ class Host:
         self.shards = Shards(task.shards)
         self.weights: Versioned | None = None
         self.status: int | None = None
-        self._news = threading.Event()
 
     def run(self) -> None:
         """Ends with ``status`` set, whatever happens."""
@@ -144,16 +142,9 @@ class Host:
             self.shards.handles = news.shards
         if news.weights is not None:
             self.weights = news.weights
-        self._news.set()
         time.sleep(min(max(SHORTEST, PER_MEMBER * self.control.members), LONGEST))
         status, messages = self.status, self.desk.sent()  # before the row, which so is never older
         return Report(self.counted(), messages, self.published(), status)
-
-    def await_news(self) -> None:
-        """Return once there is any since the last call, or to give a sign of life: counters and commands change with news only."""
-        self.control.beat(self.task.row)
-        self._news.wait(SILENCE)
-        self._news.clear()
 
     def published(self) -> Versioned | None:
         """What the learner has published since the last call."""

@@ -24,6 +24,7 @@ from sac_dist.types import Batch
 if TYPE_CHECKING:
     from sac_dist.engine.on_ray.actors import MemberHost
 
+IDLE = 0.01  # s between looks at the counters while there is nothing to do: they change with an exchange only, and many workers may wait
 LONGEST_WAIT = 5.0  # s for which a worker that is ahead waits before each step, so that an empty replay fills again
 FETCHING = 1.0  # s for a version of the policy to arrive, before an episode goes on with the old one
 
@@ -72,9 +73,9 @@ class RemoteWorker(Worker):
                 return
             self.wait()
 
-    def wait(self, seconds: float = 0.0) -> None:
+    def wait(self, seconds: float = IDLE) -> None:
         self.sender.confirm()
-        self.host.await_news()
+        super().wait(max(seconds, IDLE))
 
 
 class RemoteLearner(Learner):
@@ -109,8 +110,8 @@ class RemoteLearner(Learner):
         version = int(self.control.row(self.rank)[UPDATES])
         self.host.weights = version, [ray.put(self.agent.tensors.policy.parameters.numpy().copy())]
 
-    def wait(self, seconds: float = 0.0) -> None:
-        self.host.await_news()
+    def wait(self, seconds: float = IDLE) -> None:
+        super().wait(max(seconds, IDLE))
 
     def snapshot(self) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[Any]]]:
         """Its row of the counters and the agent's state after that many updates."""
