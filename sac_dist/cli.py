@@ -306,7 +306,7 @@ def run_inspect(settings: dict[str, Any], names: list[str]) -> int:
 
     for name in names:
         demos = files.read(name)
-        picture = Path(Path(name.removeprefix("minari:").rstrip("/")).name).with_suffix(".png")
+        picture = Path(Path(name.removeprefix("minari:")).resolve().name + ".png")
         draw(demos, picture)
         print(f"{describe(demos, name)}\npicture {picture}")
     return 0

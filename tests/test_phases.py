@@ -305,9 +305,12 @@ def test_demonstrations_of_another_reward_are_refused(recorded: Demonstrations, 
 def test_record_inspect_and_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["--record-demos", "3", "--env", ENV, "--policy", "random", "--out", "a.npz", "--seed", "4"]) == 0
-    assert main(["--inspect", "a.npz"]) == 0
-    assert "picture a.png" in capsys.readouterr().out and (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert main(["--convert", "a.npz", "b.hdf5"]) == 0 and main(["--convert", "b.hdf5", "c.pickle"]) == 0
+    assert main(["--convert", "a.npz", "a.pickle"]) == 0
+    assert main(["--inspect", "a.npz", "a.pickle"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("a.npz.png", "a.pickle.png"):  # one name, two files
+        assert f"picture {name}" in printed and (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert np.array_equal(files.read("a.npz").action, files.read("c.pickle").action)
     assert main(["--convert", "a.npz", "b.hdf5"]) == 2
 
