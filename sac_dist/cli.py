@@ -147,7 +147,7 @@ def read_settings(path: Path) -> list[str]:
 
 
 def run(given: dict[str, Any]) -> int:
-    modes = [mode for mode in MODES if given.get(mode)]
+    modes = [mode for mode in MODES if given.get(mode, False) is not False]
     if len(modes) != 1:
         raise ConfigError(f"give exactly one of {flags_of(MODES, ' or ')}; got {flags_of(modes, ' and ') or 'none'}")
     settings = {name: value for name, value in given.items() if name not in MODES}

@@ -274,6 +274,7 @@ def test_a_policy_that_data_trained_is_left_alone_at_first(demos: str) -> None:
         ("--train --demos DEMOS --critics 3 --target-critics 4", "only 3 critics"),
         ("--train --demos DEMOS --critics 10 --target-critics 2 --batch-size 4", "at least 10"),
         ("--record-demos 3", "--out FILE"),
+        ("--record-demos 0 --out x.npz", "it must be above 0"),
         ("--record-demos 3 --out DEMOS", "exists"),
         ("--record-demos 3 --out x.npz --workers 2", "--workers has no meaning with --record-demos"),
         ("--convert DEMOS x.doc", "cannot tell what kind"),
