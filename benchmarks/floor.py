@@ -1,16 +1,19 @@
-"""The matrix products that one update needs, and how fast they are alone: an update by the same BLAS on one core takes at least as long.
+"""The matrix products that one update needs, and how fast they are alone: with the same libraries an update on one core takes longer.
 
 Of SAC or CQL with two hidden layers in every network, one policy and an ensemble of critics: forward and backward through all of them.
 Left out are the critics' gradient for observations, which nobody needs, and products of a single row or column (the critics'
-outputs), for which BLAS is not the fastest.
+outputs), for which no library is the fastest. Each is made by the library that sac_dist takes for it (products.py).
 """
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from measuring import ACTION, OBSERVATION
+
+from sac_dist.products import by_onednn, product
 
 
 class Product(NamedTuple):
@@ -49,17 +52,18 @@ def products(width: int, batch: int, critics: int = 2, cql_samples: int = 0) -> 
 
 
 def floor(width: int, batch: int, cql_samples: int, seconds: float) -> float:
-    """How often per second the products of one update can be made, by torch.mm and torch.bmm into memory that is there."""
-    calls: list[tuple[Callable[..., Any], tuple[torch.Tensor, torch.Tensor], torch.Tensor]] = []
+    """How often per second the products of one update can be made; torch.mm and torch.bmm write into memory that is there."""
+    calls: list[Callable[[], Any]] = []
     for networks, rows, inner, columns, transposed in products(width, batch, cql_samples=cql_samples):
         shape = () if networks == 1 else (networks,)
         a = torch.randn(*shape, inner, rows).mT if transposed == "A" else torch.randn(*shape, rows, inner)
         b = torch.randn(*shape, columns, inner).mT if transposed == "B" else torch.randn(*shape, inner, columns)
-        calls.append((torch.mm if networks == 1 else torch.bmm, (a, b), torch.empty(*shape, rows, columns)))
+        torchs = partial(torch.mm if networks == 1 else torch.bmm, a, b, out=torch.empty(*shape, rows, columns))
+        calls.append(partial(product, a, b) if by_onednn(a, b) else torchs)
 
     def update() -> None:
-        for function, factors, out in calls:
-            function(*factors, out=out)
+        for call in calls:
+            call()
 
     update()
     made, start = 0, time.perf_counter()

@@ -52,10 +52,14 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]
 onednn_product.register_autograd(_backward, setup_context=_save)
 
 
+def by_onednn(a: Tensor, b: Tensor) -> bool:
+    """Whether oneDNN is quicker at a · b."""
+    return MKL_IS_SLOW and a.dtype == torch.float32 and a.shape[-2] * a.shape[-1] * b.shape[-1] >= LEAST_MULTIPLICATIONS
+
+
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a · b for matrices (m, k) and (k, n), or (E, m, k) and (E, k, n)."""
-    worth_it = MKL_IS_SLOW and a.dtype == torch.float32 and a.shape[-2] * a.shape[-1] * b.shape[-1] >= LEAST_MULTIPLICATIONS
-    if not worth_it:
+    if not by_onednn(a, b):
         return a @ b
     if a.dim() == 2:
         return onednn_product(a, b)
