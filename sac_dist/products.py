@@ -1,7 +1,7 @@
 """Products of matrices by the quicker of the two libraries that torch has for them.
 
 torch takes MKL, which leaves the AVX-512 of processors that are not Intel's alone. There oneDNN, which torch has too, takes half the
-time: 142 µs instead of 301 for 256×256×256 on an AMD EPYC (family 26), and as much as MKL on an Intel Xeon.
+time: 142 µs instead of 301 for 256×256×256 on a core of an AMD EPYC (family 26).
 """
 
 from __future__ import annotations
