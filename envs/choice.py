@@ -76,9 +76,13 @@ def has_display() -> bool:
 
 
 def start_backend(
-    backend: str | Callable[[], Backend], scene: str | None = None, window: bool = False, reinit_every: int | None = None
+    backend: str | Callable[[], Backend],
+    scene: str | None = None,
+    window: bool = False,
+    reinit_every: int | None = None,
+    as_the_book: bool = False,
 ) -> Backend:
-    """A running simulator: by name, or from a factory. The other arguments are CoppeliaBackend's.
+    """A running simulator: by name, or from a factory. The other arguments are CoppeliaBackend's; ``as_the_book`` makes it a BookBackend.
 
     Raises:
         BackendError: it is missing or does not start, or MuJoCo is given what only CoppeliaSim has.
@@ -88,8 +92,9 @@ def start_backend(
         return backend()
     name = resolve("SawyerGrasp-v0", backend).backend
     if name == "mujoco":
-        if scene is not None or reinit_every is not None:
-            raise BackendError(f"{'scene' if scene is not None else 'reinit_every'} is for the backend coppelia, not mujoco")
+        given = {"scene": scene is not None, "reinit_every": reinit_every is not None, "mechanics": as_the_book}
+        if any(given.values()):
+            raise BackendError(f"{max(given, key=lambda name: given[name])} is for the backend coppelia, not mujoco")
         from .mujoco_backend import MujocoBackend
 
         return MujocoBackend()
@@ -98,4 +103,8 @@ def start_backend(
         raise BackendError(f"backend coppelia does not work: {obstacle}")
     from .coppelia_backend import CoppeliaBackend
 
+    if as_the_book:
+        from .coppelia_book import BookBackend
+
+        return BookBackend(scene, window, reinit_every)
     return CoppeliaBackend(scene, window, reinit_every)

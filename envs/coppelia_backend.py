@@ -108,24 +108,30 @@ class CoppeliaBackend:
         self.workplace = workplace(self._scene, target, self._base)
 
     def reset(self, joint_positions: np.ndarray, object_xy: np.ndarray, object_yaw: float) -> Readings:
-        self._episodes += 1
-        if self._broken or (self._reinit_every is not None and self._episodes > self._reinit_every):
-            self.close()
-            self._launch()
-            self._episodes = 1
+        self._relaunch_if_due()
         self._simulator.stop()
         for joint, position in zip(self._joints, joint_positions, strict=True):
             sim.simSetJointPosition(joint, float(position))
             sim.simSetJointTargetVelocity(joint, 0.0)
         for finger, low, length in zip(self._fingers, self._finger_low, self._finger_range, strict=True):
             sim.simSetJointPosition(finger, float(low + length))
-        sim.simSetObjectOrientation(self._object, -1, [0.0, 0.0, float(object_yaw)])
-        x, y = object_xy + self._base[:2]
-        sim.simSetObjectPosition(self._object, -1, [float(x), float(y), float(self._object_rest)])
+        self._place_object(object_xy, object_yaw)
         self._simulator.start()
         readings = self.step(np.zeros(7), 1.0)
         locale.setlocale(locale.LC_CTYPE, ENCODING)  # the first step sets it to "C", in which Python opens files as ASCII
         return readings
+
+    def _relaunch_if_due(self) -> None:
+        self._episodes += 1
+        if self._broken or (self._reinit_every is not None and self._episodes > self._reinit_every):
+            self.close()
+            self._launch()
+            self._episodes = 1
+
+    def _place_object(self, xy: np.ndarray, yaw: float) -> None:
+        sim.simSetObjectOrientation(self._object, -1, [0.0, 0.0, float(yaw)])
+        x, y = xy + self._base[:2]
+        sim.simSetObjectPosition(self._object, -1, [float(x), float(y), float(self._object_rest)])
 
     def step(self, joint_velocities: np.ndarray, opening: float | None) -> Readings:
         for joint, velocity in zip(self._joints, joint_velocities, strict=True):

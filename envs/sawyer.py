@@ -28,6 +28,7 @@ START_POSES = {
 }  # rad
 START_POSE = START_POSES["centre"]
 START_NOISE = 0.05  # rad, uniform, each joint
+BOOK_OPEN = 0.75  # the book opens a gripper that is less open than this
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from . import quantities
 from .backend import CONTROL_TIMESTEP, Backend, Readings
 from .choice import BACKENDS, has_display, start_backend
 from .control import stop_at_limits, tool_to_joint_velocities
-from .sawyer import JOINT_LIMITS, MAX_JOINT_VELOCITY, START_NOISE, START_POSES
+from .sawyer import BOOK_OPEN, JOINT_LIMITS, MAX_JOINT_VELOCITY, START_NOISE, START_POSES
 
 TOOL_SPEED = 0.4  # m/s, an action of 1 in end_position
 YAW_RATE = 1.0  # rad/s, the same
@@ -36,6 +36,7 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human", "rgb_array"], "render_fps": round(1 / CONTROL_TIMESTEP)}  # type: ignore[misc]
     default_horizon: ClassVar[int]
     gripper_action: ClassVar[bool]
+    mechanics_known: ClassVar[tuple[str, ...]] = ("clean",)
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         horizon: int | None = None,
         scene: str | None = None,
         reinit_every: int | None = None,
+        mechanics: str = "clean",
         render_mode: str | None = None,
         width: int = 640,
         height: int = 480,
@@ -62,6 +64,7 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         check_choice("random_target", random_target, (True, False))
         check_choice("random_yaw", random_yaw, (None, True, False))
         check_choice("start", start, tuple(START_POSES))
+        check_choice("mechanics", mechanics, self.mechanics_known)
         check_choice("render_mode", render_mode, (None, "human", "rgb_array"))
         for name, count in (("horizon", horizon), ("reinit_every", reinit_every), ("width", width), ("height", height)):
             if name == "reinit_every" and count is None:
@@ -70,6 +73,7 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
                 raise ValueError(f"{name} is {count!r}: it must be a whole number above 0")
         self.control, self.observation_mode, self.reward_mode = control, observation, reward
         self.random_target, self.start = random_target, start
+        self.as_the_book = mechanics == "book"
         self.random_yaw = random_target if random_yaw is None else random_yaw
         self.horizon, self.render_mode, self.width, self.height = int(horizon), render_mode, int(width), int(height)
         if render_mode != "human" and not has_display():
@@ -80,7 +84,7 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.observation_space = Box(-high, high, dtype=np.float32)
         self._high, self._low = high, -high
         self._observe = quantities.relative_observation if observation == "relative" else quantities.book_observation
-        self.backend: Backend = start_backend(backend, scene, render_mode == "human", reinit_every)
+        self.backend: Backend = start_backend(backend, scene, render_mode == "human", reinit_every, self.as_the_book)
         self.readings: Readings | None = None  # the present instant; None before the first reset
         self._steps = 0
         self._next_frame = 0.0
@@ -88,7 +92,8 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         place = self.backend.workplace
-        joint_positions = START_POSES[self.start] + self.np_random.uniform(-START_NOISE, START_NOISE, 7)
+        noise = 0.0 if self.as_the_book else START_NOISE
+        joint_positions = START_POSES[self.start] + self.np_random.uniform(-noise, noise, 7)
         object_xy = self.np_random.uniform(*place.target_region.T) if self.random_target else place.fixed_target
         yaw = self.np_random.uniform(-pi / 4, pi / 4) if self.random_yaw else 0.0
         self._steps = 0
@@ -105,7 +110,8 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if action.shape != self.action_space.shape or not np.isfinite(action).all():
             raise ValueError(f"action is {action}: it must be finite, of shape {self.action_space.shape}")
         opening = (float(action[-1]) + 1.0) / 2.0 if self.gripper_action else None
-        readings = self.backend.step(self._joint_velocities(action, self.readings), opening)
+        self._velocities = self._joint_velocities(action, self.readings)
+        readings = self.backend.step(self._velocities, opening)
         self.readings, success = self._finish(readings)
         self._steps += 1
         reward = self._reward(self.readings, success)
@@ -201,7 +207,8 @@ class SawyerGraspEnv(SawyerEnv):
     Joints at the pose that ``start`` names, "centre" or "book", ± 0.05 rad. Object at x 0.42-0.77 m, y ±0.30 m, yaw ±45°; with
     random_target=False at (0.65, 0.15) m. random_yaw=None (default) follows random_target; a fixed yaw is 0.
     With backend="coppelia", ``scene`` names a .ttt file of the book's, whose box (n = 2) lies where the book's does, and
-    ``reinit_every`` episodes launch the simulator anew.
+    ``reinit_every`` episodes launch the simulator anew. mechanics="book" drives the simulator as the book's code does, which bends the
+    gripper (envs/coppelia_book.py): the arm goes on while the gripper closes for one step, the left pad alone decides, and the start has no noise of ours.
 
     ## End
 
@@ -215,9 +222,13 @@ class SawyerGraspEnv(SawyerEnv):
 
     default_horizon = 30
     gripper_action = False
+    mechanics_known = ("clean", "book")
 
     def _finish(self, readings: Readings) -> tuple[Readings, bool]:
-        if not (readings.proximity and quantities.distance(readings) < AUTO_CLOSE_DISTANCE):
+        near = readings.proximity and quantities.distance(readings) < AUTO_CLOSE_DISTANCE
+        if self.as_the_book:
+            return self._finish_as_the_book(readings, near)
+        if not near:
             return readings, False
         still = np.zeros(7)
         for _ in range(CLOSING_STEPS):
@@ -226,6 +237,16 @@ class SawyerGraspEnv(SawyerEnv):
             return readings, True
         for _ in range(REOPENING_STEPS):
             readings = self.backend.step(still, 1.0)
+        return readings, False
+
+    def _finish_as_the_book(self, readings: Readings, near: bool) -> tuple[Readings, bool]:
+        if near:
+            self.backend.step(self._velocities, 1.0)
+            readings = self.backend.step(self._velocities, 0.0)
+            if quantities.is_held(readings):
+                return readings, True
+        if near or readings.opening < BOOK_OPEN:
+            readings = self.backend.step(self._velocities, 1.0)
         return readings, False
 
     def _reward(self, readings: Readings, success: bool) -> float:

@@ -30,6 +30,9 @@ class EnvConfig:
     horizon: int | None = option(None, "control steps of 0.05 s until an episode is truncated")
     scene: str | None = option(None, "CoppeliaSim: a .ttt file with the book's object names; left out, the scene is built")
     reinit_every: int | None = option(None, "CoppeliaSim: launch the simulator anew after so many episodes, as the book does")
+    mechanics: Literal["clean", "book"] | None = option(
+        None, "CoppeliaSim: book drives it as the book's code does, which bends the gripper; for the book's policies"
+    )
 
     def options(self) -> dict[str, Any]:
         """The options that were set, as keyword arguments for ``gymnasium.make``."""

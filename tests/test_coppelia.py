@@ -164,6 +164,52 @@ env.close()
 """
 
 
+MECHANICS = """
+import sys
+import gymnasium, numpy as np
+import envs
+from envs.sawyer import START_POSES
+from pyrep.objects.joint import Joint
+from pyrep.objects.shape import Shape
+env = gymnasium.make(
+    "SawyerGrasp-v0", backend="coppelia", scene=sys.argv[1], random_target=False, start="book", mechanics=sys.argv[2]
+).unwrapped
+slip = lambda: Shape("BaxterGripper_leftPad").get_position(Joint("BaxterGripper_leftJoint"))[1]
+rng, start = np.random.default_rng(0), 0.0
+for seed in range(12):
+    observation, _ = env.reset(seed=seed)
+    start = max(start, np.abs(env.readings.joint_positions - START_POSES["book"]).max())
+    whole = slip() if seed == 0 else whole
+    done = False
+    while not done:
+        observation, reward, terminated, truncated, _ = env.step(rng.uniform(-1, 1, 7))
+        assert np.isfinite(observation).all() and np.isfinite(reward)
+        done = terminated or truncated
+env.reset(seed=0)
+print(start, abs(slip() - whole))
+env.close()
+"""
+
+
+def test_the_books_mechanics_bend_the_gripper_and_ours_do_not(request: pytest.FixtureRequest):
+    scene = request.config.getoption("--book-scene")
+    if scene is None:
+        pytest.skip("no --book-scene was given")
+    measured = {way: in_a_process(MECHANICS, str(Path(scene).resolve()), way)[0] for way in ("book", "clean")}
+    start, slip = map(float, measured["book"].split())
+    assert start < 0.15 and slip > 0.002, "the last command drives the arm on through a reset, as in the book"
+    assert float(measured["clean"].split()[1]) < 1e-4
+
+
+def test_the_books_mechanics_are_for_its_task_and_simulator():
+    from envs.sawyer_task import SawyerGraspEnv, SawyerLiftEnv
+
+    with pytest.raises(ValueError, match="mechanics is 'book'"):
+        SawyerLiftEnv(mechanics="book")
+    with pytest.raises(BackendError, match="mechanics is for the backend coppelia"):
+        SawyerGraspEnv("mujoco", mechanics="book")
+
+
 def test_the_books_scene_as_it_is(request: pytest.FixtureRequest):
     scene = request.config.getoption("--book-scene")
     if scene is None:

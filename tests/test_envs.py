@@ -141,6 +141,7 @@ def test_the_books_start_keeps_its_distance_to_the_limits(make: Any) -> None:
         ("reward", "shaped"),
         ("random_target", "no"),
         ("start", "upright"),
+        ("mechanics", "loose"),
         ("reinit_every", 0),
         ("horizon", 0),
         ("horizon", 2.5),
