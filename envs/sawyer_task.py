@@ -208,7 +208,7 @@ class SawyerGraspEnv(SawyerEnv):
     random_target=False at (0.65, 0.15) m. random_yaw=None (default) follows random_target; a fixed yaw is 0.
     With backend="coppelia", ``scene`` names a .ttt file of the book's, whose box (n = 2) lies where the book's does, and
     ``reinit_every`` episodes launch the simulator anew. mechanics="book" drives the simulator as the book's code does, which bends the
-    gripper (envs/coppelia_book.py): the arm goes on while the gripper closes for one step, the left pad alone decides, and the start has no noise of ours.
+    gripper (envs/coppelia_book.py): the arm goes on while the gripper closes for one step, and the left pad alone decides.
 
     ## End
 
