@@ -11,6 +11,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
+from envs import resolve
 from sac_dist.book_format import load_book_policy
 from sac_dist.checkpoint import Checkpoint, read
 from sac_dist.config import Config, ConfigError, EnvConfig
@@ -73,10 +74,13 @@ def check_policy_fits(policy: Checkpoint, env: gymnasium.Env, name: str) -> None
 def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:
     """The policy at ``path`` (run folder, checkpoint or the book's prefix); without one, the newest run's, else a shipped one.
 
-    ``env`` narrows the search without a path to that environment unless it is "auto". Raise ConfigError if nothing is found.
+    ``env`` narrows the search without a path to that environment; "auto" does not, but of the shipped ones it takes the one for
+    the environment that training would take. Raise ConfigError if nothing is found.
     """
     if path is None:
-        candidates = [*newest_models(), *sorted(models_dir().glob("*.safetensors"))]
+        first = resolve("auto").id
+        shipped = sorted(models_dir().glob("*.safetensors"), key=lambda model: (model.stem != first, model.stem))
+        candidates = [*newest_models(), *shipped]
         for candidate in candidates:
             policy = read(candidate)
             if env in ("auto", policy.config.env.env):

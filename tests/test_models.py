@@ -1,7 +1,11 @@
 """The shipped policies do what their cards say, on a sample of their episodes."""
 
+from pathlib import Path
+
 import pytest
 
+from envs import Resolved, resolve
+from sac_dist import playback
 from sac_dist.config import EnvConfig
 from sac_dist.playback import find_policy, play
 from sac_dist.resources import models_dir
@@ -22,3 +26,11 @@ def test_shipped_policy_still_solves_its_task(path):
         assert evaluation.mean_return > -200
     else:
         assert evaluation.success_rate >= 0.9
+
+
+def test_without_a_run_the_policy_shown_is_the_one_for_what_auto_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_policy(None, "auto")[1].config.env.env == resolve("auto").id
+    assert find_policy(None, "SawyerLift-v0")[0].stem == "SawyerLift-v0"
+    monkeypatch.setattr(playback, "resolve", lambda env: Resolved("Pendulum-v1", None, "no simulator"))
+    assert find_policy(None, "auto")[0].stem == "Pendulum-v1"
