@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 import torch
 from torch import Tensor
 
@@ -14,14 +11,6 @@ from sac_dist.types import Batch
 
 OBS, ACT = 5, 3
 SMALL = AgentConfig(hidden_width=16)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def flat(agent: SACAgent) -> list[Tensor]:

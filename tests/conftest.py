@@ -31,6 +31,17 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="takes long: give --ray-faults"))
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in a run's processes. On a busy machine torch's threads wait for each other at every small operation."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(params=["mujoco", "coppelia"])
 def make(request):
     """``gymnasium.make`` on each simulator, unwrapped."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from agents import ACT, OBS, SMALL, flat, make_batch, one_thread, same, train  # noqa: F401
+from agents import ACT, OBS, SMALL, flat, make_batch, same, train
 from torch import Tensor
 
 from sac_dist import products

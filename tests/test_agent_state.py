@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents import ACT, OBS, SMALL, flat, make_batch, one_thread, same, train  # noqa: F401
+from agents import ACT, OBS, SMALL, flat, same, train
 
 from sac_dist.agent import SACAgent
 from sac_dist.config import ConfigError
