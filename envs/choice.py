@@ -93,8 +93,9 @@ def start_backend(
     name = resolve("SawyerGrasp-v0", backend).backend
     if name == "mujoco":
         given = {"scene": scene is not None, "reinit_every": reinit_every is not None, "mechanics": as_the_book}
-        if any(given.values()):
-            raise BackendError(f"{max(given, key=lambda name: given[name])} is for the backend coppelia, not mujoco")
+        refused = [option for option, asked in given.items() if asked]
+        if refused:
+            raise BackendError(f"{refused[0]} is for the backend coppelia, not mujoco")
         from .mujoco_backend import MujocoBackend
 
         return MujocoBackend()
