@@ -6,12 +6,15 @@ pushing at the end of its way. So each episode bends the fingers by a millimetre
 
 from __future__ import annotations
 
+import locale
+
 import numpy as np
 from pyrep.backend import sim
+from pyrep.robots.arms.sawyer import Sawyer
 from pyrep.robots.end_effectors.baxter_gripper import BaxterGripper
 
 from .backend import Readings
-from .coppelia_backend import CoppeliaBackend
+from .coppelia_backend import ENCODING, CoppeliaBackend
 from .coppelia_scene import Parts
 from .sawyer import BOOK_OPEN
 
@@ -25,7 +28,7 @@ class BookBackend(CoppeliaBackend):
 
     def _measure(self, parts: Parts) -> None:
         super()._measure(parts)
-        self._robot, self._hand = parts.robot, BaxterGripper()
+        self._robot, self._hand = Sawyer(), BaxterGripper()
 
     def reset(self, joint_positions: np.ndarray, object_xy: np.ndarray, object_yaw: float) -> Readings:
         self._relaunch_if_due()
@@ -36,7 +39,10 @@ class BookBackend(CoppeliaBackend):
         self._robot.set_joint_positions(joint_positions.tolist(), disable_dynamics=True)
         self._simulator.step()
         readings = self._read()
-        return self._drive(1.0) if readings.opening < BOOK_OPEN else readings
+        if readings.opening < BOOK_OPEN:
+            readings = self._drive(1.0)
+        locale.setlocale(locale.LC_CTYPE, ENCODING)  # as in CoppeliaBackend.reset
+        return readings
 
     def step(self, joint_velocities: np.ndarray, opening: float | None) -> Readings:
         for joint, velocity in zip(self._joints, joint_velocities, strict=True):

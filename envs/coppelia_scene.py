@@ -13,7 +13,6 @@ from pyrep.objects.object import Object
 from pyrep.objects.proximity_sensor import ProximitySensor
 from pyrep.objects.shape import Shape
 from pyrep.objects.vision_sensor import VisionSensor
-from pyrep.robots.arms.sawyer import Sawyer
 
 from .backend import BackendError
 from .coppelia_models import model_files
@@ -39,7 +38,6 @@ TABLE, TARGET = "diningTable", "target"
 class Parts:
     """The objects of a scene that a backend reads and moves."""
 
-    robot: Sawyer
     joints: list[Joint]  # 7, from the base on
     fingers: list[Joint]  # left, right
     pads: list[Shape]  # left, right
@@ -56,7 +54,6 @@ def find_parts(scene: str | None) -> Parts:
     if missing:
         raise BackendError(f"{scene or 'the built scene'} has no {', '.join(missing)}: the objects have the names of the book's scenes")
     return Parts(
-        Sawyer(),
         [Joint(name) for name in JOINTS],
         [Joint(name) for name in FINGERS],
         [Shape(name) for name in PADS],
