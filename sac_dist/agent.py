@@ -63,6 +63,7 @@ class SACAgent:
         self.policy.initialise(self.tensors.policy.parameters, self.generator)
         self.q.initialise(self.tensors.critics.parameters, self.generator)
         self.tensors.targets.copy_(self.tensors.critics.parameters)
+        self.tensors.average.copy_(self.tensors.policy.parameters)
         self.tensors.log_alpha.parameters.fill_(math.log(config.initial_alpha if config.alpha is None else config.alpha))
         if self.tensors.log_weight is not None:
             self.tensors.log_weight.parameters.fill_(math.log(config.cql_weight))
@@ -72,7 +73,7 @@ class SACAgent:
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """The vectors and scalars in the memory, in order."""
         q, policy = (sum(self.q.sizes),), (sum(self.policy.sizes),)
-        shapes: dict[str, tuple[int, ...]] = {"targets": q, "steps": (len(self.trained),)}
+        shapes: dict[str, tuple[int, ...]] = {"targets": q, "average": policy, "steps": (len(self.trained),)}
         for name, shape in zip(self.trained, (q, policy, (), ()), strict=False):
             shapes |= {name: shape, f"{name}.exp_avg": shape, f"{name}.exp_avg_sq": shape}
         return shapes
@@ -85,10 +86,14 @@ class SACAgent:
         vectors = {name: piece[: math.prod(shape)].view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
         self.scale_policy_steps(1.0)
         trained = (Trained(vectors[name], vectors[f"{name}.exp_avg"], vectors[f"{name}.exp_avg_sq"]) for name in self.trained)
-        self.tensors = Tensors(vectors["steps"], vectors["targets"], *trained)
-        layers = [parameter.numpy() for parameter in self.policy.unpack(self.tensors.policy.parameters).values()]
-        self._layers = [(weight, bias[0]) for weight, bias in zip(layers[::2], layers[1::2], strict=True)]  # what ``act`` reads
+        self.tensors = Tensors(vectors["steps"], vectors["targets"], vectors["average"], *trained)
+        self._layers, self._mean_layers = self._in_numpy(self.tensors.policy.parameters), self._in_numpy(self.tensors.average)
         self.use("sac")
+
+    def _in_numpy(self, policy: Tensor) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+        """Weight and bias of each layer, as views: what ``act`` reads."""
+        layers = [parameter.numpy() for parameter in self.policy.unpack(policy).values()]
+        return [(weight, bias[0]) for weight, bias in zip(layers[::2], layers[1::2], strict=True)]
 
     def share_memory(self) -> None:
         """Move every tensor into one SharedArray. An agent sent to another process from now on trains the same tensors there."""
@@ -116,13 +121,13 @@ class SACAgent:
     def act(self, observation: npt.NDArray[Any], deterministic: bool = False) -> npt.NDArray[np.float32]:
         """An action (action_size,) in [-1, 1], float32, for one ``observation`` (observation_size,).
 
-        ``deterministic`` takes the tanh of the Gaussian's mean; else the noise comes from ``generator``. It is in numpy because for
-        a single row the calls cost more than the arithmetic.
+        ``deterministic`` takes the tanh of the Gaussian's mean, by the policy's average over the last updates; else the policy acts as it
+        is, with noise from ``generator``. It is in numpy because for a single row the calls cost more than the arithmetic.
         """
         x: npt.NDArray[np.float32] = np.asarray(observation, dtype=np.float32)
-        for weight, bias in self._layers[:-1]:
-            x = np.maximum(x @ weight + bias, 0)
-        weight, bias = self._layers[-1]
+        *hidden, (weight, bias) = self._mean_layers if deterministic else self._layers
+        for hidden_weight, hidden_bias in hidden:
+            x = np.maximum(x @ hidden_weight + hidden_bias, 0)
         output = x @ weight + bias
         mean, log_std = output[: self.action_size], output[self.action_size :]
         if deterministic:
@@ -173,6 +178,7 @@ class SACAgent:
         """Every tensor under its name in ``state_dict``, as a view."""
         tensors = self.tensors
         named = {f"targets.{part}": view for part, view in self.q.unpack(tensors.targets).items()}
+        named |= {f"average.{part}": view for part, view in self.policy.unpack(tensors.average).items()}
         for name, trained, network in (("critics", tensors.critics, self.q), ("policy", tensors.policy, self.policy)):
             for suffix, vector in zip(("", ".exp_avg", ".exp_avg_sq"), trained, strict=True):
                 named |= {f"{name}{suffix}.{part}": view for part, view in network.unpack(vector).items()}
@@ -188,9 +194,13 @@ class SACAgent:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy ``state`` into the agent's tensors, which stay where they are: shared ones stay shared.
 
-        Raises ConfigError, and changes nothing, if a name is missing or unknown, or a tensor has another shape or dtype or is not finite.
+        A state from before there was an average has the policy in its place. Raises ConfigError, and changes nothing, if a name is missing
+        or unknown, or a tensor has another shape or dtype or is not finite.
         """
         named = self._named()
+        if not any(name.startswith("average.") for name in state):
+            policies = {name: tensor for name, tensor in state.items() if name.startswith("policy.linear")}
+            state = {**state, **{name.replace("policy", "average", 1): tensor for name, tensor in policies.items()}}
         check_parameters(state, {name: tuple(tensor.shape) for name, tensor in named.items()})
         for name, tensor in named.items():
             tensor.copy_(state[name])

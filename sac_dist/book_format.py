@@ -56,6 +56,7 @@ def load_book_policy(path: str | Path) -> SACAgent:
         for key, view in views.items():
             view.copy_(states[name][key])
     agent.tensors.targets.copy_(agent.tensors.critics.parameters)
+    agent.tensors.policy.parameters.copy_(agent.tensors.average)
     return agent
 
 
@@ -80,7 +81,7 @@ def save_book_policy(agent: SACAgent, path: str | Path) -> None:
 def book_views(agent: SACAgent) -> dict[str, Parameters]:
     """The agent's parameters under the book's names and in its shapes, as views, by file: ``policy``, ``q1``, ``q2``."""
     policy: Parameters = {}
-    for name, tensor in agent.policy.unpack(agent.tensors.policy.parameters).items():
+    for name, tensor in agent.policy.unpack(agent.tensors.average).items():
         layer, part = name.split(".")
         if layer == f"linear{agent.policy.depth + 1}":  # (…, 2 actions): mean, log σ
             for head, half in zip(("mean_linear", "log_std_linear"), tensor.chunk(2, dim=-1), strict=True):

@@ -15,6 +15,7 @@ from sac_dist.networks import GaussianPolicy, QEnsemble, sample_action
 from sac_dist.types import Batch
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as in torch.optim.Adam
+AVERAGING = 0.005  # share of the policy that flows into its average at each update, after the first ones
 # |m| / √v is never more than this in Adam, whatever the gradients (Cauchy-Schwarz over the two running sums).
 LARGEST_RATIO = (1 - BETA1) / math.sqrt((1 - BETA2) * (1 - BETA1**2 / BETA2))
 
@@ -32,12 +33,15 @@ class Trained(NamedTuple):
 class Tensors(NamedTuple):
     """Everything an update changes: flat float32 vectors, and 0-d ones for log α and, where it is tuned, CQL's log weight.
 
+    ``average`` is the policy's, over its last some hundred updates: what is evaluated, as each update moves the policy to and fro.
+
     ``steps`` counts the Adam steps of each that is trained, the one that is being made included; it stays at 2²⁴, where both bias
     corrections have long been 1. The caller counts: compiled code would store a count at its end, over what other processes counted.
     """
 
     steps: Tensor
     targets: Tensor
+    average: Tensor
     critics: Trained
     policy: Trained
     log_alpha: Trained
@@ -68,6 +72,15 @@ def adam_step(trained: Trained, gradient: Tensor, scales: Tensor) -> None:
     trained.exp_avg_sq.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
     direction = trained.exp_avg / trained.exp_avg_sq.sqrt().add_(eps)
     trained.parameters.addcmul_(direction.clamp_(-LARGEST_RATIO, LARGEST_RATIO), step_size, value=-1)
+
+
+def average_policy(tensors: Tensors) -> None:
+    """Move the average towards the policy: Nikishin et al., Improving Stability in Deep Reinforcement Learning with Weight Averaging, 2018.
+
+    The share falls as 2 / (t + 1) to ``AVERAGING``, so that after few updates the start does not count (at t = 1 it is all).
+    """
+    share = (2 / (tensors.steps[1] + 1)).clamp(min=AVERAGING)
+    tensors.average.lerp_(tensors.policy.parameters, share)
 
 
 def clip_by_norm(gradient: Tensor, largest: float | None) -> tuple[Tensor, Tensor]:
@@ -160,4 +173,5 @@ class SACUpdate:
         loss, log_prob, metrics = self.policy_objective(policy, tensors, batch, noise, alpha)
         gradient, norm = clip_by_norm(torch.autograd.grad(loss, [policy])[0], self.config.grad_clip)
         adam_step(tensors.policy, gradient, scales)
+        average_policy(tensors)
         return log_prob.detach(), metrics | {"actor_grad_norm": norm}

@@ -14,7 +14,7 @@ from sac_dist import losses
 from sac_dist.networks import LOG_STD_MAX, LOG_STD_MIN, Network, QEnsemble, sample_action
 from sac_dist.offline import CQLUpdate
 from sac_dist.types import Batch
-from sac_dist.update import Metrics, SACUpdate, Tensors, adam_scales, adam_step, clip_by_norm
+from sac_dist.update import Metrics, SACUpdate, Tensors, adam_scales, adam_step, average_policy, clip_by_norm
 
 
 class Layers:
@@ -138,6 +138,7 @@ class WrittenOut:
         by_log_std.mul_(log_std[:size] == raw_log_std[:size])  # the clamp lets nothing through beyond its ends
         policy_gradient, policy_norm = clip_by_norm(self.policy.backward(self.states[:size], self.error), config.grad_clip)
         adam_step(tensors.policy, policy_gradient, scales[1])
+        average_policy(tensors)
         if config.alpha is None:
             slope = losses.temperature_loss(tensors.log_alpha.parameters, log_prob, self.update.target_entropy)
             adam_step(tensors.log_alpha, slope, scales[2])

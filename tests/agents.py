@@ -15,7 +15,7 @@ SMALL = AgentConfig(hidden_width=16)
 
 def flat(agent: SACAgent) -> list[Tensor]:
     """Every vector an update changes."""
-    return [agent.tensors.targets, *agent.tensors.policy, *agent.tensors.critics, *agent.tensors.log_alpha]
+    return [agent.tensors.targets, agent.tensors.average, *agent.tensors.policy, *agent.tensors.critics, *agent.tensors.log_alpha]
 
 
 def make_batch(size: int = 32, seed: int = 0, **replaced: Tensor) -> Batch:

@@ -22,7 +22,7 @@ from sac_dist.config import AgentConfig
 from sac_dist.networks import sample_action
 from sac_dist.replay import ReplayBuffer
 from sac_dist.types import Batch
-from sac_dist.update import Trained, adam_scales, adam_step, clip_by_norm
+from sac_dist.update import AVERAGING, Trained, adam_scales, adam_step, clip_by_norm
 from sac_dist.written_out import WrittenOut
 
 # the update
@@ -147,6 +147,22 @@ def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
     for name, value in expected.items():
         # Adam's first step is lr · sign(gradient) but where the gradient is tiny
         torch.testing.assert_close(state[name], value, rtol=1e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("written_out", [True, False])
+def test_average_is_of_the_policy_after_each_update(written_out: bool) -> None:
+    agent = SACAgent(OBS, ACT, SMALL)
+    if not written_out:
+        agent.step = agent.algorithm
+    agent.tensors.steps.fill_(397)
+    average = agent.tensors.average.double()
+    for i, share in enumerate((2 / 399, 2 / 400, AVERAGING, AVERAGING)):
+        agent.update(make_batch(seed=i))
+        average.lerp_(agent.tensors.policy.parameters.double(), share)
+    torch.testing.assert_close(agent.tensors.average, average.float(), rtol=1e-5, atol=1e-7)
+    agent = SACAgent(OBS, ACT, SMALL)
+    agent.update(make_batch())
+    assert torch.equal(agent.tensors.average, agent.tensors.policy.parameters)
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,14 @@ def test_act_is_the_policy() -> None:
     agent = train(SACAgent(OBS, ACT, SMALL), 5)
     agent.tensors.policy.parameters.mul_(3)
     observation = np.random.default_rng(0).normal(size=OBS)
-    p = agent.policy.unpack(agent.tensors.policy.parameters)
-    mean, log_std = agent.policy(p, torch.tensor(observation, dtype=torch.float32)[None])
+
+    def gaussian(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return agent.policy(agent.policy.unpack(parameters), torch.tensor(observation, dtype=torch.float32)[None])
+
     action = agent.act(observation, deterministic=True)
     assert action.dtype == np.float32 and action.shape == (ACT,)
-    np.testing.assert_allclose(action, mean.tanh()[0].numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(action, gaussian(agent.tensors.average)[0].tanh()[0].numpy(), rtol=1e-5, atol=1e-6)
+    mean, log_std = gaussian(agent.tensors.policy.parameters)
     generator = torch.Generator()
     generator.set_state(agent.rng_state())
     noise = torch.randn(ACT, generator=generator)
@@ -81,8 +84,17 @@ def test_state_dict_holds_every_number() -> None:
     agent = SACAgent(OBS, ACT, SMALL)
     agent._memory.copy_(torch.arange(agent._memory.numel()))
     numbers = {number for tensor in agent.state_dict().values() for number in tensor.flatten().tolist()}
-    networks = 4 * len(agent.tensors.critics.parameters) + 3 * len(agent.tensors.policy.parameters)
+    networks = 4 * len(agent.tensors.critics.parameters) + 4 * len(agent.tensors.policy.parameters)
     assert len(numbers) == networks + 3 + 3  # log_alpha with its moments, three steps
+
+
+def test_a_state_without_an_average_has_the_policy_for_it() -> None:
+    agent = train(SACAgent(OBS, ACT, SMALL), 3)
+    state = {name: tensor for name, tensor in agent.state_dict().items() if not name.startswith("average")}
+    other = SACAgent(OBS, ACT, SMALL, seed=99)
+    other.load_state_dict(state)
+    assert torch.equal(other.tensors.average, agent.tensors.policy.parameters)
+    assert not torch.equal(other.tensors.average, agent.tensors.average)
 
 
 def test_state_dict_is_a_copy() -> None:

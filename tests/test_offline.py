@@ -36,8 +36,8 @@ def doubles(agent: SACAgent) -> Tensors:
     agent.q.unpack(tensors.critics.parameters)["linear3.weight"].mul_(100)
     tensors.targets.copy_(tensors.critics.parameters)
     agent.policy.unpack(tensors.policy.parameters)["linear3.weight"].mul_(100)
-    trained = [None if one is None else Trained(*(part.double() for part in one)) for one in tensors[2:]]
-    return Tensors(tensors.steps.double(), tensors.targets.double(), *trained)  # type: ignore[arg-type]
+    trained = [None if one is None else Trained(*(part.double() for part in one)) for one in tensors[3:]]
+    return Tensors(tensors.steps.double(), tensors.targets.double(), tensors.average.double(), *trained)  # type: ignore[arg-type]
 
 
 def slow_q(parameters: dict[str, Any], critic: int, observation: np.ndarray, action: np.ndarray) -> float:
