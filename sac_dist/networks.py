@@ -22,6 +22,7 @@ from sac_dist.products import product
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # the book's bounds
 OUTPUT_BOUND = 3e-3  # the book's initial values of the last layer are uniform in ± this
+NORM_EPS = 1e-5  # of a layer normalisation's variance, as in torch.nn.LayerNorm
 Parameters = dict[str, Tensor]
 
 
@@ -127,7 +128,7 @@ class QEnsemble(Network):
     def activate(self, parameters: Parameters, layer: int, x: Tensor) -> Tensor:
         if self.layer_norm:
             variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
-            x = (x - mean) * (variance + 1e-5).rsqrt() * parameters[f"norm{layer}.weight"] + parameters[f"norm{layer}.bias"]
+            x = (x - mean) * (variance + NORM_EPS).rsqrt() * parameters[f"norm{layer}.weight"] + parameters[f"norm{layer}.bias"]
         return x.relu()
 
     def subset(self, parameters: Parameters, members: Tensor) -> Parameters:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sac_dist import losses
-from sac_dist.networks import LOG_STD_MAX, LOG_STD_MIN, Network, QEnsemble, sample_action
+from sac_dist.networks import LOG_STD_MAX, LOG_STD_MIN, NORM_EPS, Network, QEnsemble, sample_action
 from sac_dist.offline import CQLUpdate
 from sac_dist.types import Batch
 from sac_dist.update import Metrics, SACUpdate, Tensors, adam_scales, adam_step, average_policy, clip_by_norm
@@ -20,7 +20,7 @@ from sac_dist.update import Metrics, SACUpdate, Tensors, adam_scales, adam_step,
 class Layers:
     """A network's passes over a batch, forward and back, on the parameters in ``vector``.
 
-    ``rows`` go forward; the first ``back`` of them go back.
+    ``rows`` go forward; the first ``back`` of them go back (all, where the network normalises its layers).
     """
 
     def __init__(self, network: Network, vector: Tensor, rows: int, back: int = 0) -> None:
@@ -28,32 +28,54 @@ class Layers:
         self.affine: Callable[..., Tensor] = torch.baddbmm if lead else torch.addmm
         self.product: Callable[..., Tensor] = torch.bmm if lead else torch.mm
         self.gradient = torch.empty_like(vector)
-        self.weights, self.biases = self._split(network, vector)
+        self.weights, self.biases, self.norm_weights, self.norm_biases = self._split(network, vector)
         self.transposed = [weight.mT for weight in self.weights]
-        self.weight_gradients, self.bias_gradients = self._split(network, self.gradient)
+        gradients = self._split(network, self.gradient)
+        self.weight_gradients, self.bias_gradients, self.norm_weight_gradients, self.norm_bias_gradients = gradients
         self.outputs = [torch.empty(*lead, rows, weight.shape[-1]) for weight in self.weights]
-        self.hidden = [output[..., :back, :] for output in self.outputs[:-1]]
+        self.activated = [torch.empty_like(output) if self.norm_weights else output for output in self.outputs[:-1]]
+        self.norms: list[tuple[Tensor, Tensor, Tensor]] = []  # of each hidden layer: normalised outputs, means, 1 / standard deviations
+        self.hidden = [activated[..., :back, :] for activated in self.activated]
         self.hidden_transposed = [hidden.mT for hidden in self.hidden]
         self.errors = [torch.empty(*lead, back, weight.shape[-2]) for weight in self.weights]  # of each layer's inputs
 
     @staticmethod
-    def _split(network: Network, vector: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        parameters = list(network.unpack(vector).values())
-        return parameters[::2], parameters[1::2]
+    def _split(network: Network, vector: Tensor) -> list[list[Tensor]]:
+        """Weights and biases of the layers, then of the layer normalisations, if there are any."""
+        named = network.unpack(vector).items()
+        kinds = [(layer, part) for layer in ("linear", "norm") for part in (".weight", ".bias")]
+        return [[tensor for name, tensor in named if name.startswith(layer) and name.endswith(part)] for layer, part in kinds]
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (…, rows, inputs) → (…, rows, outputs), in memory that the next call overwrites."""
+        self.norms = []
         *hidden, last = zip(self.biases, self.weights, self.outputs, strict=True)
-        for bias, weight, output in hidden:
-            x = self.affine(bias, x, weight, out=output).relu_()
+        for layer, (bias, weight, output) in enumerate(hidden):
+            self.affine(bias, x, weight, out=output)
+            x = self.activated[layer]
+            if self.norm_weights:
+                self.norms.append(torch.native_layer_norm(output, output.shape[-1:], None, None, NORM_EPS))
+                torch.addcmul(self.norm_biases[layer], self.norms[layer][0], self.norm_weights[layer], out=x)
+            x.relu_()
         bias, weight, output = last
         return self.affine(bias, x, weight, out=output)
 
-    def back_to(self, layer: int, error: Tensor) -> Tensor:
-        """What the loss's derivative after ``layer`` makes of the layer's inputs, before the ReLU that made them."""
+    def back_to(self, layer: int, error: Tensor, learn: bool) -> Tensor:
+        """What the loss's derivative after ``layer`` makes of the outputs of the affine map before it. ``learn`` writes the gradient of the
+        normalisation between them.
+        """
         self.product(error, self.transposed[layer], out=self.errors[layer])
-        error = self.errors[layer]
-        return torch.ops.aten.threshold_backward.grad_input(error, self.hidden[layer - 1], 0, grad_input=error)
+        error, before = self.errors[layer], layer - 1
+        torch.ops.aten.threshold_backward.grad_input(error, self.hidden[before], 0, grad_input=error)
+        if not self.norm_weights:
+            return error
+        normalised, mean, inverse = self.norms[before]
+        if learn:
+            torch.sum(error * normalised, -2, keepdim=True, out=self.norm_weight_gradients[before])
+            torch.sum(error, -2, keepdim=True, out=self.norm_bias_gradients[before])
+        error.mul_(self.norm_weights[before])
+        output, inputs_alone = self.outputs[before], [True, False, False]
+        return torch.ops.aten.native_layer_norm_backward(error, output, output.shape[-1:], mean, inverse, None, None, inputs_alone)[0]
 
     def backward(self, x: Tensor, error: Tensor) -> Tensor:
         """The gradient, laid out as ``vector``, from inputs (…, back, inputs) and ``error``, the loss's derivative by the outputs."""
@@ -62,13 +84,13 @@ class Layers:
             self.product(inputs, error, out=self.weight_gradients[layer])
             torch.sum(error, -2, keepdim=True, out=self.bias_gradients[layer])
             if layer:
-                error = self.back_to(layer, error)
+                error = self.back_to(layer, error, learn=True)
         return self.gradient
 
     def to_inputs(self, error: Tensor, first: int) -> Tensor:
         """The loss's derivative by the inputs from number ``first`` on: (…, back, inputs - first)."""
         for layer in range(len(self.weights) - 1, 0, -1):
-            error = self.back_to(layer, error)
+            error = self.back_to(layer, error, learn=False)
         return self.product(error, self.transposed[0][..., first:])
 
 
@@ -81,9 +103,9 @@ class WrittenOut:
 
     @staticmethod
     def covers(update: SACUpdate) -> bool:
-        """Whether ``update`` is plain SAC: without layer normalisation, subsets of critics, or another objective."""
+        """Whether ``update`` is plain SAC: without subsets of critics or another objective."""
         plain = type(update) is SACUpdate or (isinstance(update, CQLUpdate) and update.is_sac)
-        return plain and not update.config.layer_norm and update.config.target_critics is None
+        return plain and update.config.target_critics is None
 
     def _prepare(self, batch_size: int) -> None:
         self.batch_size = batch_size

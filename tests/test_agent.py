@@ -170,6 +170,7 @@ def test_average_is_of_the_policy_after_each_update(written_out: bool) -> None:
     [
         SMALL,
         AgentConfig(hidden_width=16, hidden_depth=3, critic_depth=1, critics=5, alpha=0.3, grad_clip=0.1),
+        AgentConfig(hidden_width=16, hidden_depth=3, layer_norm=True),
         AgentConfig(hidden_width=16, hidden_depth=1, normalize_rewards=True, reward_scale=3.0, entropy_backup=False, initial_alpha=3.0),
     ],
 )
@@ -193,9 +194,8 @@ def test_gradients_written_out_equal_recorded_ones(config: AgentConfig, spread: 
         torch.testing.assert_close(state[name], value, rtol=1e-4, atol=5e-6, msg=lambda text, name=name: f"{name}: {text}")
 
 
-@pytest.mark.parametrize("config", [replace(SMALL, layer_norm=True), replace(SMALL, critics=4, target_critics=2)])
-def test_gradients_are_recorded_where_none_are_written_out(config: AgentConfig) -> None:
-    agent = SACAgent(OBS, ACT, config)
+def test_gradients_are_recorded_where_none_are_written_out() -> None:
+    agent = SACAgent(OBS, ACT, replace(SMALL, critics=4, target_critics=2))
     assert agent.step is agent.algorithm
 
 
