@@ -1,7 +1,7 @@
 """The search behind the defaults: seconds and steps until a policy grasps in 95 of 100 unseen episodes, with one setting changed at a time.
 
     python benchmarks/defaults.py --seeds 0 1 2                  every variation
-    python benchmarks/defaults.py batch_size=64 update_ratio=2   some
+    python benchmarks/defaults.py batch_size=64 update_ratio=1   some
 
 Measured as time_to_success.py does: --steps environment steps without an evaluation, a policy kept every 1000; the first one that passes
 counts, with the time since the first step. Updates are compiled before it (--compile on). The variations run in turn within each seed.
@@ -25,13 +25,13 @@ RESULTS = HERE / "results" / "defaults.json"
 DEFAULTS = "defaults"
 VARIATIONS = (
     DEFAULTS,
-    *("update_ratio=0.5", "update_ratio=2", "batch_size=64", "batch_size=256", "hidden_width=64", "hidden_width=256", "hidden_depth=3"),
-    *("lr=0.0003", "lr=0.0015", "discount=0.9", "discount=0.98", "tau=0.005", "tau=0.02", "target_entropy=-7", "initial_alpha=1"),
+    *("update_ratio=0.2", "update_ratio=0.5", "update_ratio=1", "batch_size=64", "batch_size=256", "hidden_width=128", "hidden_depth=3"),
+    *("lr=0.0007", "lr=0.001", "lr=0.002", "discount=0.9", "discount=0.98", "tau=0.005", "tau=0.02", "target_entropy=-7"),
     *(
         "warmup_steps=200",
         "warmup_steps=1000",
         "critics=4",
-        "layer_norm",
+        "no_layer_norm",
         "workers=1",
         "workers=3",
         "learner=central",
@@ -85,7 +85,7 @@ def main() -> None:
         for variation in arguments.variations:
             side = replace(SIDES["sac_dist"], flags=tuple(flags(variation)))
             with tempfile.TemporaryDirectory() as folder:
-                started, end = train(side, arguments, arguments.steps, seed, Path(folder), Path(folder))
+                started, end = train(side, "defaults", arguments, arguments.steps, seed, Path(folder), Path(folder))
                 run = {"variation": variation, "seed": seed, "steps": arguments.steps, "end": end} | result(Path(folder), started, env)
             results = [one for one in results if (one["variation"], one["seed"]) != (variation, seed)] + [run]
             print(json.dumps(run), flush=True)

@@ -42,9 +42,11 @@ class Experiment:
     recorded: tuple[tuple[str, int], ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
     eval_interval: int = 2500
+    update_ratio: float = TrainConfig.update_ratio
 
     def config(self, seed: int, run_dir: Path) -> Config:
-        settings = TrainConfig(seed=seed, steps=self.steps, eval_interval=self.eval_interval, eval_episodes=100, run_dir=str(run_dir))
+        intervals = {"steps": self.steps, "eval_interval": self.eval_interval, "update_ratio": self.update_ratio}
+        settings = TrainConfig(seed=seed, eval_episodes=100, run_dir=str(run_dir), **intervals)
         paths = tuple(str(self.recording(policy, episodes)) for policy, episodes in self.recorded)
         use = {"demos": paths} if self.steps else {"offline": paths}
         return Config(self.env, self.agent, settings, DataConfig(**use, **self.data))
@@ -60,8 +62,8 @@ class Experiment:
 EXPERIMENTS = {
     "sparse": Experiment(SPARSE, 20_000),
     "sparse_demos": Experiment(SPARSE, 20_000, AgentConfig(), EXPERT),
-    "lift_demos": Experiment(LIFT, 20_000, AgentConfig(layer_norm=True), EXPERT),
-    "few_cql_then_online": Experiment(GRASP, 15_000, FROM_DATA, FEW, THEN_ONLINE, eval_interval=1000),
+    "lift_demos": Experiment(LIFT, 20_000, AgentConfig(), EXPERT),
+    "few_cql_then_online": Experiment(GRASP, 15_000, FROM_DATA, FEW, THEN_ONLINE, eval_interval=1000, update_ratio=1.0),
     "mixed_cql": Experiment(GRASP, None, FROM_DATA, MIXED),
     "mixed_sac": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "sac"}),
     "mixed_bc": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "bc"}),

@@ -4,7 +4,8 @@
         --cleanrl CLONE --seeds 0 1 2 3 4
 
 benchmarks/peers/README.md tells how the peers' environments are made; peers/common.py has the settings that all sides share, and each
-peer's script says what differs. For each seed the sides run in turn, so that a busy moment meets all of them.
+peer's script says what differs. There are two (--settings): "usual", and "defaults", those of sac_dist, for the peers that can be given
+them. For each seed the sides run in turn, so that a busy moment meets all of them.
 
 Every side trains for --steps environment steps without an evaluation, and writes its policy about every 1000. Then, outside the time, the
 mean policy of each snapshot in turn plays sac_dist's evaluation episodes, until one passes. Its file's time of writing is the result:
@@ -27,9 +28,8 @@ by steps per second on two cores (--seeds 0 --steps 3000; SB3 and CleanRL 2000).
 SB3 with one thread made 241, 231 and 230, with two and 4 environments 10, as another process, though a nice one, used a core: each product
 of matrices waits for both threads. CleanRL made 226 with one thread and, on cores of its own, 232 with two. RLlib has one by analogy.
 
---width N sets the networks' width on all sides; give each width its own --results.
-
-Adds to benchmarks/results/time_to_success.json after each run, where a run of the same side and seed is replaced, and draws the .png.
+Adds to benchmarks/results/time_to_success.json after each run, where a run of the same settings, side and seed is replaced, and draws
+the .png.
 """
 
 import argparse
@@ -72,21 +72,22 @@ class Side:
     caches: tuple[str, ...] = ()  # variables that name the folder of compiled code
     warm: bool = False  # compiled by an earlier run
     flags: tuple[str, ...] = ()  # more of them, for python -m sac_dist
+    defaults: int | None = None  # environments with the settings "defaults"; None: it cannot be given them
 
 
 SIDES = {
-    "sac_dist": Side(envs=2, warm=True),
-    "sac_dist-cold": Side(envs=2, caches=("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR")),
-    "sbx": Side("sbx", "sbx_sac.py", envs=4),
-    "sbx-cached": Side("sbx", "sbx_sac.py", envs=4, caches=("JAX_COMPILATION_CACHE_DIR",), warm=True),
-    "sb3": Side("sb3", "sb3_sac.py", threads=1),
+    "sac_dist": Side(envs=2, warm=True, defaults=2),
+    "sac_dist-cold": Side(envs=2, caches=("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR"), defaults=2),
+    "sbx": Side("sbx", "sbx_sac.py", envs=4, defaults=3),
+    "sbx-cached": Side("sbx", "sbx_sac.py", envs=4, caches=("JAX_COMPILATION_CACHE_DIR",), warm=True, defaults=3),
+    "sb3": Side("sb3", "sb3_sac.py", threads=1, defaults=1),
     "cleanrl": Side("cleanrl", "cleanrl_sac.py", threads=1),
     "rllib": Side("rllib", "rllib_sac.py", threads=1),
     "book": Side(script="book_trainer.py", envs=2),
 }
 
 
-def command(side: Side, python: str, steps: int, seed: int, out: Path) -> list[str]:
+def command(side: Side, settings: common.Settings, python: str, steps: int, seed: int, out: Path) -> list[str]:
     flags = {"steps": steps, "seed": seed}
     if side.script:
         flags |= {"envs": side.envs, "out": out}
@@ -98,24 +99,25 @@ def command(side: Side, python: str, steps: int, seed: int, out: Path) -> list[s
         "eval-interval": 0,
         "keep-interval": common.EVERY,
         "run-dir": out / "run",
-        "hidden-width": common.HIDDEN[0],
-        "hidden-depth": len(common.HIDDEN),
+        "hidden-width": settings.hidden[0],
+        "hidden-depth": len(settings.hidden),
         "batch-size": common.BATCH,
-        "actor-lr": common.LEARNING_RATE,
-        "critic-lr": common.LEARNING_RATE,
-        "alpha-lr": common.LEARNING_RATE,
+        "actor-lr": settings.learning_rate,
+        "critic-lr": settings.learning_rate,
+        "alpha-lr": settings.learning_rate,
         "discount": common.DISCOUNT,
         "tau": common.TAU,
         "initial-alpha": common.ALPHA,
         "target-entropy": common.TARGET_ENTROPY,
         "warmup-steps": common.WARM_UP,
-        "update-ratio": 1,
+        "update-ratio": 1 / settings.steps_per_update,
         "buffer-size": common.BUFFER,
     }
-    return [python, "-m", "sac_dist", "--train", *(f"--{name}={value}" for name, value in flags.items()), *side.flags]
+    switch = "--layer-norm" if settings.layer_norm else "--no-layer-norm"
+    return [python, "-m", "sac_dist", "--train", *(f"--{name}={value}" for name, value in flags.items()), switch, *side.flags]
 
 
-def train(side: Side, arguments: argparse.Namespace, steps: int, seed: int, folder: Path, cache: Path) -> tuple[float, str]:
+def train(side: Side, settings: str, arguments: argparse.Namespace, steps: int, seed: int, folder: Path, cache: Path) -> tuple[float, str]:
     """Run the side in ``folder``: when it was started, and how it ended. Snapshots are in out/, the first steps' files in first/."""
     for name in ("out", "first", "work"):
         (folder / name).mkdir()
@@ -123,7 +125,7 @@ def train(side: Side, arguments: argparse.Namespace, steps: int, seed: int, fold
         "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}",
         "FIRST_STEPS": str(folder / "first"),
         "CLEANRL": str(arguments.cleanrl),
-        "HIDDEN_WIDTH": str(common.HIDDEN[0]),
+        "SETTINGS": settings,
         "MUJOCO_GL": "disable",  # no pictures: sac_dist's video after a run is not part of the time, but takes as long
         "RAY_USAGE_STATS_ENABLED": "0",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # where there is a cache
@@ -131,7 +133,7 @@ def train(side: Side, arguments: argparse.Namespace, steps: int, seed: int, fold
         **({} if side.threads is None else {"OMP_NUM_THREADS": str(side.threads)}),
     }
     python = arguments.peers.get(side.python, sys.executable)
-    line = command(side, python, steps, seed, folder / "out")
+    line = command(side, common.SETTINGS[settings], python, steps, seed, folder / "out")
     with (folder / "log").open("w") as log:
         started = time.time()
         process = subprocess.Popen(
@@ -215,13 +217,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sides", nargs="*", choices=SIDES, help="default: all whose Python is known")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, default=20_000, help="environment steps of each run")
-    parser.add_argument("--width", type=int, default=common.HIDDEN[0], help="units of each hidden layer of all sides' networks")
+    parser.add_argument("--settings", nargs="*", choices=common.SETTINGS, default=list(common.SETTINGS), help="default: both")
     parser.add_argument("--limit", type=float, default=600, help="seconds after which a side is killed")
     parser.add_argument("--envs", nargs="*", default=[], metavar="SIDE=N", help="environments, or workers, of a side")
     parser.add_argument("--threads", nargs="*", default=[], metavar="SIDE=N", help="OpenMP threads of each of a side's processes")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    common.HIDDEN[:] = [arguments.width] * 2
     arguments.peers, arguments.envs, arguments.threads = pairs(arguments.peers), pairs(arguments.envs), pairs(arguments.threads)
     known = [name for name, side in SIDES.items() if not side.python or side.python in arguments.peers]
     arguments.sides = arguments.sides or known
@@ -249,24 +250,32 @@ def main() -> None:
     env = make_env(EnvConfig("SawyerGrasp-v0", backend="mujoco"))
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) / "cache"
-        for name in [name for name, side in sides.items() if side.warm]:
-            with tempfile.TemporaryDirectory() as folder:
-                compiled = replace(sides[name], flags=("--compile=on",))  # by itself it would be only after a while
-                train(compiled, arguments, common.WARM_UP + 100, 0, Path(folder), cache)
-        for seed in arguments.seeds:
-            for name, side in sides.items():
+        runs = [
+            (settings, name, side if settings == "usual" else replace(side, envs=side.defaults))
+            for settings in arguments.settings
+            for name, side in sides.items()
+            if settings == "usual" or side.defaults
+        ]
+        for settings, _, side in runs:
+            if side.warm:
                 with tempfile.TemporaryDirectory() as folder:
-                    started, end = train(side, arguments, arguments.steps, seed, Path(folder), cache)
+                    compiled = replace(side, flags=("--compile=on",))  # by itself it would be only after a while
+                    train(compiled, settings, arguments, common.WARM_UP + 100, 0, Path(folder), cache)
+        for seed in arguments.seeds:
+            for settings, name, side in runs:
+                with tempfile.TemporaryDirectory() as folder:
+                    started, end = train(side, settings, arguments, arguments.steps, seed, Path(folder), cache)
                     run = {
+                        "settings": settings,
                         "side": name,
                         "seed": seed,
-                        "width": common.HIDDEN[0],
                         "envs": side.envs,
                         "threads": side.threads,
                         "steps": arguments.steps,
                     }
                     run |= {"limit": arguments.limit, "end": end} | result(Path(folder), started, env)
-                results = [one for one in results if (one["side"], one["seed"]) != (name, seed)] + [run]
+                known = (settings, name, seed)
+                results = [one for one in results if (one["settings"], one["side"], one["seed"]) != known] + [run]
                 print(json.dumps(run), flush=True)
                 arguments.results.parent.mkdir(exist_ok=True)
                 arguments.results.write_text(json.dumps({"machine": machine(), "peers": peers, "results": results}, indent=1))

@@ -13,13 +13,18 @@ def middle(runs: list[dict[str, Any]], name: str) -> float:
 
 
 def by_side(results: list[dict[str, Any]], order: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """The runs of each side that has any, in this order and that of the seeds."""
-    runs = {side: sorted((run for run in results if run["side"] == side), key=lambda run: run["seed"]) for side in order}
-    return {side: found for side, found in runs.items() if found}
+    """The runs of each side with each settings that has any, in this order and that of the seeds."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for settings in dict.fromkeys(run["settings"] for run in results):
+        for side in order:
+            found = [run for run in results if (run["settings"], run["side"]) == (settings, side)]
+            if found:
+                runs[f"{side}, {settings}"] = sorted(found, key=lambda run: run["seed"])
+    return runs
 
 
 def table(results: list[dict[str, Any]], order: list[str]) -> str:
-    """Medians, and how many times those of sac_dist they are."""
+    """Medians, and how many times those of sac_dist with the same settings they are."""
 
     def cell(value: float, unit: str) -> str:
         return f"{value:.1f}{unit}" if value < float("inf") else "not within"
@@ -30,8 +35,7 @@ def table(results: list[dict[str, Any]], order: list[str]) -> str:
     for side, runs in sides.items():
         training, total = middle(runs, "training_s"), middle(runs, "total_s")
         ratios = ""
-        if "sac_dist" in sides:
-            ours = sides["sac_dist"]
+        if ours := sides.get(f"sac_dist, {runs[0]['settings']}"):
             ratios = f"{cell(training / middle(ours, 'training_s'), ' ×')}, {cell(total / middle(ours, 'total_s'), ' ×')}"
         seeds = [str(run["seed"]) for run in runs if run["passed_at_step"] is not None]
         passed = f"{len(seeds)} of {len(runs)}: {', '.join(seeds)}"

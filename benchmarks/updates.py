@@ -260,7 +260,7 @@ def measure_sac(context: BaseContext, arguments: argparse.Namespace, processes: 
     }
     versions = {name: peer.ask("versions") for name, peer in peers.items()}
     for width, batch in product(arguments.widths, arguments.batches):
-        sides = our_sides(context, "sac", AgentConfig(hidden_width=width), batch, processes, arguments.seconds)
+        sides = our_sides(context, "sac", AgentConfig(hidden_width=width, layer_norm=False), batch, processes, arguments.seconds)
         about = {"seconds": arguments.seconds, "idle_before": idle()}
         rates = measure(sides | peer_sides(peers, width, batch, arguments.seconds), arguments.rounds)
         results = keep("sac", width, batch, rates, about, versions)

@@ -27,8 +27,9 @@ EVALUATION = 100  # episodes: of ten, most start so that a policy which does not
 AGENT = AgentConfig(
     hidden_width=128, hidden_depth=1, critic_depth=2, actor_lr=3e-4, critic_lr=3e-3, alpha_lr=3e-4, discount=0.99, tau=0.005,
     initial_alpha=0.01, target_entropy=-1.0, reward_scale=1 / 8, reward_bias=1.0, cql_weight=2.5, cql_samples=5,
+    layer_norm=False,
 )  # fmt: skip
-TRAIN = TrainConfig(batch_size=64, warmup_steps=1000, eval_interval=0)
+TRAIN = TrainConfig(batch_size=64, warmup_steps=1000, update_ratio=1.0, eval_interval=0)
 
 
 def experiment(seed: int, workers: int, out: Path) -> dict[str, Any]:

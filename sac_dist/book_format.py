@@ -44,7 +44,7 @@ def load_book_policy(path: str | Path) -> SACAgent:
     action_size, _ = matrix_shape(states["policy"], "mean_linear.weight", files["policy"])
     matrix_shape(states["q1"], "linear2.weight", files["q1"])  # one hidden layer and the output at least
     depth, critic_depth = count_layers(states["policy"]), count_layers(states["q1"]) - 1
-    config = AgentConfig(hidden_width=width, hidden_depth=depth, critic_depth=critic_depth, critics=len(CRITICS))
+    config = AgentConfig(hidden_width=width, hidden_depth=depth, critic_depth=critic_depth, critics=len(CRITICS), layer_norm=False)
     if 4 * least_size(observation_size, action_size, config) > sum(file.stat().st_size for file in files.values()):
         raise ConfigError(f"{files['policy']}: its matrices are larger than the files")
     agent = SACAgent(observation_size, action_size, config)
@@ -63,8 +63,10 @@ def load_book_policy(path: str | Path) -> SACAgent:
 def save_book_policy(agent: SACAgent, path: str | Path) -> None:
     """Write ``path``_q1, ``path``_q2 and ``path``_policy, each under a temporary name first.
 
-    Raises ConfigError if the agent has not two critics, or a file cannot be written.
+    The policy is the average that evaluations see. Raises ConfigError if the critics are not two plain ones, or a file cannot be written.
     """
+    if agent.config.layer_norm:
+        raise ConfigError("the book's critics have no layer normalisation and this agent's do: train it with --no-layer-norm")
     if agent.config.critics != len(CRITICS):
         raise ConfigError(f"the book's files hold {len(CRITICS)} critics and this agent has {agent.config.critics}")
     for name, views in book_views(agent).items():

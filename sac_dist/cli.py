@@ -20,7 +20,11 @@ import yaml
 from sac_dist.config import OFFLINE, AgentConfig, ClusterConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
 
 SECTIONS = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig, "data": DataConfig, "cluster": ClusterConfig}
-PRESETS = {"book": {"hidden_width": 512, "hidden_depth": 4, "critic_depth": 3}, "offline": OFFLINE}
+BOOK = {
+    **{"hidden_width": 512, "hidden_depth": 4, "critic_depth": 3, "layer_norm": False},
+    **{"actor_lr": 3e-4, "critic_lr": 3e-4, "alpha_lr": 3e-4},
+}
+PRESETS = {"book": BOOK, "offline": OFFLINE}
 # What may change when a run goes on: what to do with the time, and the sizes of the steps, not what is learned.
 RESUMABLE = {
     "train": (
@@ -70,7 +74,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--preset",
         choices=PRESETS,
-        help="book: networks of 4 layers of 512, as the book's; offline: what --offline takes by itself (README)",
+        help="book: networks (4 layers of 512) and step sizes of the book; offline: what --offline takes by itself (README)",
     )
     parser.add_argument("--episodes", type=int, metavar="N", help="train: stop after so many episodes; test: episodes to show (default 30)")
     test = parser.add_argument_group("showing a policy")

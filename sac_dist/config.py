@@ -42,6 +42,7 @@ class EnvConfig:
 # Values of AgentConfig for learning from data alone, where nothing corrects an overestimate: small steps, critics that trust unseen actions
 # less, and no push below what the data has been seen to return. What --offline takes by itself; measured by benchmarks/demonstrations.py.
 OFFLINE: dict[str, Any] = {
+    "hidden_width": 128,
     "actor_lr": 5e-5,
     "critic_lr": 3e-4,
     "alpha_lr": 1e-4,
@@ -58,12 +59,12 @@ OFFLINE: dict[str, Any] = {
 class AgentConfig:
     """SAC (Haarnoja et al. 2018, arXiv:1812.05905) and its networks."""
 
-    hidden_width: int = option(128, "units in each hidden layer; the book: 512")
+    hidden_width: int = option(64, "units in each hidden layer; the book: 512")
     hidden_depth: int = option(2, "hidden layers in each network; the book: 4")
     critic_depth: int | None = option(None, "hidden layers of the critics, if another number; the book: 3")
-    actor_lr: float = option(7e-4, "Adam step size of the policy")
-    critic_lr: float = option(7e-4, "Adam step size of the critics")
-    alpha_lr: float = option(7e-4, "Adam step size of the temperature")
+    actor_lr: float = option(1.5e-3, "Adam step size of the policy")
+    critic_lr: float = option(1.5e-3, "Adam step size of the critics")
+    alpha_lr: float = option(1.5e-3, "Adam step size of the temperature")
     discount: float = option(0.95, "discount γ per environment step")
     tau: float = option(0.01, "share of the critics that flows into their targets at each update")
     alpha: float | None = option(None, "fixed temperature; left out, it is tuned automatically")
@@ -73,7 +74,7 @@ class AgentConfig:
     target_critics: int | None = option(
         None, "if given, the target takes the minimum of so many random critics, the policy the mean of all"
     )
-    layer_norm: bool = option(False, "layer normalisation in the critics, as RLPD does")
+    layer_norm: bool = option(True, "layer normalisation in the critics, as RLPD does")
     entropy_backup: bool = option(True, "the target values the next action's entropy; without: deterministic backup")
     grad_clip: float | None = option(None, "largest gradient norm of the policy and of the critics")
     reward_scale: float = option(1.0, "rewards are used as reward_scale * reward + reward_bias")
@@ -134,7 +135,7 @@ class TrainConfig:
         "environment steps until the policy is trained with its full step sizes, which rise from 0 over the second half of them; "
         "default: none, 10000 if data trained the policy: the critics learn first what it meets",
     )
-    update_ratio: float = option(1.0, "gradient updates per environment step, over all workers together")
+    update_ratio: float = option(0.33, "gradient updates per environment step, over all workers together")
     buffer_size: int = option(1_000_000, "transitions the replay buffer holds")
     eval_interval: int = option(2500, "environment steps between evaluations; 0: none")
     eval_episodes: int = option(20, "episodes per evaluation, always from the same unseen seeds")

@@ -10,7 +10,7 @@ from sac_dist.config import AgentConfig
 from sac_dist.types import Batch
 
 OBS, ACT = 5, 3
-SMALL = AgentConfig(hidden_width=16)
+SMALL = AgentConfig(hidden_width=16, layer_norm=False)
 
 
 def flat(agent: SACAgent) -> list[Tensor]:

@@ -81,7 +81,7 @@ def test_the_files_give_the_same_policy_and_critics(tmp_path: Path, sizes: tuple
     agent = load_book_policy(tmp_path / "sac_multi")
     observations, actions, width, depth, critic_depth = sizes
     assert (agent.observation_size, agent.action_size) == (observations, actions)
-    assert agent.config == AgentConfig(hidden_width=width, hidden_depth=depth, critic_depth=critic_depth)
+    assert agent.config == AgentConfig(hidden_width=width, hidden_depth=depth, critic_depth=critic_depth, layer_norm=False)
     observation, action = torch.randn(9, observations), torch.rand(9, actions) * 2 - 1
     with torch.no_grad():
         mean, log_std = modules[0](observation)
@@ -108,7 +108,7 @@ def test_round_trip_is_bit_exact(tmp_path: Path, sizes: tuple[int, int, int, int
 
 
 def test_the_book_s_modules_load_what_we_save(tmp_path: Path) -> None:
-    agent = SACAgent(17, 7, AgentConfig(hidden_width=32, hidden_depth=4, critic_depth=3), seed=1)
+    agent = SACAgent(17, 7, AgentConfig(hidden_width=32, hidden_depth=4, critic_depth=3, layer_norm=False), seed=1)
     save_book_policy(agent, tmp_path / "ours")
     policy, critic = Policy(17, 7, 32, 4), SoftQ(17, 7, 32, 3)
     files = states(tmp_path / "ours")
@@ -123,7 +123,7 @@ def test_the_book_s_modules_load_what_we_save(tmp_path: Path) -> None:
 
 
 def test_saved_files_hold_their_tensors_alone(tmp_path: Path) -> None:
-    agent = SACAgent(17, 7, AgentConfig(hidden_width=128))
+    agent = SACAgent(17, 7, AgentConfig(hidden_width=128, layer_norm=False))
     save_book_policy(agent, tmp_path / "ours")
     floats = agent.tensors.policy.parameters.numel()
     assert (tmp_path / "ours_policy").stat().st_size < 4 * floats + 8000  # and not the memory they are views of
@@ -214,19 +214,26 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "bomb-went-off").exists()
 
 
-def test_an_agent_of_more_critics_is_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="2 critics and this agent has 5"):
-        save_book_policy(SACAgent(5, 2, AgentConfig(hidden_width=8, critics=5)), tmp_path / "ours")
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (AgentConfig(hidden_width=8, critics=5, layer_norm=False), "2 critics and this agent has 5"),
+        (AgentConfig(hidden_width=8, layer_norm=True), "no layer normalisation.* --no-layer-norm"),
+    ],
+)
+def test_critics_unlike_the_book_s_are_not_saved(tmp_path: Path, config: AgentConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        save_book_policy(SACAgent(5, 2, config), tmp_path / "ours")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_missing_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none/ours_policy: cannot be written"):
-        save_book_policy(SACAgent(5, 2, AgentConfig(hidden_width=8)), tmp_path / "none" / "ours")
+        save_book_policy(SACAgent(5, 2, AgentConfig(hidden_width=8, layer_norm=False)), tmp_path / "none" / "ours")
 
 
 def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "ours_policy").mkdir()
     with pytest.raises(ConfigError, match="ours_policy: cannot be written"):
-        save_book_policy(SACAgent(5, 2, AgentConfig(hidden_width=8)), tmp_path / "ours")
+        save_book_policy(SACAgent(5, 2, AgentConfig(hidden_width=8, layer_norm=False)), tmp_path / "ours")
     assert [path.name for path in tmp_path.iterdir()] == ["ours_policy"]

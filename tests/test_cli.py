@@ -130,7 +130,9 @@ def test_config_of_a_run_can_be_given_to_the_next(tmp_path):
 
 
 def test_preset_of_the_book_and_flags_over_it():
-    assert cli.parse(["--train", "--preset", "book"]) == {"train": True, "hidden_width": 512, "hidden_depth": 4, "critic_depth": 3}
+    given = cli.parse(["--train", "--preset", "book"])
+    assert (given["hidden_width"], given["hidden_depth"], given["critic_depth"]) == (512, 4, 3)
+    assert (given["layer_norm"], given["actor_lr"], given["critic_lr"], given["alpha_lr"]) == (False, 3e-4, 3e-4, 3e-4)
     assert cli.parse(["--train", "--preset", "book", "--hidden-depth", "2"])["hidden_depth"] == 2
 
 

@@ -142,7 +142,7 @@ def test_metadata_of_another_version_or_with_nonsense(capsys, policy, place, val
 
 @pytest.fixture
 def book(tmp_path) -> Path:
-    save_book_policy(SACAgent(17, 7, AgentConfig(hidden_width=8, hidden_depth=2)), tmp_path / "b")
+    save_book_policy(SACAgent(17, 7, AgentConfig(hidden_width=8, hidden_depth=2, layer_norm=False)), tmp_path / "b")
     return tmp_path / "b"
 
 

@@ -3,21 +3,42 @@
 import argparse
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 ENV = "peers.grasp:NotedGrasp-v0"
-HIDDEN = [int(os.environ.get("HIDDEN_WIDTH", 128))] * 2  # of policy and critics, with ReLU
 BATCH = 128
-LEARNING_RATE = 7e-4  # of policy, critics and temperature; Adam
 DISCOUNT = 0.95
 TAU = 0.01  # at each update
 ALPHA = 0.1  # where the automatic temperature starts
 TARGET_ENTROPY = -3.5  # nats: minus half the number of actions
-WARM_UP = 500  # environment steps with random actions and no update; then one update per step
+WARM_UP = 500  # environment steps with random actions and no update
 BUFFER = 1_000_000  # transitions
 EVERY = 1000  # environment steps between snapshots
+
+
+@dataclass(frozen=True)
+class Settings:
+    hidden: list[int]  # of policy and critics, with ReLU
+    learning_rate: float  # of policy, critics and temperature; Adam
+    steps_per_update: int  # environment steps, over all environments, for each update after the warm-up
+    layer_norm: bool  # in the critics, on the sides that know it
+
+
+SETTINGS = {
+    "usual": Settings([128, 128], 7e-4, 1, False),  # an update per step, as Soft Actor-Critic is mostly run
+    "defaults": Settings([64, 64], 1.5e-3, 3, True),  # sac_dist's own
+}
+CHOSEN = SETTINGS[os.environ.get("SETTINGS", "usual")]
+HIDDEN, LEARNING_RATE, LAYER_NORM = CHOSEN.hidden, CHOSEN.learning_rate, CHOSEN.layer_norm
+
+
+def frequency(envs: int) -> dict[str, int]:
+    """train_freq and gradient_steps of Stable-Baselines3: one environment, or a multiple of ``steps_per_update`` that step together."""
+    steps = CHOSEN.steps_per_update
+    return {"train_freq": steps, "gradient_steps": 1} if envs == 1 else {"gradient_steps": envs // steps}
 
 
 def arguments(description: str) -> argparse.Namespace:

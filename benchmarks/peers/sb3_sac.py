@@ -1,7 +1,7 @@
 """Stable-Baselines3's SAC as a side of time_to_success.py.
 
-With --envs above 1 each environment has a process (SubprocVecEnv) and a step of all of them is followed by as many updates: one per
-environment step. Everything else that common.py does not name is SB3's default.
+With --envs above 1 each environment has a process (SubprocVecEnv) and a step of all of them is followed by several updates. Its critics
+have no layer normalisation. Everything else that common.py does not name is SB3's default.
 """
 
 import torch
@@ -37,7 +37,7 @@ def main() -> None:
         batch_size=common.BATCH,
         tau=common.TAU,
         gamma=common.DISCOUNT,
-        gradient_steps=arguments.envs,
+        **common.frequency(arguments.envs),
         ent_coef=f"auto_{common.ALPHA}",
         target_entropy=common.TARGET_ENTROPY,
         policy_kwargs={"net_arch": common.HIDDEN, "activation_fn": torch.nn.ReLU},

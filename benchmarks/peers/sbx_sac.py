@@ -1,7 +1,7 @@
 """SBX's SAC (Stable-Baselines3 in JAX) as a side of time_to_success.py.
 
 With --envs above 1 each environment has a process (SubprocVecEnv) and a step of all of them is followed by as many updates, in one
-compiled loop: one per environment step. Everything else that common.py does not name is SBX's default.
+compiled loop. Everything else that common.py does not name is SBX's default.
 """
 
 import numpy as np
@@ -40,10 +40,10 @@ def main() -> None:
         batch_size=common.BATCH,
         tau=common.TAU,
         gamma=common.DISCOUNT,
-        gradient_steps=arguments.envs,
+        **common.frequency(arguments.envs),
         ent_coef=f"auto_{common.ALPHA}",
         target_entropy=common.TARGET_ENTROPY,
-        policy_kwargs={"net_arch": common.HIDDEN},
+        policy_kwargs={"net_arch": common.HIDDEN, "layer_norm": common.LAYER_NORM},
         seed=arguments.seed,
     )
     model.learn(arguments.steps, Keep(common.Snapshots(arguments.out)))
