@@ -78,8 +78,8 @@ class Side:
 SIDES = {
     "sac_dist": Side(envs=2, warm=True, defaults=2),
     "sac_dist-cold": Side(envs=2, caches=("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR"), defaults=2),
-    "sbx": Side("sbx", "sbx_sac.py", envs=4, defaults=3),
-    "sbx-cached": Side("sbx", "sbx_sac.py", envs=4, caches=("JAX_COMPILATION_CACHE_DIR",), warm=True, defaults=3),
+    "sbx": Side("sbx", "sbx_sac.py", envs=4, defaults=6),
+    "sbx-cached": Side("sbx", "sbx_sac.py", envs=4, caches=("JAX_COMPILATION_CACHE_DIR",), warm=True, defaults=6),
     "sb3": Side("sb3", "sb3_sac.py", threads=1, defaults=1),
     "cleanrl": Side("cleanrl", "cleanrl_sac.py", threads=1),
     "rllib": Side("rllib", "rllib_sac.py", threads=1),

@@ -128,9 +128,9 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
     "config",
     [
         SMALL,
-        AgentConfig(hidden_width=16, hidden_depth=3, critics=5, tau=0.5, discount=0.9),
-        AgentConfig(hidden_width=16, alpha=0.3, grad_clip=0.1),
-        AgentConfig(hidden_width=16, reward_scale=3.0, reward_bias=-0.5, target_entropy=-1.0, actor_lr=1e-4, critic_lr=1e-3, alpha_lr=1e-2),
+        replace(SMALL, hidden_depth=3, critics=5, tau=0.5, discount=0.9),
+        replace(SMALL, alpha=0.3, grad_clip=0.1),
+        replace(SMALL, reward_scale=3.0, reward_bias=-0.5, target_entropy=-1.0, actor_lr=1e-4, critic_lr=1e-3, alpha_lr=1e-2),
     ],
 )
 def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
@@ -257,7 +257,7 @@ def test_where_nothing_terminates_the_targets_matter() -> None:
 
 def test_reward_scale_and_bias_equal_rewards_changed_beforehand() -> None:
     batch = make_batch()
-    scaled = SACAgent(OBS, ACT, AgentConfig(hidden_width=16, reward_scale=0.25, reward_bias=1.0))
+    scaled = SACAgent(OBS, ACT, replace(SMALL, reward_scale=0.25, reward_bias=1.0))
     plain = SACAgent(OBS, ACT, SMALL)
     scaled.update(batch)
     plain.update(batch._replace(reward=0.25 * batch.reward + 1.0))

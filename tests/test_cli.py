@@ -33,7 +33,7 @@ def refused(capsys, *arguments: str) -> str:
 
 
 def pendulum_policy(path: Path) -> Path:
-    config = AgentConfig(hidden_width=8, hidden_depth=1)
+    config = AgentConfig(hidden_width=8, hidden_depth=1, layer_norm=False)
     save_policy(path, SACAgent(3, 1, config), Config(EnvConfig(env="Pendulum-v1"), config), {"steps": 0})
     return path
 
