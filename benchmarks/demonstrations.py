@@ -62,7 +62,7 @@ class Experiment:
 EXPERIMENTS = {
     "sparse": Experiment(SPARSE, 20_000),
     "sparse_demos": Experiment(SPARSE, 20_000, AgentConfig(), EXPERT),
-    "lift_demos": Experiment(LIFT, 20_000, AgentConfig(), EXPERT),
+    "lift_demos": Experiment(LIFT, 40_000, AgentConfig(), EXPERT),
     "few_cql_then_online": Experiment(GRASP, 15_000, FROM_DATA, FEW, THEN_ONLINE, eval_interval=1000, update_ratio=1.0),
     "mixed_cql": Experiment(GRASP, None, FROM_DATA, MIXED),
     "mixed_sac": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "sac"}),

@@ -130,7 +130,9 @@ class ReplayBuffer:
         shard = self._own_shard()
         written = self._written.item(shard)
         row = self._rows[self._first.item(shard) + written % self._rings.item(shard)]
-        self._fill(row, (observation, action, reward, next_observation, terminated, truncated))
+        values = observation, action, reward, next_observation, terminated, truncated
+        if not self._fill_quickly(row, *values):
+            self._fill(row, values)
         self._publish(shard, written + 1)
 
     def extend(
@@ -155,6 +157,22 @@ class ReplayBuffer:
         if self.shard is None:
             raise ValueError("this handle of the replay buffer only reads: take one with for_shard")
         return self.shard
+
+    def _fill_quickly(self, row: Rows, *values: Any) -> bool:
+        """Write what a worker gives, float32 arrays and plain numbers, in half the time of ``_fill``; False: that has to look closer."""
+        observation, action, reward, following, terminated, truncated = values
+        observations, actions, reward_column, followings, terminated_column, truncated_column = self.columns
+        if not (type(observation) is type(action) is type(following) is np.ndarray and type(reward) is float):
+            return False
+        if not (observation.dtype == action.dtype == following.dtype == np.float32):
+            return False
+        if not (observation.shape == following.shape == self._shapes[0] and action.shape == self._shapes[1]):
+            return False
+        if not (type(terminated) is type(truncated) is bool):
+            return False
+        row[observations], row[actions], row[followings] = observation, action, following
+        row[reward_column], row[terminated_column], row[truncated_column] = reward, terminated, truncated
+        return math.isfinite(np.vdot(row, row))
 
     def _fill(self, target: Rows, values: tuple[npt.ArrayLike, ...]) -> None:
         """Write the fields' values into ``target``, one row (width,) or (n, width), and check them."""
