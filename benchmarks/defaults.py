@@ -1,98 +1,144 @@
-"""The search behind the defaults: seconds and steps until a policy grasps in 95 of 100 unseen episodes, with one setting changed at a time.
+"""The search behind the defaults: steps and seconds until a policy succeeds in 95 of 100 unseen episodes, settings changed one by one.
 
-    python benchmarks/defaults.py --seeds 0 1 2                  every variation
-    python benchmarks/defaults.py batch_size=64 update_ratio=1   some
+    python benchmarks/defaults.py                                                  every variation
+    python benchmarks/defaults.py defaults update_ratio=1 hidden_width=128,lr=7e-4 --tasks grasp --seeds 0 1 2      some
 
-Measured as time_to_success.py does: --steps environment steps without an evaluation, a policy kept every 1000; the first one that passes
-counts, with the time since the first step. Updates are compiled before it (--compile on). The variations run in turn within each seed.
-Adds to benchmarks/results/defaults.json after each run, where a run of the same variation and seed is replaced.
+Each run is one worker, the engine's own, on a core of its own: what several do to each other's updates is not in it. Updates are compiled
+before it. Every 500 steps, outside the time, the policy plays the evaluation episodes until it has failed six times or passed.
+Adds to benchmarks/results/defaults.json, where a run of the same variation, task and seed is replaced.
 """
 
 import argparse
-import json
-import tempfile
-from dataclasses import replace
-from pathlib import Path
-from statistics import median
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from multiprocessing import Pipe
+from statistics import mean
 from typing import Any
 
-from machine import machine
-from time_to_success import HERE, SIDES, result, train
+import gymnasium
+import torch
+from measuring import record, table
+from updates import compile_once
 
-from sac_dist import EnvConfig, make_env
+from sac_dist import AgentConfig, Config, EnvConfig, ReplayBuffer, SACAgent, TrainConfig, make_env
+from sac_dist.engine.control import STEPS, Control
+from sac_dist.engine.member import Task
+from sac_dist.engine.phases import ONLINE, Phase
+from sac_dist.engine.starting import start_context
+from sac_dist.engine.worker import Worker
+from sac_dist.evaluation import evaluation_seed
+from sac_dist.rollout import run_episode
 
-RESULTS = HERE / "results" / "defaults.json"
 DEFAULTS = "defaults"
 VARIATIONS = (
     DEFAULTS,
-    *("update_ratio=0.2", "update_ratio=0.5", "update_ratio=1", "batch_size=64", "batch_size=256", "hidden_width=128", "hidden_depth=3"),
-    *("lr=0.0007", "lr=0.001", "lr=0.002", "discount=0.9", "discount=0.98", "tau=0.005", "tau=0.02", "target_entropy=-7"),
-    *(
-        "warmup_steps=200",
-        "warmup_steps=1000",
-        "critics=4",
-        "no_layer_norm",
-        "workers=1",
-        "workers=3",
-        "learner=central",
-        "learner=central,workers=1",
-    ),
+    "hidden_width=128,lr=0.0007,update_ratio=1,layer_norm=0",
+    *("layer_norm=0", "update_ratio=0.2", "update_ratio=0.5", "update_ratio=1", "hidden_width=128", "batch_size=64", "batch_size=256"),
+    *("lr=0.001", "lr=0.002", "discount=0.9", "discount=0.98", "tau=0.02", "target_entropy=-7", "critics=4", "warmup_steps=200"),
 )
 RATES = ("actor_lr", "critic_lr", "alpha_lr")
+EPISODES, FAILURES, EVERY, FIRST = 100, 5, 500, 2000
 
 
-def flags(variation: str) -> list[str]:
-    """Of python -m sac_dist."""
-    found = ["--compile=on"]
+@dataclass(frozen=True)
+class Benchmark:
+    env: str
+    steps: int  # at most
+    seeds: int
+
+
+TASKS = {"grasp": Benchmark("SawyerGrasp-v0", 15_000, 10), "lift": Benchmark("SawyerLift-v0", 50_000, 6)}
+
+
+def configuration(variation: str, env: str, seed: int) -> Config:
+    agent: dict[str, Any] = {}
+    train: dict[str, Any] = {"seed": seed, "workers": 1}
     for part in variation.split(",") if variation != DEFAULTS else ():
-        name, _, value = part.partition("=")
+        name, value = part.split("=")
         for one in RATES if name == "lr" else (name,):
-            found.append(f"--{one.replace('_', '-')}" + (f"={value}" if value else ""))
-    return found
+            section, kind = (agent, AgentConfig) if one in {field.name for field in fields(AgentConfig)} else (train, TrainConfig)
+            default = getattr(kind, one)
+            section[one] = float(value) if default is None else type(default)(float(value))
+    return Config(EnvConfig(env, backend="mujoco"), AgentConfig(**agent), TrainConfig(**train))
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """The quickest first; a run that has not passed counts as endless."""
+def passes(env: gymnasium.Env, agent: SACAgent) -> bool:
+    failures = 0
+    for index in range(EPISODES):
+        failures += not run_episode(env, lambda observation: agent.act(observation, deterministic=True), evaluation_seed(index)).success
+        if failures > FAILURES:
+            return False
+    return True
 
-    def middle(runs: list[dict[str, Any]], name: str) -> float:
-        return median(float("inf") if run[name] is None else run[name] for run in runs)
 
-    by_variation: dict[str, list[dict[str, Any]]] = {}
-    for run in results:
-        by_variation.setdefault(run["variation"], []).append(run)
-    lines = ["| variation | s to 95 %, median (each) | steps to 95 %, median | steps/s |", "|---|---|---|---|"]
-    for variation, runs in sorted(by_variation.items(), key=lambda pair: middle(pair[1], "training_s")):
-        each = ", ".join("not within" if run["training_s"] is None else f"{run['training_s']:.1f}" for run in runs)
-        seconds, steps = middle(runs, "training_s"), middle(runs, "passed_at_step")
-        rate = median(run["steps_per_s"] for run in runs)
-        lines.append(f"| {variation} | {seconds:.1f} ({each}) | {steps:,.0f} | {rate:.0f} |")
-    return "\n".join(lines)
+def run(variation: str, task: str, seed: int) -> dict[str, Any]:
+    """Train until an evaluation passes."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    config = configuration(variation, TASKS[task].env, seed)
+    unseen, env = make_env(config.env), make_env(config.env)
+    assert env.observation_space.shape is not None and env.action_space.shape is not None
+    sizes = env.observation_space.shape[0], env.action_space.shape[0]
+    agent, control = SACAgent(*sizes, config.agent, seed), Control(1)
+    agent.share_memory()
+    ours, theirs = Pipe()
+    worker = Worker(theirs, Task(0, 0, config, agent, ReplayBuffer(100_000, *sizes), None, control, None))
+    worker.env = env
+    worker.enter(ONLINE)
+    assert worker.compiled[ONLINE] is not None, "the compiled update was not loaded"
+    due, seconds, passed = FIRST, 0.0, False
+    while control.total(STEPS) < TASKS[task].steps and not passed:
+        start = time.perf_counter()
+        worker.online()
+        while ours.poll():  # what the worker reports, so that it need not wait
+            ours.recv()
+        seconds += time.perf_counter() - start
+        if control.total(STEPS) >= due:
+            due, passed = due + EVERY, passes(unseen, agent)
+    result = {"variation": variation, "task": task, "seed": seed, "steps": control.total(STEPS), "passed": passed}
+    return result | {"seconds": round(seconds, 2)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "variations", nargs="*", default=VARIATIONS, help="SETTING=VALUE, or a switch, or several with commas; lr: all three step sizes"
-    )
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("variations", nargs="*", default=VARIATIONS, help="SETTING=VALUE, or several with commas; lr: all three step sizes")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: ten for the grasp, six for the lift")
     arguments = parser.parse_args()
-    arguments.peers, arguments.cleanrl, arguments.limit = {}, None, 600.0
-    results = json.loads(arguments.results.read_text())["results"] if arguments.results.exists() else []
-    env = make_env(EnvConfig("SawyerGrasp-v0", backend="mujoco"))
-    for seed in arguments.seeds:
+    context = start_context(with_compiler=True)
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         for variation in arguments.variations:
-            side = replace(SIDES["sac_dist"], flags=tuple(flags(variation)))
-            with tempfile.TemporaryDirectory() as folder:
-                started, end = train(side, "defaults", arguments, arguments.steps, seed, Path(folder), Path(folder))
-                run = {"variation": variation, "seed": seed, "steps": arguments.steps, "end": end} | result(Path(folder), started, env)
-            results = [one for one in results if (one["variation"], one["seed"]) != (variation, seed)] + [run]
-            print(json.dumps(run), flush=True)
-            arguments.results.parent.mkdir(exist_ok=True)
-            arguments.results.write_text(json.dumps({"machine": machine(), "results": results}, indent=1))
-    env.close()
-    print(table(results))
+            for task in arguments.tasks:
+                config = configuration(variation, TASKS[task].env, 0)
+                env = make_env(config.env)
+                assert env.observation_space.shape is not None and env.action_space.shape is not None
+                sizes = env.observation_space.shape[0], env.action_space.shape[0]
+                compile_once(context, config.agent, Phase("sac", config.train.batch_size), *sizes)
+                seeds = arguments.seeds or range(TASKS[task].seeds)
+                results = [future.result() for future in [pool.submit(run, variation, task, seed) for seed in seeds]]
+                everything = record("defaults", "runs", results, ("variation", "task", "seed"))
+                print(row(results), flush=True)
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for result in everything:
+        groups.setdefault((result["task"], result["variation"]), []).append(result)
+    print(table(("task", "variation", "passed", "steps, mean", "steps of each", "s, mean"), [row(runs) for runs in groups.values()]))
+
+
+def row(runs: list[dict[str, Any]]) -> tuple[object, ...]:
+    """Of one variation and task; a run that has not passed counts with all its steps."""
+    steps = [run["steps"] for run in runs]
+    passed = f"{sum(run['passed'] for run in runs)} of {len(runs)}"
+    return (
+        runs[0]["task"],
+        runs[0]["variation"],
+        passed,
+        round(mean(steps)),
+        str(sorted(steps)),
+        round(mean(run["seconds"] for run in runs), 1),
+    )
 
 
 if __name__ == "__main__":

@@ -18,13 +18,15 @@ so the times are that coarse. The sides:
 
     sac_dist          python -m sac_dist --train, with the update compiled by an earlier run on this machine
     sac_dist-cold     the same with an empty cache: it trains uncompiled
+    sac_dist-central  one worker that only acts, beside a central learner
     sbx               keeps nothing compiled by default: compares with sac_dist-cold
     sbx-cached        the same with JAX's persistent cache, filled by an earlier run: compares with sac_dist
     sb3, cleanrl, rllib
     book              the book's trainer, peers/book_trainer.py, in sac_dist's Python
 
---envs and --threads set a side's number of environments (sac_dist, book: workers) and of OpenMP threads; SIDES has the defaults, chosen
-by steps per second on two cores (--seeds 0 --steps 3000; SB3 and CleanRL 2000). SBX made 290 with 1 environment, 360 with 2, 417 with 4.
+--envs and --threads set a side's number of environments (sac_dist, book: workers; with the usual settings) and of OpenMP threads; SIDES has
+the defaults, chosen by steps per second on two cores (--seeds 0 --steps 3000; SB3 and CleanRL 2000). SBX made 290 with 1 environment, 360
+with 2, 417 with 4; with the settings of sac_dist 1136 with 3 and 1358 with 6.
 SB3 with one thread made 241, 231 and 230, with two and 4 environments 10, as another process, though a nice one, used a core: each product
 of matrices waits for both threads. CleanRL made 226 with one thread and, on cores of its own, 232 with two. RLlib has one by analogy.
 
@@ -78,6 +80,7 @@ class Side:
 SIDES = {
     "sac_dist": Side(envs=2, warm=True, defaults=2),
     "sac_dist-cold": Side(envs=2, caches=("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR"), defaults=2),
+    "sac_dist-central": Side(envs=1, warm=True, defaults=1, flags=("--learner=central",)),
     "sbx": Side("sbx", "sbx_sac.py", envs=4, defaults=6),
     "sbx-cached": Side("sbx", "sbx_sac.py", envs=4, caches=("JAX_COMPILATION_CACHE_DIR",), warm=True, defaults=6),
     "sb3": Side("sb3", "sb3_sac.py", threads=1, defaults=1),
@@ -259,7 +262,7 @@ def main() -> None:
         for settings, _, side in runs:
             if side.warm:
                 with tempfile.TemporaryDirectory() as folder:
-                    compiled = replace(side, flags=("--compile=on",))  # by itself it would be only after a while
+                    compiled = replace(side, flags=(*side.flags, "--compile=on"))  # by itself it would be only after a while
                     train(compiled, settings, arguments, common.WARM_UP + 100, 0, Path(folder), cache)
         for seed in arguments.seeds:
             for settings, name, side in runs:

@@ -61,12 +61,12 @@ def settings(algorithm: str, agent: AgentConfig, batch: int, processes: int, com
     return Config(EnvConfig(), agent, train, DataConfig(offline=("random",), algo=algorithm, offline_steps=10**12))
 
 
-def compile_once(context: BaseContext, config: AgentConfig, phase: Phase) -> None:
+def compile_once(context: BaseContext, config: AgentConfig, phase: Phase, observations: int = OBSERVATION, actions: int = ACTION) -> None:
     """Have the phase's update compiled into the cache, as the supervisor has it done, unless it is there."""
-    agent = SACAgent(OBSERVATION, ACTION, config)
+    agent = SACAgent(observations, actions, config)
     agent.use(phase.algorithm)
     if not compiled_path(agent, phase.batch_size).exists():
-        child = Child(context, "compiler", compiler_main, lambda _: (CompilerTask(OBSERVATION, ACTION, config, (phase,)),))
+        child = Child(context, "compiler", compiler_main, lambda _: (CompilerTask(observations, actions, config, (phase,)),))
         child.start()
         child.process.join()
         if messages := child.receive():
