@@ -42,6 +42,7 @@ END_WITHIN, RECOVER_WITHIN = 10.0, 40.0  # s
 SETTINGS = f"""
 hidden_width: 16
 warmup_steps: 50
+update_ratio: 1
 batch_size: 16
 buffer_size: 3000
 compile: 'off'

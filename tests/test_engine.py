@@ -30,7 +30,7 @@ OFTEN_LOGGED = (  # a program for start()
 
 def config(tmp_path: Path, env: str = "toy_envs:Point-v0", **settings) -> Config:
     small = {"workers": 1, "warmup_steps": 20, "batch_size": 16, "buffer_size": 5000, "eval_interval": 0, "compile": "off"}
-    defaults = small | {"run_dir": str(tmp_path / "run")}
+    defaults = small | {"update_ratio": 1.0, "run_dir": str(tmp_path / "run")}
     return Config(EnvConfig(env=env), AGENT, TrainConfig(**(defaults | settings)))
 
 
@@ -79,7 +79,7 @@ def start(
     pids = tmp_path / "pids"
     pids.mkdir()
     (tmp_path / "c.yaml").write_text(
-        "hidden_width: 16\nwarmup_steps: 20\nbatch_size: 16\nbuffer_size: 5000\neval_interval: 0\ncompile: 'off'"
+        "hidden_width: 16\nwarmup_steps: 20\nupdate_ratio: 1\nbatch_size: 16\nbuffer_size: 5000\neval_interval: 0\ncompile: 'off'"
     )
     command = [sys.executable, *program, "--train", "--env", env, "--run-dir", "run", "--config", "c.yaml", *flags]
     variables = {**os.environ, "TOY_PIDS": str(pids), **variables}

@@ -39,7 +39,11 @@ def flag():
 
 def config(tmp_path: Path, env: str = "Point", agent: AgentConfig = AGENT, **settings) -> Config:
     small = {"workers": 1, "warmup_steps": 20, "batch_size": 16, "buffer_size": 5000, "eval_interval": 0, "compile": "off", "steps": 300}
-    return Config(EnvConfig(env=f"toy_envs:{env}-v0"), agent, TrainConfig(**(small | {"run_dir": str(tmp_path / "run")} | settings)))
+    return Config(
+        EnvConfig(env=f"toy_envs:{env}-v0"),
+        agent,
+        TrainConfig(**(small | {"update_ratio": 1.0, "run_dir": str(tmp_path / "run")} | settings)),
+    )
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

@@ -24,7 +24,7 @@ from sac_dist.replay import ReplayBuffer
 
 ENV = "toy_envs:Point-v0"
 AGENT = AgentConfig(hidden_width=16, cql_samples=2)
-TRAIN = TrainConfig(workers=1, steps=60, warmup_steps=20, batch_size=8, eval_interval=0, compile="off", buffer_size=500)
+TRAIN = TrainConfig(workers=1, steps=60, warmup_steps=20, update_ratio=1.0, batch_size=8, eval_interval=0, compile="off", buffer_size=500)
 pytestmark = pytest.mark.timeout(180)
 
 
