@@ -280,6 +280,8 @@ class Config:
         known = {"env": EnvConfig, "agent": AgentConfig, "train": TrainConfig, "data": DataConfig, "cluster": ClusterConfig}
         for name, values in parts.items():
             values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}  # JSON has no tuples
+            if name == "agent":
+                values = {"layer_norm": False} | values  # there was none before there was the setting
             parts = parts | {name: values}
             unknown = set(values) - {f.name for f in fields(known[name])}
             if unknown:
