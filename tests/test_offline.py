@@ -18,7 +18,7 @@ from sac_dist.types import Batch
 from sac_dist.update import Tensors, Trained
 
 OBS, ACT, B = 5, 2, 7
-CONFIG = AgentConfig(hidden_width=12, cql_samples=3, cql_weight=1.5, discount=0.9)
+CONFIG = AgentConfig(hidden_width=12, layer_norm=False, cql_samples=3, cql_weight=1.5, discount=0.9)
 
 
 def make_batch(seed: int = 0, size: int = B, returns: bool = False) -> Batch:
