@@ -154,6 +154,10 @@ class SACAgent:
         lrs = config.critic_lr, share * config.actor_lr, share * config.alpha_lr, config.critic_lr
         self.lrs = torch.tensor(lrs[: len(self.trained)])
 
+    def take_average(self) -> None:
+        """Make the policy its average over the last updates."""
+        self.tensors.policy.parameters.copy_(self.tensors.average)
+
     def update(self, batch: Batch) -> Metrics:
         """Train once on ``batch`` with the algorithm in use.
 

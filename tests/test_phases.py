@@ -242,6 +242,8 @@ def test_after_an_offline_phase_the_policys_steps_rise_from_nothing(demos: str, 
         assert 0.1 * moved("off", trained) < moved("late", trained)
     for trained in ("critics.linear1.weight", "targets.linear1.weight", "log_weight"):
         assert moved("default", trained) > 0.5 * moved("off", trained)
+    average = {name: torch.equal(tensors["policy.linear1.weight"], tensors["average.linear1.weight"]) for name, tensors in saved.items()}
+    assert average["default"] and not average["off"], "it goes on as what was evaluated"
 
 
 def test_a_policy_that_data_trained_is_left_alone_at_first(demos: str) -> None:

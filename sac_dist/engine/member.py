@@ -153,9 +153,11 @@ class Member:
         raise NotImplementedError
 
     def offline(self) -> None:
-        """One update from data."""
+        """One update from data; after the phase's last one the policy goes on as its average, which is what was evaluated."""
         self.update(self.batches.offline(self.rng))
         self.control.count(self.rank, OFFLINE)
+        if self.due() == ONLINE:
+            self.agent.take_average()
         self.report()
 
     def due(self) -> str | None:
