@@ -56,7 +56,7 @@ def load_book_policy(path: str | Path) -> SACAgent:
         for key, view in views.items():
             view.copy_(states[name][key])
     agent.tensors.targets.copy_(agent.tensors.critics.parameters)
-    agent.tensors.policy.parameters.copy_(agent.tensors.average)
+    agent.take_average()  # where the policy was copied to
     return agent
 
 
