@@ -1,11 +1,17 @@
 """Packaging of sac-dist; pyproject.toml holds the tools' settings."""
 
+import platform
+import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 # models/ and demons_data/ hold data and no code. In a wheel they become folders of sac_dist, see sac_dist/resources.py.
 DATA_FOLDERS = {"sac_dist.models": "models", "sac_dist.demons_data": "demons_data"}
+
+# For AMD's processors, see sac_dist/mkl.py. Everything works without it, so a compiler that is missing stops nothing.
+ON_X86_LINUX = sys.platform == "linux" and platform.machine() == "x86_64"
+EXTENSIONS = [Extension("sac_dist._mkl", ["sac_dist/mkl.c"], optional=True)] if ON_X86_LINUX else []
 
 setup(
     name="sac-dist",
@@ -16,6 +22,7 @@ setup(
     license="MIT",
     packages=["sac_dist", "sac_dist.demos", "sac_dist.engine", "sac_dist.engine.on_ray", "envs", *DATA_FOLDERS],
     package_dir=DATA_FOLDERS,
+    ext_modules=EXTENSIONS,
     package_data={name: ["**/*"] for name in DATA_FOLDERS},
     entry_points={"console_scripts": ["sac-dist = sac_dist.cli:main"]},
     python_requires=">=3.10",

@@ -2,7 +2,7 @@
 
 Of SAC or CQL with two hidden layers in every network, one policy and an ensemble of critics: forward and backward through all of them.
 Left out are the critics' gradient for observations, which nobody needs, and products of a single row or column (the critics'
-outputs), for which no library is the fastest. Each is made by the library that sac_dist takes for it (products.py).
+outputs), for which no library is the fastest. On AMD's processors MKL may use AVX-512 here as in sac_dist's own processes (mkl.py).
 """
 
 import time
@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 from measuring import ACTION, OBSERVATION
-
-from sac_dist.products import by_onednn, product
 
 
 class Product(NamedTuple):
@@ -58,8 +56,7 @@ def floor(width: int, batch: int, cql_samples: int, seconds: float) -> float:
         shape = () if networks == 1 else (networks,)
         a = torch.randn(*shape, inner, rows).mT if transposed == "A" else torch.randn(*shape, rows, inner)
         b = torch.randn(*shape, columns, inner).mT if transposed == "B" else torch.randn(*shape, inner, columns)
-        torchs = partial(torch.mm if networks == 1 else torch.bmm, a, b, out=torch.empty(*shape, rows, columns))
-        calls.append(partial(product, a, b) if by_onednn(a, b) else torchs)
+        calls.append(partial(torch.mm if networks == 1 else torch.bmm, a, b, out=torch.empty(*shape, rows, columns)))
 
     def update() -> None:
         for call in calls:

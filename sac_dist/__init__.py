@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sac_dist.mkl import use_avx512
+
 if TYPE_CHECKING:
     from sac_dist.agent import SACAgent
     from sac_dist.config import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
@@ -32,6 +34,8 @@ _HOMES = {
     "replay_manager": ("ReplayManager",),
     "rollout": ("make_env",),
 }
+
+use_avx512()  # here, as this comes before torch wherever sac_dist is what brings torch in
 
 
 def __getattr__(name: str) -> Any:

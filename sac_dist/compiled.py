@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sac_dist import losses, networks, offline, products, types, update
+from sac_dist import losses, networks, offline, types, update
 from sac_dist.agent import SACAgent, Step
 from sac_dist.offline import CQLUpdate
 from sac_dist.resources import cache_folder, replacing
@@ -45,7 +45,7 @@ def compiled_path(agent: SACAgent, batch_size: int) -> Path:
     if not isinstance(agent.algorithm, CQLUpdate):
         config = replace(config, cql_weight=1, cql_samples=1, cql_temperature=1, cal_ql=False)
     parts += [repr((type(agent.algorithm), agent.observation_size, agent.action_size, batch_size, config))]
-    parts += [Path(str(module.__file__)).read_text() for module in (losses, networks, offline, products, types, update)]
+    parts += [Path(str(module.__file__)).read_text() for module in (losses, networks, offline, types, update)]
     return cache_folder() / f"update-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.bin"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from envs.choice import coppelia_obstacle, has_display, mujoco_obstacle, resolve
+from sac_dist import mkl
 
 GL = ("egl", "osmesa", "glfw")  # MuJoCo's ways to OpenGL: without a screen the first two
 DRAW = (
@@ -62,6 +63,8 @@ def findings() -> Iterator[Finding]:
     from sac_dist.compiled import compile_obstacle
 
     yield Finding("torch", f"{torch.__version__}; training runs on the CPU" + ("; a GPU is there" if torch.cuda.is_available() else ""))
+    if mkl.held_back() and mkl.library() is None:
+        yield Finding("matrix products", "without this processor's AVX-512, in twice the time", "install gcc, then sac-dist again")
     obstacle = compile_obstacle()
     if obstacle is None:
         yield Finding("compiled updates", "work")

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from sac_dist.config import ConfigError
-from sac_dist.products import product
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # the book's bounds
 OUTPUT_BOUND = 3e-3  # the book's initial values of the last layer are uniform in ± this
@@ -78,7 +77,7 @@ class Network:
     def hidden(self, parameters: Parameters, x: Tensor, first: int = 1) -> Tensor:
         """What the hidden layers from ``first`` on make of ``x`` (…, B, inputs): (…, B, width)."""
         for i in range(first, self.depth + 1):
-            x = self.activate(parameters, i, product(x, parameters[f"linear{i}.weight"]) + parameters[f"linear{i}.bias"])
+            x = self.activate(parameters, i, x @ parameters[f"linear{i}.weight"] + parameters[f"linear{i}.bias"])
         return x
 
     def activate(self, parameters: Parameters, layer: int, x: Tensor) -> Tensor:
@@ -100,7 +99,7 @@ class GaussianPolicy(Network):
     def __call__(self, parameters: Parameters, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, each (B, action_size), of the pre-tanh Gaussian at ``observation`` (B, observation_size)."""
         last = f"linear{self.depth + 1}"
-        output = product(self.hidden(parameters, observation), parameters[f"{last}.weight"]) + parameters[f"{last}.bias"]
+        output = self.hidden(parameters, observation) @ parameters[f"{last}.weight"] + parameters[f"{last}.bias"]
         mean, log_std = output.chunk(2, dim=-1)
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
@@ -148,8 +147,8 @@ class QEnsemble(Network):
         """
         n, batch = actions.shape[:2]
         weight, critics = parameters["linear1.weight"], self.critics
-        from_observation = product(observation.expand(critics, -1, -1), weight[:, : self.observation_size])
-        from_action = product(actions.reshape(n * batch, -1).expand(critics, -1, -1), weight[:, self.observation_size :])
+        from_observation = observation.expand(critics, -1, -1) @ weight[:, : self.observation_size]
+        from_action = actions.reshape(n * batch, -1).expand(critics, -1, -1) @ weight[:, self.observation_size :]
         x = from_action.view(critics, n, batch, -1) + (from_observation + parameters["linear1.bias"]).unsqueeze(1)
         x = self.activate(parameters, 1, x.view(critics, n * batch, -1))
         return self._last(parameters, self.hidden(parameters, x, first=2)).view(critics, n, batch)

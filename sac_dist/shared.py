@@ -11,6 +11,7 @@ import errno
 import math
 import mmap
 import os
+import platform
 import tempfile
 import threading
 import weakref
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # The container's memory limit: cgroup v2, v1.
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+KEEPS_ORDER = platform.machine() in ("x86_64", "AMD64")  # this processor, of one core's reads, and of its writes
 
 
 class SharedArray:
@@ -117,8 +120,11 @@ def show_role(role: str) -> None:
 def memory_fence() -> None:
     """Let other processes see this thread's memory accesses so far before its later ones.
 
-    x86 keeps their order anyway, ARM does not, and Python has no barrier of its own; freeing a lock and taking one is one.
+    x86 keeps the order of reads and that of writes anyway, ARM does not, and Python has no barrier of its own; freeing a lock and taking
+    one is one.
     """
+    if KEEPS_ORDER:
+        return
     lock = threading.Lock()  # a lock of its own, since a fork copies a shared one in any state
     for _ in range(2):
         lock.acquire()

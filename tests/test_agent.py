@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from agents import ACT, OBS, SMALL, flat, make_batch, same, train
 from torch import Tensor
 
-from sac_dist import products
 from sac_dist.agent import SACAgent
 from sac_dist.compiled import compile_obstacle, compile_update, load_update
 from sac_dist.config import AgentConfig
@@ -300,15 +299,9 @@ def test_compiler_that_cannot_build_is_reported(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    ("config", "onednn"),
-    [
-        (SMALL, False),
-        (AgentConfig(hidden_width=16, critics=3, alpha=0.1, grad_clip=0.5, reward_scale=2.0, normalize_rewards=True), True),
-    ],
+    "config", [SMALL, AgentConfig(hidden_width=16, critics=3, alpha=0.1, grad_clip=0.5, reward_scale=2.0, normalize_rewards=True)]
 )
-def test_compiled_update_equals_the_eager_one(config: AgentConfig, onednn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "MKL_IS_SLOW", onednn and torch.backends.mkldnn.is_available())
-    monkeypatch.setattr(products, "LEAST_MULTIPLICATIONS", 1)
+def test_compiled_update_equals_the_eager_one(config: AgentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     obstacle = compile_obstacle()
     if obstacle is not None:
         pytest.skip(obstacle)
