@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from sac_dist.config import ConfigError
 
@@ -165,7 +164,7 @@ def sample_action(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor,
 
     ``mean``, ``log_std`` and ``noise`` (standard normal, independent per sample and dimension) are (…, action_size); returns the
     action (…, action_size) in [-1, 1] and log π (…). The density of tanh(u) follows from the change of variables in
-    arXiv:1812.05905, appendix C: log π = Σ log N(u) − Σ log(1 − tanh²u), where log(1 − tanh²u) = 2 (log 2 − u − softplus(−2u))
+    arXiv:1812.05905, appendix C: log π = Σ log N(u) − Σ log(1 − tanh²u), where log(1 − tanh²u) = 2 (log 2 − |u| − log(1 + exp(−2|u|)))
     stays finite for every u.
     """
     u = mean + log_std.exp() * noise
@@ -181,7 +180,9 @@ def log_prob_of(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
 def log_density(u: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
     """log π (…) of tanh(u), with ``noise`` = (u - mean) / σ."""
     log_normal = -0.5 * (noise.square() + math.log(2 * math.pi)) - log_std
-    log_derivative = 2 * (math.log(2) - u - softplus(-2 * u))
+    # no softplus: Inductor computes its log1p number by number
+    size = u.abs()
+    log_derivative = 2 * (math.log(2) - size - (1 + (-2 * size).exp()).log())
     return (log_normal - log_derivative).sum(-1)
 
 
