@@ -1,7 +1,8 @@
 """Stable-Baselines3's SAC as a side of time_to_success.py.
 
-With --envs above 1 each environment has a process (SubprocVecEnv) and a step of all of them is followed by several updates. Its critics
-have no layer normalisation. Everything else that common.py does not name is SB3's default.
+With --envs above 1 each environment has a process (SubprocVecEnv) and a step of all of them is followed by several updates. SB3's critics
+have no layer normalisation to switch on: NormedPolicy gives them its own networks with one. Everything else that common.py does not name is
+SB3's default.
 """
 
 import torch
@@ -9,7 +10,25 @@ from peers import common
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.policies import ContinuousCritic
+from stable_baselines3.common.torch_layers import create_mlp
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+from stable_baselines3.sac.policies import SACPolicy
+
+
+class NormedCritic(ContinuousCritic):
+    def __init__(self, *arguments, **keywords) -> None:
+        super().__init__(*arguments, **keywords)
+        inputs = self.q_networks[0][0].in_features
+        layers = [create_mlp(inputs, 1, common.HIDDEN, post_linear_modules=[torch.nn.LayerNorm]) for _ in self.q_networks]
+        self.q_networks = [torch.nn.Sequential(*each) for each in layers]
+        for i, network in enumerate(self.q_networks):
+            setattr(self, f"qf{i}", network)
+
+
+class NormedPolicy(SACPolicy):
+    def make_critic(self, features_extractor=None) -> ContinuousCritic:
+        return NormedCritic(**self._update_features_extractor(self.critic_kwargs, features_extractor)).to(self.device)
 
 
 class Keep(BaseCallback):
@@ -29,7 +48,7 @@ def main() -> None:
     arguments = common.arguments(__doc__)
     env = make_vec_env(common.ENV, arguments.envs, arguments.seed, vec_env_cls=DummyVecEnv if arguments.envs == 1 else SubprocVecEnv)
     model = SAC(
-        "MlpPolicy",
+        NormedPolicy if common.LAYER_NORM else "MlpPolicy",
         env,
         learning_rate=common.LEARNING_RATE,
         buffer_size=common.BUFFER,
