@@ -80,15 +80,19 @@ class SACAgent:
 
     def _bind(self, memory: Tensor) -> None:
         """Make every tensor of the agent a view into ``memory``."""
-        self._memory = memory
+        self.memory = memory
+        self.tensors = self.tensors_in(memory)
+        self.scale_policy_steps(1.0)
+        self._layers, self._mean_layers = self._in_numpy(self.tensors.policy.parameters), self._in_numpy(self.tensors.average)
+        self.use("sac")
+
+    def tensors_in(self, memory: Tensor) -> Tensors:
+        """Everything that an update changes, as views into ``memory``, which is laid out as the agent's own."""
         shapes = self._shapes()
         pieces = memory.split([aligned(shape) for shape in shapes.values()])
         vectors = {name: piece[: math.prod(shape)].view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
-        self.scale_policy_steps(1.0)
         trained = (Trained(vectors[name], vectors[f"{name}.exp_avg"], vectors[f"{name}.exp_avg_sq"]) for name in self.trained)
-        self.tensors = Tensors(vectors["steps"], vectors["targets"], vectors["average"], *trained)
-        self._layers, self._mean_layers = self._in_numpy(self.tensors.policy.parameters), self._in_numpy(self.tensors.average)
-        self.use("sac")
+        return Tensors(vectors["steps"], vectors["targets"], vectors["average"], *trained)
 
     def _in_numpy(self, policy: Tensor) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
         """Weight and bias of each layer, as views: what ``act`` reads."""
@@ -98,15 +102,15 @@ class SACAgent:
     def share_memory(self) -> None:
         """Move every tensor into one SharedArray. An agent sent to another process from now on trains the same tensors there."""
         if self._shared is None:
-            self._shared = SharedArray(self._memory.numel(), np.float32)
+            self._shared = SharedArray(self.memory.numel(), np.float32)
             shared = self._shared.tensor()
-            shared.copy_(self._memory)
+            shared.copy_(self.memory)
             self._bind(shared)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("observation_size", "action_size", "config", "policy", "q", "trained", "target_entropy", "_shared")
         state = {name: self.__dict__[name] for name in kept}
-        memory = self._memory.numpy() if self._shared is None else None  # numpy: multiprocessing moves tensors to /dev/shm
+        memory = self.memory.numpy() if self._shared is None else None  # numpy: multiprocessing moves tensors to /dev/shm
         return state | {"memory": memory, "generator": self.generator.get_state().numpy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ PRESETS = {"book": BOOK, "offline": OFFLINE}
 RESUMABLE = {
     "train": (
         *("steps", "episodes", "time", "success_target", "workers", "eval_interval", "eval_episodes", "checkpoint_interval"),
-        *("keep_interval", "step_timeout", "worker_memory", "compile", "engine"),
+        *("keep_interval", "step_timeout", "worker_memory", "compile", "device", "engine"),
     ),
     "agent": ("actor_lr", "critic_lr", "alpha_lr", "grad_clip"),
     "data": ("offline_steps",),
@@ -202,7 +202,7 @@ def train_as(settings: dict[str, Any], mode: str) -> int:
     refuse_rest(settings, mode)
     from sac_dist.engine.starting import start_early
 
-    start_early(config.train.compile != "off")
+    start_early(config.train.compiles)
     from sac_dist.engine.train import train  # torch takes seconds to load: not before the flags are known to be right
 
     return finish(lambda: train(config))

@@ -148,6 +148,7 @@ class TrainConfig:
         "who updates the networks: every worker between its steps, or one more process while the workers only act; "
         "default: workers, with --engine ray central",
     )
+    device: Literal["cpu", "cuda"] = option("cpu", "where a central learner computes its updates: cpu, or cuda, a GPU")
     engine: Literal["local", "ray"] = option("local", "where the run's processes live: on this machine, or as actors of a Ray cluster")
     compile: Literal["auto", "on", "off"] = option("auto", "fuse the update with torch.compile; auto: where a C++ compiler works")
     run_dir: str | None = option(None, "new folder for everything the run writes; default: runs/<env>-<date>-<time>")
@@ -175,6 +176,8 @@ class TrainConfig:
             raise ConfigError("success_target needs evaluations: give --eval-interval a number above 0")
         if self.engine == "ray" and self.learner == "workers":
             raise ConfigError("--engine ray and --learner workers contradict each other: machines share no memory to train in")
+        if self.device == "cuda" and not self.central:
+            raise ConfigError("--device cuda needs --learner central: workers update on their own cores")
         if self.engine == "ray" and self.worker_memory is not None:
             raise ConfigError("--engine ray and --worker-memory contradict each other: on a cluster Ray watches the memory")
 
@@ -182,6 +185,11 @@ class TrainConfig:
     def central(self) -> bool:
         """Whether one learner makes all updates."""
         return self.learner == "central" or self.engine == "ray"
+
+    @property
+    def compiles(self) -> bool:
+        """Whether updates may be compiled; a GPU's are captured as they are."""
+        return self.compile != "off" and self.device == "cpu"
 
     @property
     def members(self) -> int:

@@ -32,12 +32,12 @@ class Layers:
         self.transposed = [weight.mT for weight in self.weights]
         gradients = self._split(network, self.gradient)
         self.weight_gradients, self.bias_gradients, self.norm_weight_gradients, self.norm_bias_gradients = gradients
-        self.outputs = [torch.empty(*lead, rows, weight.shape[-1]) for weight in self.weights]
+        self.outputs = [vector.new_empty(*lead, rows, weight.shape[-1]) for weight in self.weights]
         self.activated = [torch.empty_like(output) if self.norm_weights else output for output in self.outputs[:-1]]
         self.norms: list[tuple[Tensor, Tensor, Tensor]] = []  # of each hidden layer: normalised outputs, means, 1 / standard deviations
         self.hidden = [activated[..., :back, :] for activated in self.activated]
         self.hidden_transposed = [hidden.mT for hidden in self.hidden]
-        self.errors = [torch.empty(*lead, back, weight.shape[-2]) for weight in self.weights]  # of each layer's inputs
+        self.errors = [vector.new_empty(*lead, back, weight.shape[-2]) for weight in self.weights]  # of each layer's inputs
 
     @staticmethod
     def _split(network: Network, vector: Tensor) -> list[list[Tensor]]:
@@ -113,10 +113,11 @@ class WrittenOut:
         self.policy = Layers(policy, tensors.policy.parameters, 2 * batch_size, batch_size)
         self.critics = Layers(q, tensors.critics.parameters, batch_size, batch_size)
         self.targets = Layers(q, tensors.targets, batch_size)
-        self.states = torch.empty(2 * batch_size, policy.observation_size)  # s, then s′
-        self.pairs = torch.empty(2 * batch_size, policy.observation_size + policy.action_size)  # those with the policy's actions
-        self.dq = torch.empty(q.critics, batch_size)
-        self.error = torch.empty(batch_size, 2 * policy.action_size)
+        empty = tensors.targets.new_empty
+        self.states = empty(2 * batch_size, policy.observation_size)  # s, then s′
+        self.pairs = empty(2 * batch_size, policy.observation_size + policy.action_size)  # those with the policy's actions
+        self.dq = empty(q.critics, batch_size)
+        self.error = empty(batch_size, 2 * policy.action_size)
 
     @torch.inference_mode()
     def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, lrs: Tensor) -> Metrics:

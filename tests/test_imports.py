@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "offline": {"types", "networks", "losses", "update"},
     "written_out": {"types", "networks", "losses", "update", "offline"},
     "agent": {"types", "config", "networks", "losses", "update", "offline", "written_out", "shared"},
+    "on_device": {"types", "config", "networks", "losses", "update", "offline", "written_out", "shared", "agent"},
     "replay": {"types", "shared", "config"},
     "replay_manager": {"types", "shared", "config", "replay"},
     "resources": {"config"},

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from sac_dist.engine.control import DONE
 from sac_dist.engine.member import Member
+from sac_dist.on_device import OnDevice
 
 
 class Learner(Member):
     """Updates the shared networks as often as the workers' steps call for; they wait where it falls behind."""
+
+    def enter(self, phase: str | None) -> None:
+        before = self.phase
+        super().enter(phase)
+        if self.config.device != "cpu" and self.phase != before:
+            self.agent.step = OnDevice(self.agent, self.config.device)
 
     def online(self) -> None:
         if self.owed() < 1:

@@ -30,7 +30,7 @@ class LocalEngine(Engine):
     def __init__(self, common: Common) -> None:
         super().__init__(common)
         train, sizes = self.config.train, (self.agent.observation_size, self.agent.action_size)
-        self.context = start_context(with_compiler=train.compile != "off")
+        self.context = start_context(with_compiler=train.compiles)
         with quiet_start():
             self.manager = ReplayManager.launch(self.context)
         buffer = self.manager.ReplayBuffer(train.buffer_size, *sizes, train.workers)

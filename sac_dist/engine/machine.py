@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 
+import torch
+
 from sac_dist.config import Config, ConfigError
 from sac_dist.engine.guard import private_memory
 from sac_dist.replay import buffer_bytes
@@ -23,10 +25,12 @@ def check_processes(members: int) -> None:
 
 
 def check_machine(config: Config, observation_size: int, action_size: int) -> None:
-    """Raise ConfigError if the replay buffer or the memory limit of the workers cannot be had here."""
+    """Raise ConfigError if the replay buffer, a GPU or the memory limit of the workers cannot be had here."""
     train = config.train
     if train.engine == "local":  # else the shards look themselves, where they are
         nbytes = buffer_bytes(train.buffer_size, observation_size, action_size, train.workers)
         check_memory(nbytes, f"a buffer of {train.buffer_size:,} transitions")
+    if train.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch finds no GPU here; leave the flag out, or install torch's build for your GPU")
     if train.worker_memory is not None and private_memory("self") is None:
         raise ConfigError("--worker-memory cannot work: this system does not tell what a process holds (/proc/self/status)")

@@ -195,7 +195,7 @@ class Member:
     def load_compiled(self, phase: Phase) -> Step | None:
         """The phase's compiled update where there is one; one that does not load is reported and done without."""
         self.agent.use(phase.algorithm)
-        if self.config.compile == "off" or not compiled_path(self.agent, phase.batch_size).exists():
+        if not self.config.compiles or not compiled_path(self.agent, phase.batch_size).exists():
             return None
         try:
             return load_update(self.agent, phase.batch_size)

@@ -99,7 +99,7 @@ class Supervisor:
         train = self.config.train
         self.members = [self.engine.member(rank, self._life(rank)) for rank in range(train.members)]
         self.evaluator = self.engine.evaluator(self.folder.best, lambda: self.best_score)
-        context = start_context(with_compiler=train.compile != "off")
+        context = start_context(with_compiler=train.compiles)
         self.compiler = Child(context, "compiler", compiler_main, self._compiler_task, restarts=False)
         self.compile_at: float | None = None  # s of training
         self.children: list[Part] = [*self.members, self.evaluator, self.compiler]
@@ -149,7 +149,7 @@ class Supervisor:
         A single worker never changes over: a run of the same seed gives the same bits.
         """
         train = self.config.train
-        if train.compile == "off" or not any(self._not_compiled()):
+        if not train.compiles or not any(self._not_compiled()):
             return
         if train.compile == "auto" and train.members > 1 and all(map(self._quick_uncompiled, self._not_compiled())):
             self.compile_at = COMPILE_AFTER

@@ -56,7 +56,8 @@ class RayEngine(Engine):
         simulates = {SIMULATOR: 1} if config.env.backend == "coppelia" and SIMULATOR in ray.cluster_resources() else {}
         self._worker_place = {"num_cpus": config.cluster.worker_cpus, "resources": simulates, "scheduling_strategy": "SPREAD"}
         self._evaluator_place = {"num_cpus": 0, "resources": simulates, "scheduling_strategy": here}
-        self._learner_place = {"num_cpus": 0, "scheduling_strategy": here}  # where the compiled update and the files are
+        gpus = 1 if config.train.device == "cuda" else 0
+        self._learner_place = {"num_cpus": 0, "num_gpus": gpus, "scheduling_strategy": here}  # where the compiled update and the files are
 
     @property
     def replay(self) -> ShardedReplay:

@@ -1,0 +1,75 @@
+"""An agent's update on another device: a GPU, for a learner that nobody else trains beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sac_dist.agent import SACAgent, Step
+from sac_dist.types import Batch
+from sac_dist.update import Metrics, Tensors
+from sac_dist.written_out import WrittenOut
+
+WARM_UP = 3  # updates before the one that is captured: libraries take their memory in the first ones
+
+
+class OnDevice:
+    """The algorithm that ``agent`` has in use, on a copy of its memory on ``device``; call it as a SACUpdate.
+
+    After each update the agent's own memory holds what the copy holds, so whoever acts, evaluates or saves reads that. On a GPU an
+    update after the first ones is the replay of a CUDA graph: at these sizes starting its kernels one by one takes longer than they do.
+    """
+
+    def __init__(self, agent: SACAgent, device: str) -> None:
+        self.agent, self.device = agent, torch.device(device)
+        self.memory = agent.memory.to(self.device, copy=True)
+        self.tensors = agent.tensors_in(self.memory)
+        covered = WrittenOut.covers(agent.algorithm)
+        self.update: Step = WrittenOut(agent.algorithm, self.tensors) if covered else agent.algorithm
+        self.stream = torch.cuda.Stream() if self.device.type == "cuda" else None
+        self.shapes: list[torch.Size] = []
+        self.names: list[str] = []
+
+    def _prepare(self, shapes: list[torch.Size]) -> None:
+        """Memory for inputs of these shapes, and the update on it."""
+        self.shapes, self.calls = shapes, 0
+        sizes = [shape.numel() for shape in shapes]
+        self.given = torch.empty(sum(sizes), pin_memory=self.stream is not None)
+        self.inputs = self.given.to(self.device)
+        views = [piece.view(shape) for piece, shape in zip(self.inputs.split(sizes), shapes, strict=True)]
+        *fields, noise, lrs, steps = views
+        batch = Batch(*fields)
+
+        def run() -> Tensor:
+            self.tensors.steps.copy_(steps)
+            metrics = self.update(self.tensors, batch, noise, lrs)
+            self.names = list(metrics)
+            return torch.stack(list(metrics.values()))
+
+        self.run: Callable[[], Tensor] = run
+
+    def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, lrs: Tensor) -> Metrics:
+        """``tensors``, the agent's own, bring the counts of Adam's steps, and are overwritten."""
+        given = [*(field for field in batch if field is not None), noise, lrs, tensors.steps]
+        if (shapes := [tensor.shape for tensor in given]) != self.shapes:
+            self._prepare(shapes)
+        torch.cat([tensor.reshape(-1) for tensor in given], out=self.given)
+        with torch.cuda.stream(self.stream):
+            self.inputs.copy_(self.given, non_blocking=True)
+            values = self.run() if self.stream is None else self._replay(self.stream)
+            self.agent.memory.copy_(self.memory)
+            values = values.cpu()
+        return dict(zip(self.names, values.unbind(), strict=True))
+
+    def _replay(self, stream: torch.cuda.Stream) -> Tensor:
+        self.calls += 1
+        if self.calls <= WARM_UP:
+            return self.run()
+        if self.calls == WARM_UP + 1:
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, stream=stream):
+                self.values = self.run()
+        self.graph.replay()
+        return self.values

@@ -1,0 +1,89 @@
+"""Updates on another device: against updates in place, and in a run whose central learner makes them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from agents import ACT, OBS, make_batch
+from test_central import central
+
+from sac_dist import SACAgent
+from sac_dist.config import AgentConfig, ConfigError, TrainConfig
+from sac_dist.engine.train import train
+from sac_dist.on_device import WARM_UP, OnDevice
+from sac_dist.types import Batch
+
+pytestmark = pytest.mark.timeout(120)
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+COPY = "cpu:0"  # the same processor, and yet not "cpu": the agent is copied as to a GPU
+SMALL = {"hidden_width": 16}
+CASES = {
+    "sac": ("sac", AgentConfig(**SMALL)),
+    "plain critics, a fixed temperature": ("sac", AgentConfig(**SMALL, layer_norm=False, alpha=0.1, grad_clip=0.5)),
+    "subsets of critics": ("sac", AgentConfig(**SMALL, critics=4, target_critics=2)),
+    "cql": ("cql", AgentConfig(**SMALL, cql_samples=3)),
+    "cal-ql with a tuned weight": ("cql", AgentConfig(**SMALL, cql_samples=3, cal_ql=True, cql_lagrange=1.0)),
+    "bc": ("bc", AgentConfig(**SMALL)),
+}
+
+
+def batch(agent: SACAgent, size: int, seed: int) -> Batch:
+    made = make_batch(size, seed=seed)
+    return made._replace(return_to_go=made.reward) if agent.needs_returns else made
+
+
+@pytest.mark.parametrize("device", [COPY, pytest.param("cuda", marks=GPU)])
+@pytest.mark.parametrize("case", CASES)
+def test_updates_there_are_those_made_here(case: str, device: str) -> None:
+    algorithm, config = CASES[case]
+    here, there = SACAgent(OBS, ACT, config), SACAgent(OBS, ACT, config)
+    for agent in (here, there):
+        agent.share_memory()
+        agent.use(algorithm)
+    there.step = OnDevice(there, device)
+    exact = device == COPY
+    for i in range(2 * WARM_UP + 2):
+        for agent in (here, there):
+            agent.scale_policy_steps(i / 10)
+        given = batch(here, 24 if i < 2 * WARM_UP else 32, seed=i)  # another size, as the last batches of a data set may have
+        expected, found = here.update(given), there.update(given)
+        torch.testing.assert_close(found, expected, rtol=0 if exact else 1e-3, atol=0 if exact else 1e-4)
+    expected, found = here.state_dict(), there.state_dict()
+    torch.testing.assert_close(found, expected, rtol=0 if exact else 1e-3, atol=0 if exact else 1e-4)
+
+
+def test_a_new_use_of_the_agent_starts_from_what_its_memory_holds() -> None:
+    here, there = SACAgent(OBS, ACT, CASES["sac"][1]), SACAgent(OBS, ACT, CASES["sac"][1])
+    for algorithm in ("cql", "sac"):
+        for agent in (here, there):
+            agent.take_average()
+            agent.use(algorithm)
+        there.step = OnDevice(there, COPY)
+        for i in range(3):
+            here.update(make_batch(24, seed=i))
+            there.update(make_batch(24, seed=i))
+    torch.testing.assert_close(there.state_dict(), here.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("device", [COPY, pytest.param("cuda", marks=GPU)])
+def test_a_central_learner_learns_there(tmp_path: Path, device: str) -> None:
+    config = central(tmp_path, workers=2, steps=20_000, success_target=0.9, eval_interval=500, eval_episodes=10)
+    object.__setattr__(config.train, "device", device)  # a flag can only say cpu and cuda
+    run = train(config)
+    assert run.outcome.reason == "success_target" and run.outcome.steps < 20_000
+
+
+def test_what_cannot_be_is_said_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--device cuda needs --learner central"):
+        TrainConfig(device="cuda")
+    if torch.cuda.is_available():
+        return
+    command = [sys.executable, "-m", "sac_dist", "--train", "--learner", "central", "--device", "cuda", "--run-dir", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("sac-dist: --device cuda: torch finds no GPU here")
+    assert not (tmp_path / "run").exists()
