@@ -3,8 +3,9 @@
     python benchmarks/worker_time.py --peers sb3=SB3/bin/python
     python benchmarks/worker_time.py parts envs replay                     some
 
-parts: one worker of a default run of the grasp task, the engine's own Worker with its compiled update, after its warm-up; a stopwatch
-lies around each of its parts. "other" is what is left of the loop: checks of what the environment returns, counters, bookkeeping.
+parts: one of the two workers of a default run of the grasp task, alone on the machine: the engine's own Worker with its compiled update,
+after its warm-up. A stopwatch lies around each of its parts. "other" is what is left of the loop: checks of what the environment returns,
+counters, bookkeeping.
 
 envs: steps per second of an environment alone, as workers step it (rollout.Play), with random actions and resets, in one process and in
 two at once.
@@ -200,7 +201,7 @@ def manager_times(capacity: int, batches: list[int], seconds: float) -> dict[str
 
 
 def measure_parts(context: BaseContext, arguments: argparse.Namespace) -> None:
-    config = Config(EnvConfig("SawyerGrasp-v0"), train=TrainConfig(workers=1))
+    config = Config(EnvConfig("SawyerGrasp-v0"), train=TrainConfig(workers=2))
     compile_once(context, config.agent, Phase("sac", config.train.batch_size))
     found = [call_apart(context, "the worker", parts, config, arguments.steps) for _ in range(arguments.rounds)]
     record("worker_time", "parts", found, same=())

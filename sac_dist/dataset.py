@@ -84,7 +84,7 @@ class Batches:
         return self._online
 
     def forget(self) -> None:
-        """Draw the next batch anew: what was drawn ahead is in no checkpoint."""
+        """Draw the next batch anew: what was drawn ahead is in no checkpoint, and a resumed run is to draw what this one does."""
         self._drawn = []
 
     def offline(self, rng: np.random.Generator) -> Batch:

@@ -80,7 +80,8 @@ class Worker(Member):
                 self.park_if_asked()
                 if self.finished():
                     return
-        self.batches.forget()
+        if alone:
+            self.batches.forget()
         self.episode += 1
         self.control.count(self.rank, EPISODES)
         self.connection.send(EpisodeDone(play.episode(), self.metrics))
