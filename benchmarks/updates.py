@@ -223,7 +223,7 @@ def draw(results: list[dict[str, Any]]) -> None:
         each.set_xticks(widths, map(str, widths))
         each.minorticks_off()
     axes[0].set_ylabel("updates per second")
-    axes[0].legend(fontsize=6)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     finish(figure, "updates")
 
 

@@ -182,7 +182,8 @@ def our_times(capacity: int, observation_size: int, filled: int, batches: list[i
     block = transitions(min(filled, 100_000), observation_size)
     for start in range(0, filled, len(block[0])):
         buffer.extend(*(field[: filled - start] for field in block))
-    one = [field[0] for field in block]
+    observation, action, reward, following, terminated, truncated = (field[0] for field in block)
+    one = observation, action, float(reward), following, bool(terminated), bool(truncated)  # as a worker has them
     samples = times(lambda: None, lambda batch: buffer.sample(batch, rng), batches, seconds)
     return samples | {"insert": microseconds(lambda: buffer.push(*one), seconds)}
 
