@@ -44,7 +44,7 @@ def write_checkpoints(folder: RunFolder, ready: int) -> None:
         here, after = (Pattern.observation(np.full(BLOCK, n % 1000), k) for k in (steps, steps + 1))
         action = np.random.default_rng(n).uniform(-1, 1, (BLOCK, 1)).astype(np.float32)
         replay.extend(here, action, action[:, 0], after, np.zeros(BLOCK), steps + 1 >= Pattern.horizon)
-        agent._memory.fill_(n)
+        agent.memory.fill_(n)
         run = {"n": n, "replay": files.write(files.copy_new(replay))}
         checkpoint.write(folder.last, checkpoint.Checkpoint(agent.state_dict(), 3, 1, Config(), {}, run))
         files.prune()

@@ -82,7 +82,7 @@ def test_state_dict_round_trip_continues_bit_for_bit() -> None:
 
 def test_state_dict_holds_every_number() -> None:
     agent = SACAgent(OBS, ACT, SMALL)
-    agent._memory.copy_(torch.arange(agent._memory.numel()))
+    agent.memory.copy_(torch.arange(agent.memory.numel()))
     numbers = {number for tensor in agent.state_dict().values() for number in tensor.flatten().tolist()}
     networks = 4 * len(agent.tensors.critics.parameters) + 4 * len(agent.tensors.policy.parameters)
     assert len(numbers) == networks + 3 + 3  # log_alpha with its moments, three steps
