@@ -1,4 +1,4 @@
-"""MKL with the AVX-512 of a processor that Intel did not make; each test in a process that has not loaded torch yet."""
+"""MKL with the AVX-512 of a processor that Intel did not make. What loads torch does so in a process of its own: the order matters."""
 
 from __future__ import annotations
 
