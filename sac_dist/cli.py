@@ -6,6 +6,7 @@ Every field of the configuration (config.py) is a flag with its help text; a YAM
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import typing
@@ -312,7 +313,7 @@ def run_inspect(settings: dict[str, Any], names: list[str]) -> int:
         demos = files.read(name)
         picture = Path(Path(name.removeprefix("minari:")).resolve().name + ".png")
         draw(demos, picture)
-        print(f"{describe(demos, name)}\npicture {picture}")
+        show(f"{describe(demos, name)}\npicture {picture}")
     return 0
 
 
@@ -332,5 +333,13 @@ def run_doctor(settings: dict[str, Any], _: Any) -> int:
     refuse_rest(settings, "doctor")
     from sac_dist import doctor
 
-    print(doctor.report())
+    show(doctor.report())
     return 0
+
+
+def show(text: str) -> None:
+    """Print what may be piped into a program that reads its first lines alone."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it once more at its end

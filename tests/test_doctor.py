@@ -33,6 +33,15 @@ def test_this_machine():
     assert found["--env auto"].startswith("SawyerGrasp-v0, MuJoCo")
 
 
+@pytest.mark.parametrize("command", ["--doctor", "--inspect demons.npz"])
+def test_a_reader_that_has_seen_enough_is_no_mistake(command, tmp_path):
+    sac_dist = f"{sys.executable} -m sac_dist"
+    record = f"{sac_dist} --record-demos 1 --env toy_envs:Point-v0 --policy random --out demons.npz >/dev/null"
+    script = f"set -e; {record}; {sac_dist} {command} | true; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert result.stdout == "0\n" and not result.stderr, result.stderr
+
+
 def test_a_missing_compiler_and_the_wrong_pyrep_are_named_with_what_to_do(tmp_path):
     (tmp_path / "pyrep").mkdir()
     (tmp_path / "pyrep/__init__.py").write_text("raise SystemExit('the file manager was imported')")
