@@ -3,6 +3,7 @@
     python benchmarks/updates.py --peers sb3=SB3/bin/python sbx=SBX/bin/python
     python benchmarks/updates.py --widths 64 --batches 64 128 …            a part; the results of all parts are kept, cell by cell
     python benchmarks/updates.py --cql --peers d3rlpy=D3RLPY/bin/python    CQL: 2×256, batch 256, 10 samples, beside d3rlpy
+    python benchmarks/updates.py --gpu --peers sb3=… sbx=…                 a central learner's on a GPU, beside peers that use it too
 
 Every network has two hidden layers of the width; observations and actions have the grasp task's sizes; batches are drawn from 100,000
 random transitions, and drawing them is timed. Each side trains for --seconds in each of --rounds, in turn, after a warm-up that is not
@@ -10,6 +11,7 @@ timed; the table and the plot show medians, the file every round.
 
 sac_dist: the engine's own worker processes (one torch thread each) in an offline phase, so that no environment is stepped, on one shared
 agent; counted is what they all count together, and an update there includes reading its metrics and checking that they are finite.
+On a GPU it is the engine's learner process in such a phase.
 One process is also measured without compilation. Peers: sb3_sbx.py, with the threads they take by default and bound to one core; SB3 with
 8 updates per call (1 takes as long), SBX with 1, as training in one environment has it, and with 32, which it compiles as one loop.
 
@@ -23,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -31,6 +33,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 from floor import floor
 from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, idle, record, subplots, table, transitions
 from offline_common import ARRAYS, Settings
@@ -40,6 +43,7 @@ from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, ReplayBuffer, S
 from sac_dist.compiled import compiled_path
 from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import UPDATES, Control
+from sac_dist.engine.learner import Learner
 from sac_dist.engine.member import Task, UpdatesDone
 from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import Child, call_apart
@@ -55,9 +59,11 @@ CORES = os.cpu_count() or 1
 # Ours
 
 
-def settings(algorithm: str, agent: AgentConfig, batch: int, processes: int, compiled: bool) -> Config:
+def settings(algorithm: str, agent: AgentConfig, batch: int, processes: int, compiled: bool, gpu: bool = False) -> Config:
     """A run that is one endless offline phase. Its data are in the replay buffer: the name stands for a file that nobody opens."""
     train = TrainConfig(workers=processes, batch_size=batch, compile="auto" if compiled else "off")
+    if gpu:
+        train = replace(train, learner="central", device="cuda")
     return Config(EnvConfig(), agent, train, DataConfig(offline=("random",), algo=algorithm, offline_steps=10**12))
 
 
@@ -75,18 +81,19 @@ def compile_once(context: BaseContext, config: AgentConfig, phase: Phase, observ
 
 @contextmanager
 def workers(context: BaseContext, config: Config) -> Iterator[Control]:
-    """The run's worker processes while they train; its counters. Entered once each has made an update."""
-    processes = config.train.workers
-    agent, control = SACAgent(OBSERVATION, ACTION, config.agent), Control(processes)
+    """The processes that train in this run, while they do; its counters. Entered once each has made an update."""
+    processes, central = config.train.workers, config.train.central
+    agent, control = SACAgent(OBSERVATION, ACTION, config.agent), Control(config.train.members)
     agent.share_memory()
     buffer = ReplayBuffer(CAPACITY, OBSERVATION, ACTION, processes)
     for rank in range(processes):
         buffer.for_shard(rank).extend(*(field[rank::processes] for field in transitions(CAPACITY)))
 
     def task(rank: int) -> Task:
-        return Task(rank, 0, config, agent, buffer.for_shard(rank), None, control, None)
+        return Task(rank, 0, config, agent, buffer if central else buffer.for_shard(rank), None, control, None)
 
-    children = [Child(context, f"worker-{rank}", Worker.main, lambda _, rank=rank: (task(rank),)) for rank in range(processes)]
+    main, ranks = (Learner.main, [processes]) if central else (Worker.main, range(processes))
+    children = [Child(context, f"{main.__qualname__} {rank}", main, lambda _, rank=rank: (task(rank),)) for rank in ranks]
     try:
         for child in children:
             child.start()
@@ -139,7 +146,7 @@ def measure(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, lis
 
 
 def our_sides(
-    context: BaseContext, algorithm: str, agent: AgentConfig, batch: int, processes: list[int], seconds: float
+    context: BaseContext, algorithm: str, agent: AgentConfig, batch: int, processes: list[int], seconds: float, gpu: bool = False
 ) -> dict[str, Callable[[], float]]:
     """The floor and ours, each as a function that measures its updates per second."""
     configs = {f"sac_dist, {plural(n, 'process')}": settings(algorithm, agent, batch, n, True) for n in processes}
@@ -147,6 +154,8 @@ def our_sides(
         configs["sac_dist eager, 1 process"] = settings(algorithm, agent, batch, 1, False)
     if processes:
         compile_once(context, agent, Phase(algorithm, batch))
+    if gpu:
+        configs["sac_dist, a learner on the GPU"] = settings(algorithm, agent, batch, 1, False, gpu)
     samples = agent.cql_samples if algorithm == "cql" else 0
     sides: dict[str, Callable[[], float]] = {
         "floor": lambda: call_apart(context, "the floor", floor, agent.hidden_width, batch, samples, seconds)
@@ -193,7 +202,7 @@ def core_ms(name: str, rate: float) -> float:
 def show(title: str, results: list[dict[str, Any]]) -> None:
     """The tables: updates per second of every side, then what an update of ours costs against the floor."""
     sides = [side for side in dict.fromkeys(one["side"] for one in results) if side != "floor"]
-    ours = [side for side in sides if side.startswith("sac_dist")]
+    ours = [side for side in sides if side.startswith("sac_dist") and "GPU" not in side]
     cells: dict[tuple[int, int], dict[str, float]] = {}
     for one in sorted(results, key=lambda one: (one["width"], one["batch"])):
         cells.setdefault((one["width"], one["batch"]), {})[one["side"]] = median(one["updates_per_s"])
@@ -208,7 +217,7 @@ def show(title: str, results: list[dict[str, Any]]) -> None:
     print("\n" + table(header, costs))
 
 
-def draw(results: list[dict[str, Any]]) -> None:
+def draw(file: str, results: list[dict[str, Any]]) -> None:
     batches = sorted({one["batch"] for one in results})
     figure, axes = subplots(1, len(batches))
     for each, batch in zip(axes, batches, strict=True):
@@ -224,7 +233,7 @@ def draw(results: list[dict[str, Any]]) -> None:
         each.minorticks_off()
     axes[0].set_ylabel("updates per second")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
-    finish(figure, "updates")
+    finish(figure, file)
 
 
 def draw_cql(results: list[dict[str, Any]]) -> None:
@@ -255,24 +264,25 @@ def measure_sac(context: BaseContext, arguments: argparse.Namespace, processes: 
     peers = {
         f"{title}, {'1 core' if one_core else 'default threads'}": Peer(name, pythons[name], one_core)
         for name, title in (("sb3", "SB3"), ("sbx", "SBX"))
-        for one_core in (False, True)
+        for one_core in ((False,) if arguments.gpu else (False, True))
         if name in pythons
     }
     versions = {name: peer.ask("versions") for name, peer in peers.items()}
     for width, batch in product(arguments.widths, arguments.batches):
-        sides = our_sides(context, "sac", AgentConfig(hidden_width=width, layer_norm=False), batch, processes, arguments.seconds)
-        about = {"seconds": arguments.seconds, "idle_before": idle()}
+        agent = AgentConfig(hidden_width=width, layer_norm=False)
+        sides = our_sides(context, "sac", agent, batch, processes, arguments.seconds, arguments.gpu)
+        about = {"seconds": arguments.seconds, "idle_before": idle()} | ({"gpu": torch.cuda.get_device_name()} if arguments.gpu else {})
         rates = measure(sides | peer_sides(peers, width, batch, arguments.seconds), arguments.rounds)
-        results = keep("sac", width, batch, rates, about, versions)
+        results = keep("gpu" if arguments.gpu else "sac", width, batch, rates, about, versions)
         print(f"width {width}, batch {batch}: " + ", ".join(f"{side} {median(each):.0f}" for side, each in rates.items()), flush=True)
     for peer in peers.values():
         peer.close()
     show("SAC", results)
-    draw(results)
+    draw("updates_gpu" if arguments.gpu else "updates", results)
 
 
 def keep(
-    section: str, width: int, batch: int, rates: dict[str, list[float]], about: dict[str, float], versions: dict[str, Any]
+    section: str, width: int, batch: int, rates: dict[str, list[float]], about: dict[str, Any], versions: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Record a cell; all there are now."""
     found = [{"width": width, "batch": batch, "side": side, "updates_per_s": each} | about for side, each in rates.items()]
@@ -283,16 +293,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256, 512])
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 128, 256, 512])
-    parser.add_argument("--processes", type=int, nargs="*", help="default: 1 2 4, with --cql 1 2; none: only the floor and the peers")
+    parser.add_argument("--processes", type=int, nargs="*", help="default: 1 2 4, --cql: 1 2, --gpu: 1; none: only the floor and the peers")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each side in each round; d3rlpy's are --cql-updates")
+    parser.add_argument("--gpu", action="store_true", help="SAC on a GPU too; in a section and a plot of their own")
     parser.add_argument("--cql", action="store_true", help="CQL in place of SAC")
     parser.add_argument("--cql-updates", type=int, default=150, help="of d3rlpy in each round; the first 50 at most are not timed")
     add_peers(parser, ("sb3", "sbx", "d3rlpy"))
     arguments = parser.parse_args()
     processes = arguments.processes
     if processes is None:
-        processes = [1, 2] if arguments.cql else [1, 2, 4]
+        processes = [1] if arguments.gpu else [1, 2] if arguments.cql else [1, 2, 4]
     (measure_cql if arguments.cql else measure_sac)(start_context(with_compiler=True), arguments, processes, dict(arguments.peers))
 
 

@@ -62,11 +62,8 @@ def findings() -> Iterator[Finding]:
 
     from sac_dist.compiled import compile_obstacle
 
-    yield Finding(
-        "torch",
-        f"{torch.__version__}; training runs on the CPU"
-        + (", and with --learner central --device cuda on the GPU" if torch.cuda.is_available() else ""),
-    )
+    on_gpu = ", with --learner central --device cuda on the GPU" if torch.cuda.is_available() else ""
+    yield Finding("torch", f"{torch.__version__}; training runs on the CPU{on_gpu}")
     if mkl.held_back() and mkl.library() is None:
         yield Finding("matrix products", "without this processor's AVX-512, in twice the time", "install gcc, then sac-dist again")
     obstacle = compile_obstacle()

@@ -29,6 +29,9 @@ class OnDevice:
         covered = WrittenOut.covers(agent.algorithm)
         self.update: Step = WrittenOut(agent.algorithm, self.tensors) if covered else agent.algorithm
         self.stream = torch.cuda.Stream() if self.device.type == "cuda" else None
+        if self.stream is not None and not agent.memory.is_pinned():
+            # where it fails the copies back are slower
+            torch.cuda.cudart().cudaHostRegister(agent.memory.data_ptr(), agent.memory.nbytes, 0)
         self.shapes: list[torch.Size] = []
         self.names: list[str] = []
 
@@ -59,7 +62,7 @@ class OnDevice:
         with torch.cuda.stream(self.stream):
             self.inputs.copy_(self.given, non_blocking=True)
             values = self.run() if self.stream is None else self._replay(self.stream)
-            self.agent.memory.copy_(self.memory)
+            self.agent.memory.copy_(self.memory, non_blocking=True)
             values = values.cpu()
         return dict(zip(self.names, values.unbind(), strict=True))
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from sac_dist.agent import SACAgent
-from sac_dist.compiled import compile_obstacle, compile_update
+from sac_dist.compiled import compile_obstacle, compile_update, compiled_path
 from sac_dist.config import AgentConfig
 from sac_dist.engine.member import NotCompiled
 from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import settle_child
+from sac_dist.written_out import WrittenOut
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,24 @@ class CompilerTask:
     action_size: int
     config: AgentConfig
     phases: tuple[Phase, ...]
+
+
+def not_compiled(agent: SACAgent, phases: Iterable[Phase]) -> tuple[Phase, ...]:
+    """Those whose update the cache lacks. Behaviour cloning is small and brief: compiling would cost more than it saves.
+
+    This one and the next leave the agent with the algorithm of the last phase in use.
+    """
+
+    def missing(phase: Phase) -> bool:
+        agent.use(phase.algorithm)
+        return phase.algorithm != "bc" and not compiled_path(agent, phase.batch_size).exists()
+
+    return tuple(filter(missing, phases))
+
+
+def quick_uncompiled(agent: SACAgent, phase: Phase) -> bool:
+    agent.use(phase.algorithm)
+    return isinstance(agent.step, WrittenOut)
 
 
 def compiler_main(connection: Connection, task: CompilerTask) -> None:

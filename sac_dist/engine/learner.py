@@ -11,9 +11,9 @@ class Learner(Member):
     """Updates the shared networks as often as the workers' steps call for; they wait where it falls behind."""
 
     def enter(self, phase: str | None) -> None:
-        before = self.phase
+        step = self.agent.step
         super().enter(phase)
-        if self.config.device != "cpu" and self.phase != before:
+        if self.config.device != "cpu" and self.agent.step is not step:
             self.agent.step = OnDevice(self.agent, self.config.device)
 
     def online(self) -> None:

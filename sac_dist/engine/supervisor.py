@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
@@ -12,10 +12,9 @@ import torch
 from sac_dist import checkpoint
 from sac_dist.agent import SACAgent
 from sac_dist.checkpoint import Checkpoint
-from sac_dist.compiled import compiled_path
 from sac_dist.config import Config
 from sac_dist.demos.transitions import Demonstrations
-from sac_dist.engine.compiler import CompilerTask, compiler_main
+from sac_dist.engine.compiler import CompilerTask, compiler_main, not_compiled, quick_uncompiled
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.divergence import Diverged, all_finite, explain, origin
 from sac_dist.engine.evaluator import TARGET_EPISODES, NotFinite, NotWritten, Request, Result
@@ -23,14 +22,13 @@ from sac_dist.engine.guard import Guard
 from sac_dist.engine.member import Boundary, EpisodeDone, Failure, NotCompiled, UpdatesDone
 from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.parts import Common, Engine, Life, Part
-from sac_dist.engine.phases import Phase, phases
+from sac_dist.engine.phases import phases
 from sac_dist.engine.processes import Child, StopSignals
 from sac_dist.engine.starting import start_context
 from sac_dist.metrics import RunLog
 from sac_dist.progress import Progress
 from sac_dist.replay_files import ReplayFiles
 from sac_dist.run_folder import RunFolder
-from sac_dist.written_out import WrittenOut
 
 LOG_INTERVAL = 1000  # environment steps, or offline updates, between rows of metrics.csv
 COMPILE_AFTER = 20.0  # s of training before it is compiled for: a run that is over sooner has no use for it
@@ -130,18 +128,7 @@ class Supervisor:
 
     def _compiler_task(self, start: int) -> tuple[CompilerTask]:
         agent = self.agent
-        return (CompilerTask(agent.observation_size, agent.action_size, agent.config, tuple(self._not_compiled())),)
-
-    def _not_compiled(self) -> Iterator[Phase]:
-        """The phases whose update the cache lacks. Behaviour cloning is small and brief: compiling would cost more than it saves."""
-        for phase in self.phases.values():
-            self.agent.use(phase.algorithm)
-            if phase.algorithm != "bc" and not compiled_path(self.agent, phase.batch_size).exists():
-                yield phase
-
-    def _quick_uncompiled(self, phase: Phase) -> bool:
-        self.agent.use(phase.algorithm)
-        return isinstance(self.agent.step, WrittenOut)
+        return (CompilerTask(agent.observation_size, agent.action_size, agent.config, not_compiled(agent, self.phases.values())),)
 
     def _compile(self) -> None:
         """Have the updates compiled before the workers start, or after a while beside them where they are quick enough without.
@@ -149,9 +136,10 @@ class Supervisor:
         A single worker never changes over: a run of the same seed gives the same bits.
         """
         train = self.config.train
-        if not train.compiles or not any(self._not_compiled()):
+        missing = not_compiled(self.agent, self.phases.values()) if train.compiles else ()
+        if not missing:
             return
-        if train.compile == "auto" and train.members > 1 and all(map(self._quick_uncompiled, self._not_compiled())):
+        if train.compile == "auto" and train.members > 1 and all(quick_uncompiled(self.agent, phase) for phase in missing):
             self.compile_at = COMPILE_AFTER
             return
         self._start_compiler()

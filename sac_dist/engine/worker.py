@@ -9,8 +9,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from sac_dist.agent import Step
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE, STEPS
 from sac_dist.engine.member import EpisodeDone, Member, Task
+from sac_dist.engine.phases import Phase
 from sac_dist.rollout import Play, make_env, training_seed
 
 LEAD = 2  # steps of each worker that a central learner may be behind before they wait for it
@@ -49,6 +51,9 @@ class Worker(Member):
         finally:
             if self.env is not None:
                 self.env.close()
+
+    def load_compiled(self, phase: Phase) -> Step | None:
+        return super().load_compiled(phase) if self.learns else None
 
     def settle(self) -> None:
         """Nothing to do where the replay is shared memory: what was pushed is stored."""

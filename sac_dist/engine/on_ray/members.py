@@ -12,12 +12,10 @@ import ray
 import torch
 from ray.exceptions import RayError
 
-from sac_dist.agent import Step
 from sac_dist.engine.control import UPDATES
 from sac_dist.engine.learner import Learner
 from sac_dist.engine.member import Task
 from sac_dist.engine.on_ray.replay import ChunkSender, NoBatch
-from sac_dist.engine.phases import Phase
 from sac_dist.engine.worker import Worker
 from sac_dist.types import Batch
 
@@ -37,9 +35,6 @@ class RemoteWorker(Worker):
         self.lead = lead
         self.sender = cast(ChunkSender, task.replay)
         super().__init__(cast(Any, host.desk), task)
-
-    def load_compiled(self, phase: Phase) -> Step | None:
-        return None  # it never updates
 
     def settle(self) -> None:
         self.sender.settle()
