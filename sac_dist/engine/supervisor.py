@@ -31,6 +31,7 @@ from sac_dist.replay_files import ReplayFiles
 from sac_dist.run_folder import RunFolder
 
 LOG_INTERVAL = 1000  # environment steps, or offline updates, between rows of metrics.csv
+REST = 0.02  # s after messages in which the next ones gather: each would wake this process, and workers need the processor
 COMPILE_AFTER = 20.0  # s of training before it is compiled for: a run that is over sooner has no use for it
 PATIENCE = 5.0  # s for workers to reach a boundary before the run goes on without their state
 MORE_REPORTS = 0.2  # s in which the other processes meet what one of them has met
@@ -158,7 +159,8 @@ class Supervisor:
         next_log, next_evaluation = after(self.log.step, LOG_INTERVAL), after(self.evaluated, train.eval_interval)
         next_checkpoint, next_kept = after(clock, train.checkpoint_interval), after(clock, train.keep_interval)
         while self._reason_to_stop() is None and not all(member.ended for member in self.members):
-            self._receive(0.1)
+            time.sleep(REST)
+            self._receive(0.1 - REST)
             self._restart_dead()
             self._show_progress()
             if self.target_reached:
