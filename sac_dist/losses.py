@@ -18,7 +18,7 @@ def scaled_reward(reward: Tensor, scale: float, bias: float, standardise: bool) 
     """
     if standardise:
         reward = (reward - reward.mean()) / (reward.std() + 1e-6)
-    return scale * reward + bias
+    return reward if (scale, bias) == (1, 0) else scale * reward + bias
 
 
 def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, next_log_prob: Tensor, alpha: Tensor | float, discount: float) -> Tensor:
@@ -29,7 +29,7 @@ def td_target(reward: Tensor, terminated: Tensor, next_q: Tensor, next_log_prob:
     ``alpha`` 0 leaves the entropy out: the deterministic backup that CQL's authors use too.
     """
     soft_value = next_q.min(dim=0).values - alpha * next_log_prob
-    return (reward + discount * (1 - terminated) * soft_value).detach()
+    return reward.addcmul(1 - terminated, soft_value, value=discount).detach()
 
 
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:

@@ -179,11 +179,10 @@ def log_prob_of(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
 
 def log_density(u: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
     """log π (…) of tanh(u), with ``noise`` = (u - mean) / σ."""
-    log_normal = -0.5 * (noise.square() + math.log(2 * math.pi)) - log_std
     # no softplus: Inductor computes its log1p number by number
     size = u.abs()
-    log_derivative = 2 * (math.log(2) - size - (1 + (-2 * size).exp()).log())
-    return (log_normal - log_derivative).sum(-1)
+    varying = (1 + (-2 * size).exp()).log().add(size).addcmul(noise, noise, value=-0.25)
+    return (2 * varying - log_std).sum(-1) - noise.shape[-1] * (0.5 * math.log(2 * math.pi) + 2 * math.log(2))
 
 
 def check_parameters(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sac_dist import losses
-from sac_dist.networks import LOG_STD_MAX, LOG_STD_MIN, NORM_EPS, Network, QEnsemble, sample_action
+from sac_dist.networks import LOG_STD_MAX, LOG_STD_MIN, NORM_EPS, Network, QEnsemble, log_density
 from sac_dist.offline import CQLUpdate
 from sac_dist.types import Batch
 from sac_dist.update import Metrics, SACUpdate, Tensors, adam_scales, adam_step, average_policy, clip_by_norm
@@ -132,8 +132,10 @@ class WrittenOut:
         torch.cat([batch.observation, batch.next_observation], out=self.states)
         mean, raw_log_std = self.policy.forward(self.states).split(actions, dim=1)
         log_std = raw_log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
-        spread = log_std.exp() * noise.flatten(0, 1)
-        action, log_prob = sample_action(mean, log_std, noise.flatten(0, 1))
+        noise = noise.flatten(0, 1)
+        spread = log_std.exp().mul_(noise)
+        u = mean + spread
+        action, log_prob = u.tanh(), log_density(u, log_std, noise)
         torch.cat([self.states, action], dim=1, out=self.pairs)
 
         # critics: dJ_Q/dQ = (Q − y) / B
@@ -143,8 +145,9 @@ class WrittenOut:
         target = losses.td_target(reward, batch.terminated, next_q, log_prob[size:], entropy_price, config.discount)
         data = torch.cat([batch.observation, batch.action], dim=1).expand(len(self.dq), -1, -1)
         q = self.critics.forward(data).squeeze(-1)
-        metrics = {"critic_loss": losses.critic_loss(q, target), "q_mean": q.mean()}
-        torch.sub(q, target, out=self.dq).mul_(1 / size)
+        differences = torch.sub(q, target, out=self.dq).flatten()
+        metrics = {"critic_loss": torch.dot(differences, differences) * (0.5 / size), "q_mean": q.mean()}
+        self.dq.mul_(1 / size)
         gradient, norm = clip_by_norm(self.critics.backward(data, self.dq.unsqueeze(-1)), config.grad_clip)
         adam_step(tensors.critics, gradient, scales[0])
         tensors.targets.lerp_(tensors.critics.parameters, config.tau)
@@ -156,17 +159,16 @@ class WrittenOut:
         by_action = self.critics.to_inputs(self.dq.unsqueeze(-1), first=self.update.q.observation_size).sum(0)
         action, log_prob, price = action[:size], log_prob[:size], alpha / size
         by_mean, by_log_std = self.error.split(actions, dim=1)
-        torch.addcmul(by_action, by_action * action, action, value=-1, out=by_mean).add_(action * (2 * price))
+        torch.addcmul(by_action, by_action * action, action, value=-1, out=by_mean).addcmul_(action, price, value=2)
         torch.mul(by_mean, spread[:size], out=by_log_std).sub_(price)
         by_log_std.mul_(log_std[:size] == raw_log_std[:size])  # the clamp lets nothing through beyond its ends
         policy_gradient, policy_norm = clip_by_norm(self.policy.backward(self.states[:size], self.error), config.grad_clip)
         adam_step(tensors.policy, policy_gradient, scales[1])
         average_policy(tensors)
-        if config.alpha is None:
-            slope = losses.temperature_loss(tensors.log_alpha.parameters, log_prob, self.update.target_entropy)
-            adam_step(tensors.log_alpha, slope, scales[2])
-
         entropy = -log_prob.mean()
-        actor_loss = -alpha * entropy - least.values.mean()
+        if config.alpha is None:
+            adam_step(tensors.log_alpha, alpha * (entropy - self.update.target_entropy), scales[2])  # J(α) = E[−α (log π + H̄)] is its slope
+
+        actor_loss = -torch.addcmul(least.values.mean(), alpha, entropy)
         norms = {"critic_grad_norm": norm, "actor_grad_norm": policy_norm}
         return metrics | norms | {"actor_loss": actor_loss, "alpha": alpha, "entropy": entropy}
