@@ -47,7 +47,7 @@ from sac_dist.engine.learner import Learner
 from sac_dist.engine.member import Task, UpdatesDone
 from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import Child, call_apart
-from sac_dist.engine.starting import start_context
+from sac_dist.engine.starting import context_on, start_context
 from sac_dist.engine.worker import Worker
 
 CAPACITY = 100_000
@@ -93,6 +93,7 @@ def workers(context: BaseContext, config: Config) -> Iterator[Control]:
         return Task(rank, 0, config, agent, buffer if central else buffer.for_shard(rank), None, control, None)
 
     main, ranks = (Learner.main, [processes]) if central else (Worker.main, range(processes))
+    context = context_on(config.train.device, context)
     children = [Child(context, f"{main.__qualname__} {rank}", main, lambda _, rank=rank: (task(rank),)) for rank in ranks]
     try:
         for child in children:
@@ -232,7 +233,7 @@ def draw(file: str, results: list[dict[str, Any]]) -> None:
         each.set_xticks(widths, map(str, widths))
         each.minorticks_off()
     axes[0].set_ylabel("updates per second")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(batches) + 1, fontsize=8)
     finish(figure, file)
 
 
@@ -293,7 +294,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256, 512])
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 128, 256, 512])
-    parser.add_argument("--processes", type=int, nargs="*", help="default: 1 2 4, --cql: 1 2, --gpu: 1; none: only the floor and the peers")
+    parser.add_argument("--processes", type=int, nargs="*", help="default: 1 2 4, --cql: 1 2, --gpu: none, and so the floor and the rest")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each side in each round; d3rlpy's are --cql-updates")
     parser.add_argument("--gpu", action="store_true", help="SAC on a GPU too; in a section and a plot of their own")
@@ -303,7 +304,7 @@ def main() -> None:
     arguments = parser.parse_args()
     processes = arguments.processes
     if processes is None:
-        processes = [1] if arguments.gpu else [1, 2] if arguments.cql else [1, 2, 4]
+        processes = [] if arguments.gpu else [1, 2] if arguments.cql else [1, 2, 4]
     (measure_cql if arguments.cql else measure_sac)(start_context(with_compiler=True), arguments, processes, dict(arguments.peers))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from agents import ACT, OBS, make_batch
+from agents import ACT, OBS, flat, make_batch
 from test_central import central
 
 from sac_dist import SACAgent
@@ -45,15 +46,16 @@ def test_updates_there_are_those_made_here(case: str, device: str) -> None:
         agent.share_memory()
         agent.use(algorithm)
     there.step = OnDevice(there, device)
-    exact = device == COPY
+    far = 0 if device == COPY else 0.01  # Adam's step is as long for a gradient near 0, whose sign is a matter of rounding
     for i in range(2 * WARM_UP + 2):
         for agent in (here, there):
             agent.scale_policy_steps(i / 10)
         given = batch(here, 24 if i < 2 * WARM_UP else 32, seed=i)  # another size, as the last batches of a data set may have
         expected, found = here.update(given), there.update(given)
-        torch.testing.assert_close(found, expected, rtol=0 if exact else 1e-3, atol=0 if exact else 1e-4)
-    expected, found = here.state_dict(), there.state_dict()
-    torch.testing.assert_close(found, expected, rtol=0 if exact else 1e-3, atol=0 if exact else 1e-4)
+        torch.testing.assert_close(found, expected, rtol=far, atol=far)
+    for expected, found in zip(flat(here), flat(there), strict=True):
+        assert (found - expected).norm() <= far * expected.norm()
+    assert torch.equal(there.tensors.steps, here.tensors.steps)
 
 
 def test_a_new_use_of_the_agent_starts_from_what_its_memory_holds() -> None:
@@ -67,6 +69,23 @@ def test_a_new_use_of_the_agent_starts_from_what_its_memory_holds() -> None:
             here.update(make_batch(24, seed=i))
             there.update(make_batch(24, seed=i))
     torch.testing.assert_close(there.state_dict(), here.state_dict(), rtol=0, atol=0)
+
+
+@GPU
+def test_memory_is_locked_while_its_agent_lives() -> None:
+    for _ in range(20):  # the system gives memory of the same addresses
+        here, there = SACAgent(OBS, ACT, CASES["sac"][1]), SACAgent(OBS, ACT, CASES["sac"][1])
+        there.share_memory()
+        assert not there.memory.is_pinned()
+        there.step = OnDevice(there, "cuda")
+        assert there.memory.is_pinned()
+        OnDevice(there, "cuda")
+        assert there.memory.is_pinned()
+        for agent in (here, there):
+            agent.update(make_batch(24))
+        torch.testing.assert_close(there.tensors.critics.exp_avg, here.tensors.critics.exp_avg, rtol=1e-2, atol=1e-5)
+        del agent, there
+        gc.collect()
 
 
 @pytest.mark.parametrize("device", [COPY, pytest.param("cuda", marks=GPU)])

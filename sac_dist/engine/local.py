@@ -16,7 +16,7 @@ from sac_dist.engine.learner import Learner
 from sac_dist.engine.member import Task
 from sac_dist.engine.parts import Common, Engine, Life, Part
 from sac_dist.engine.processes import Child
-from sac_dist.engine.starting import quiet_start, start_context
+from sac_dist.engine.starting import context_on, quiet_start, start_context
 from sac_dist.engine.worker import Worker
 from sac_dist.replay import ReplayBuffer
 from sac_dist.replay_manager import ReplayManager
@@ -56,7 +56,9 @@ class LocalEngine(Engine):
             generation, state = life(start)
             return (Task(rank, generation, self.config, self.agent, replay, self.data, self.control, state),)
 
-        return Child(self.context, f"worker-{rank}" if works else "learner", (Worker if works else Learner).main, make)
+        if works:
+            return Child(self.context, f"worker-{rank}", Worker.main, make)
+        return Child(context_on(self.config.train.device, self.context), "learner", Learner.main, make)
 
     def evaluator(self, best_path: Path, best_score: Callable[[], float | None]) -> Child:
         def make(start: int) -> tuple[EvaluatorTask]:

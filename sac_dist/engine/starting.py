@@ -32,6 +32,14 @@ def start_context(with_compiler: bool) -> BaseContext:
     return context
 
 
+def context_on(device: str, context: BaseContext) -> BaseContext:
+    """The start method of a child that uses ``device``, where others have ``context``.
+
+    CUDA works in no process that was forked from one that has looked for a GPU, as the compiler does while it loads.
+    """
+    return context if device == "cpu" else multiprocessing.get_context("spawn")
+
+
 def environment() -> dict[str, str]:
     """Variables that every process of a run has."""
     return _ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(cache_folder() / "torch")}

@@ -198,7 +198,7 @@ def _start_once(config: EnvConfig) -> tuple[int, int]:
 
 
 def _context(config: Config) -> BaseContext:
-    return start_context(with_compiler=config.train.compile != "off")
+    return start_context(with_compiler=config.train.compiles)
 
 
 def _run(folder: RunFolder, progress: Progress, make: Callable[[], Supervisor]) -> Run:
