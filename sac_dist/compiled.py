@@ -100,7 +100,7 @@ def forget_processor() -> None:
 
 def compile_obstacle() -> str | None:
     """Why ``compile_update`` cannot work on this machine, in one line, or None. Builds a small library, which takes a second or two."""
-    if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
+    if not getattr(torch._dynamo.config, "enable_aot_compile", False):  # off in 2.11, which refuses requires_grad_, too
         return f"torch {torch.__version__} cannot trace gradients, 2.13 can"
     from torch._inductor.cpp_builder import get_cpp_compiler  # two seconds to import
 

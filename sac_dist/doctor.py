@@ -70,9 +70,8 @@ def findings() -> Iterator[Finding]:
     if obstacle is None:
         yield Finding("compiled updates", "work")
     else:
-        yield Finding(
-            "compiled updates", f"no: {obstacle}; training works without, in about twice the time", "install g++ and Python's headers"
-        )
+        step = "pip install -U torch" if obstacle.startswith("torch") else "install g++ and Python's headers"
+        yield Finding("compiled updates", f"no: {obstacle}; training works without, in about twice the time", step)
     missing = mujoco_obstacle()
     if missing is None:
         yield Finding("MuJoCo", importlib.metadata.version("mujoco"))

@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+import torch
+import torch._dynamo.config
 
 from sac_dist import doctor
 
@@ -31,6 +33,12 @@ def test_this_machine():
     assert found["MuJoCo"][0].isdigit() and found["torch"][0].isdigit()
     assert found["COPPELIASIM_ROOT"] == "not set" and found["CoppeliaSim"].startswith("no: ")
     assert found["--env auto"].startswith("SawyerGrasp-v0, MuJoCo")
+
+
+def test_a_torch_that_is_too_old_is_named_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(torch._dynamo.config, "enable_aot_compile", False)  # as in 2.11
+    (finding,) = [finding for finding in doctor.findings() if finding.part == "compiled updates"]
+    assert finding.found.startswith(f"no: torch {torch.__version__} cannot") and finding.step == "pip install -U torch"
 
 
 @pytest.mark.parametrize("command", ["--doctor", "--inspect demons.npz"])
