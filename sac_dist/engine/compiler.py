@@ -38,6 +38,7 @@ def not_compiled(agent: SACAgent, phases: Iterable[Phase]) -> tuple[Phase, ...]:
 
 
 def quick_uncompiled(agent: SACAgent, phase: Phase) -> bool:
+    """Whether the phase's update is written out, so that a run can begin with it."""
     agent.use(phase.algorithm)
     return isinstance(agent.step, WrittenOut)
 
