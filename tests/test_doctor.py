@@ -35,9 +35,9 @@ def test_this_machine():
     assert found["--env auto"].startswith("SawyerGrasp-v0, MuJoCo")
 
 
-def test_a_torch_that_is_too_old_is_named_with_what_to_do(monkeypatch):
-    monkeypatch.setattr(torch._dynamo.config, "enable_aot_compile", False)  # as in 2.11
-    (finding,) = [finding for finding in doctor.findings() if finding.part == "compiled updates"]
+def test_a_torch_that_is_too_old_is_named_with_what_to_do():
+    with torch._dynamo.config.patch(enable_aot_compile=False):  # as in 2.11
+        (finding,) = [finding for finding in doctor.findings() if finding.part == "compiled updates"]
     assert finding.found.startswith(f"no: torch {torch.__version__} cannot") and finding.step == "pip install -U torch"
 
 
