@@ -4,14 +4,18 @@ import platform
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
-# models/ and demons_data/ hold data and no code. In a wheel they become folders of sac_dist, see sac_dist/resources.py.
+# models/ and demons_data/ hold data and no code. In a wheel they become folders of sac_dist, see
+# sac_dist/system/files.py.
 DATA_FOLDERS = {"sac_dist.models": "models", "sac_dist.demons_data": "demons_data"}
 
-# For AMD's processors, see sac_dist/mkl.py. Everything works without it, so a compiler that is missing stops nothing.
+# For AMD's processors, see sac_dist/system/mkl.py. Everything works without it, so a compiler that is missing
+# stops nothing.
 ON_X86_LINUX = sys.platform == "linux" and platform.machine() == "x86_64"
-EXTENSIONS = [Extension("sac_dist._mkl", ["sac_dist/mkl.c"], optional=True)] if ON_X86_LINUX else []
+EXTENSIONS = (
+    [Extension("sac_dist.system._mkl", ["sac_dist/system/mkl.c"], optional=True)] if ON_X86_LINUX else []
+)
 
 setup(
     name="sac-dist",
@@ -20,11 +24,11 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    packages=["sac_dist", "sac_dist.demos", "sac_dist.engine", "sac_dist.engine.on_ray", "envs", *DATA_FOLDERS],
+    packages=[*find_packages(include=["sac_dist", "sac_dist.*", "envs", "envs.*"]), *DATA_FOLDERS],
     package_dir=DATA_FOLDERS,
     ext_modules=EXTENSIONS,
     package_data={name: ["**/*"] for name in DATA_FOLDERS},
-    entry_points={"console_scripts": ["sac-dist = sac_dist.cli:main"]},
+    entry_points={"console_scripts": ["sac-dist = sac_dist.cli.main:main"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.4",

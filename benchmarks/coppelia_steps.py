@@ -1,4 +1,5 @@
-"""Random actions in several CoppeliaSims at once: steps per second, memory, and whether every number stays finite.
+"""Random actions in several CoppeliaSims at once: steps per second, memory, and whether every number stays
+finite.
 
 python benchmarks/coppelia_steps.py --processes 2 --steps 10000 [--scene FILE.ttt]
 """
@@ -40,7 +41,9 @@ def play(pipe: Connection, scene: str | None, steps: int, seed: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10_000, help="of each process")
     parser.add_argument("--scene")
@@ -63,7 +66,8 @@ def main() -> None:
             continue
         process.join()
         print(
-            f"{rate:.0f} steps/s with {episodes} resets, all numbers finite: {finite}, private memory {memory[0]:.1f} MiB after a tenth, "
+            f"{rate:.0f} steps/s with {episodes} resets, all numbers finite: {finite}, private memory "
+            f"{memory[0]:.1f} MiB after a tenth, "
             f"{memory[-1]:.1f} MiB at the end, exit status {process.exitcode}"
         )
 

@@ -1,26 +1,34 @@
-"""The peer's side of offline_cql.py: d3rlpy's CQL on one data set. Run by a Python that has d3rlpy 2.8, not by sac_dist's.
+"""The peer's side of offline_cql.py: d3rlpy's CQL on one data set. Run by a Python that has d3rlpy 2.8, not
+by sac_dist's.
 
     PEER/bin/pip install "d3rlpy==2.8.*" torch==2.13.0
     PEER/bin/python benchmarks/d3rlpy_cql.py DATA.npz --updates 1000 --out policy.npz
 
-The same as sac_dist's CQL: the transitions (all of them, see ``replay_buffer``), batch size, sizes of the networks and their clamp of
-log σ, two critics with the minimum as target, Adam, step sizes, discount, τ, tanh-Gaussian policy, the action samples (uniform, π(s),
-π(s')) with their importance weights and the log-sum-exp over them, and the ratio of penalty to TD error:
+The same as sac_dist's CQL: the transitions (all of them, see ``replay_buffer``), batch size, sizes of the
+networks and their clamp of log σ, two critics with the minimum as target, Adam, step sizes, discount, τ,
+tanh-Gaussian policy, the action samples (uniform, π(s), π(s')) with their importance weights and the
+log-sum-exp over them, and the ratio of penalty to TD error:
 
     sac_dist minimises  L  = Σ_e ½ E(Q_e − y)² + w  Σ_e E[logsumexp_e − Q_e(s, a)]
-    d3rlpy minimises    L' = Σ_e   E(Q_e − y)² + w' Σ_e exp(log_alpha) (E[logsumexp_e − Q_e(s, a)] − threshold)
+    d3rlpy minimises    L' = Σ_e   E(Q_e − y)² + w' Σ_e exp(log_alpha) (E[logsumexp_e − Q_e(s, a)] −
+    threshold)
 
-(mean_q_function.py: mse_loss without ½, and cql_impl.py.) With initial_alpha=1 and alpha_learning_rate=0 d3rlpy makes no optimizer for
-log_alpha: exp(log_alpha) stays 1 and the threshold has no gradient. With w' = 2 w it is L' = 2 L + constant, and Adam's steps do not
+(mean_q_function.py: mse_loss without ½, and cql_impl.py.) With initial_alpha=1 and alpha_learning_rate=0
+d3rlpy makes no optimizer for
+log_alpha: exp(log_alpha) stays 1 and the threshold has no gradient. With w' = 2 w it is L' = 2 L + constant,
+    and Adam's steps do not
 depend on the factor 2 but through its ε of 1e-8. ``conservative_weight`` is therefore twice --cql-weight.
 
-What differs and cannot be set: d3rlpy's target entropy is −|A| (the driver sets ours to that), it changes the temperature just before the
-policy's loss is computed and not after, initialises the last layers as torch.nn.Linear does (ours within ±3e-3), and draws π(s') for
-the penalty at an observation of zeros where the episode terminated, which it does not keep. With --no-entropy-backup its target also is
-at the policy's mean action, ours at a sampled one; with --layer-norm its critics normalise after the ReLU, ours before it.
+What differs and cannot be set: d3rlpy's target entropy is −|A| (the driver sets ours to that), it changes the
+    temperature just before the
+policy's loss is computed and not after, initialises the last layers as torch.nn.Linear does (ours within
+±3e-3), and draws π(s') for the penalty at an observation of zeros where the episode terminated, which it does
+not keep. With --no-entropy-backup its target also is at the policy's mean action, ours at a sampled one; with
+--layer-norm its critics normalise after the ReLU, ours before it.
 
-The updates are d3rlpy's two public calls that ``fit`` repeats, sample_transition_batch and update, without fit's logs, running means and
-saved models. ``compile_graph`` is for CUDA alone (LearnableBase.compiled); the output says whether it came into effect.
+The updates are d3rlpy's two public calls that ``fit`` repeats, sample_transition_batch and update, without
+fit's logs, running means and saved models. ``compile_graph`` is for CUDA alone (LearnableBase.compiled); the
+output says whether it came into effect.
 """
 
 import argparse
@@ -42,13 +50,17 @@ from offline_common import Settings, load, step_times
 def replay_buffer(arrays: dict[str, np.ndarray]) -> ReplayBuffer:
     """d3rlpy's replay buffer of all N transitions.
 
-    MDPDataset would lose the last transition of each truncated episode: d3rlpy keeps no next observations, so those that were cut
-    get one step more that holds it. An Episode's last step is itself no transition unless the episode terminated.
+    MDPDataset would lose the last transition of each truncated episode: d3rlpy keeps no next observations, so
+        those that were cut
+    get one step more that holds it. An Episode's last step is itself no transition unless the episode
+    terminated.
     """
     ends = np.flatnonzero(arrays["terminated"] | arrays["truncated"]) + 1
     episodes = []
     for start, end in zip([0, *ends[:-1]], ends, strict=True):
-        observation, action, reward = (arrays[name][start:end] for name in ("observation", "action", "reward"))
+        observation, action, reward = (
+            arrays[name][start:end] for name in ("observation", "action", "reward")
+        )
         terminated = bool(arrays["terminated"][end - 1])
         if not terminated:
             observation = np.concatenate([observation, arrays["next_observation"][end - 1 : end]])
@@ -83,9 +95,15 @@ def cql(settings: Settings, compile_graph: bool = False) -> d3rlpy.algos.CQL:
 
 
 def layers(algo: d3rlpy.algos.CQL, observation: np.ndarray) -> dict[str, np.ndarray]:
-    """The deterministic policy: weight0 (inputs, outputs), bias0, …, ReLU between the layers and tanh at the end."""
+    """The deterministic policy: weight0 (inputs, outputs), bias0, …, ReLU between the layers and tanh at the
+    end.
+    """
     state = algo.impl.policy.state_dict()
-    names = [name.removesuffix(".weight") for name in state if name.endswith(".weight") and not name.startswith("_logstd")]
+    names = [
+        name.removesuffix(".weight")
+        for name in state
+        if name.endswith(".weight") and not name.startswith("_logstd")
+    ]
     arrays, x = {}, observation
     for i, name in enumerate(names):
         weight, bias = state[f"{name}.weight"].numpy().T.copy(), state[f"{name}.bias"].numpy().copy()
@@ -97,14 +115,20 @@ def layers(algo: d3rlpy.algos.CQL, observation: np.ndarray) -> dict[str, np.ndar
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--updates", type=int, default=1000)
     parser.add_argument("--warm-up", type=int, default=50, help="first updates, trained but not timed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile-graph", action="store_true", help="ask d3rlpy for its compiled graph")
-    parser.add_argument("--out", type=Path, help="npz for the policy's layers and, as JSON, the measurements; printed in any case")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="npz for the policy's layers and, as JSON, the measurements; printed in any case",
+    )
     Settings.add_to(parser)
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))  # errors only

@@ -1,11 +1,14 @@
-"""The search behind the defaults: steps and seconds until a policy succeeds in 95 of 100 unseen episodes, settings changed one by one.
+"""The search behind the defaults: steps and seconds until a policy succeeds in 95 of 100 unseen episodes,
+settings changed one by one.
 
     python benchmarks/defaults.py                                                  every variation
-    python benchmarks/defaults.py defaults update_ratio=1 hidden_width=128,lr=7e-4 --tasks grasp --seeds 0 1 2      some
+    python benchmarks/defaults.py defaults update_ratio=1 hidden_width=128,lr=7e-4 --tasks grasp --seeds 0 1 2
+    some
 
-Each run is one worker, the engine's own, on a core of its own: what several do to each other's updates is not in it. Updates are compiled
-before it. Every 500 steps, outside the time, the policy plays the evaluation episodes until it has failed six times or passed.
-Adds to benchmarks/results/defaults.json, where a run of the same variation, task and seed is replaced.
+Each run is one worker, the engine's own, on a core of its own: what several do to each other's updates is not
+in it. Updates are compiled before it. Every 500 steps, outside the time, the policy plays the evaluation
+episodes until it has failed six times or passed. Adds to benchmarks/results/defaults.json, where a run of the
+same variation, task and seed is replaced.
 """
 
 import argparse
@@ -24,20 +27,37 @@ from measuring import record, table
 from updates import compile_once
 
 from sac_dist import AgentConfig, Config, EnvConfig, ReplayBuffer, SACAgent, TrainConfig, make_env
+from sac_dist.acting.evaluation import evaluation_seed
+from sac_dist.acting.rollout import run_episode
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.member import Task
 from sac_dist.engine.phases import ONLINE, Phase
 from sac_dist.engine.starting import start_context
 from sac_dist.engine.worker import Worker
-from sac_dist.evaluation import evaluation_seed
-from sac_dist.rollout import run_episode
 
 DEFAULTS = "defaults"
 VARIATIONS = (
     DEFAULTS,
     "hidden_width=128,lr=0.0007,update_ratio=1,layer_norm=0",
-    *("layer_norm=0", "update_ratio=0.2", "update_ratio=0.5", "update_ratio=1", "hidden_width=128", "batch_size=64", "batch_size=256"),
-    *("lr=0.001", "lr=0.002", "discount=0.9", "discount=0.98", "tau=0.02", "target_entropy=-7", "critics=4", "warmup_steps=200"),
+    *(
+        "layer_norm=0",
+        "update_ratio=0.2",
+        "update_ratio=0.5",
+        "update_ratio=1",
+        "hidden_width=128",
+        "batch_size=64",
+        "batch_size=256",
+    ),
+    *(
+        "lr=0.001",
+        "lr=0.002",
+        "discount=0.9",
+        "discount=0.98",
+        "tau=0.02",
+        "target_entropy=-7",
+        "critics=4",
+        "warmup_steps=200",
+    ),
 )
 RATES = ("actor_lr", "critic_lr", "alpha_lr")
 EPISODES, FAILURES, EVERY, FIRST = 100, 5, 500, 2000
@@ -59,7 +79,11 @@ def configuration(variation: str, env: str, seed: int) -> Config:
     for part in variation.split(",") if variation != DEFAULTS else ():
         name, value = part.split("=")
         for one in RATES if name == "lr" else (name,):
-            section, kind = (agent, AgentConfig) if one in {field.name for field in fields(AgentConfig)} else (train, TrainConfig)
+            section, kind = (
+                (agent, AgentConfig)
+                if one in {field.name for field in fields(AgentConfig)}
+                else (train, TrainConfig)
+            )
             default = getattr(kind, one)
             section[one] = float(value) if default is None else type(default)(float(value))
     return Config(EnvConfig(env, backend="mujoco"), AgentConfig(**agent), TrainConfig(**train))
@@ -68,7 +92,9 @@ def configuration(variation: str, env: str, seed: int) -> Config:
 def passes(env: gymnasium.Env, agent: SACAgent) -> bool:
     failures = 0
     for index in range(EPISODES):
-        failures += not run_episode(env, lambda observation: agent.act(observation, deterministic=True), evaluation_seed(index)).success
+        failures += not run_episode(
+            env, lambda observation: agent.act(observation, deterministic=True), evaluation_seed(index)
+        ).success
         if failures > FAILURES:
             return False
     return True
@@ -98,13 +124,26 @@ def run(variation: str, task: str, seed: int) -> dict[str, Any]:
         seconds += time.perf_counter() - start
         if control.total(STEPS) >= due:
             due, passed = due + EVERY, passes(unseen, agent)
-    result = {"variation": variation, "task": task, "seed": seed, "steps": control.total(STEPS), "passed": passed}
+    result = {
+        "variation": variation,
+        "task": task,
+        "seed": seed,
+        "steps": control.total(STEPS),
+        "passed": passed,
+    }
     return result | {"seconds": round(seconds, 2)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("variations", nargs="*", default=VARIATIONS, help="SETTING=VALUE, or several with commas; lr: all three step sizes")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "variations",
+        nargs="*",
+        default=VARIATIONS,
+        help="SETTING=VALUE, or several with commas; lr: all three step sizes",
+    )
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--seeds", type=int, nargs="+", help="default: ten for the grasp, six for the lift")
     arguments = parser.parse_args()
@@ -118,13 +157,20 @@ def main() -> None:
                 sizes = env.observation_space.shape[0], env.action_space.shape[0]
                 compile_once(context, config.agent, Phase("sac", config.train.batch_size), *sizes)
                 seeds = arguments.seeds or range(TASKS[task].seeds)
-                results = [future.result() for future in [pool.submit(run, variation, task, seed) for seed in seeds]]
+                results = [
+                    future.result() for future in [pool.submit(run, variation, task, seed) for seed in seeds]
+                ]
                 everything = record("defaults", "runs", results, ("variation", "task", "seed"))
                 print(row(results), flush=True)
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for result in everything:
         groups.setdefault((result["task"], result["variation"]), []).append(result)
-    print(table(("task", "variation", "passed", "steps, mean", "steps of each", "s, mean"), [row(runs) for runs in groups.values()]))
+    print(
+        table(
+            ("task", "variation", "passed", "steps, mean", "steps of each", "s, mean"),
+            [row(runs) for runs in groups.values()],
+        )
+    )
 
 
 def row(runs: list[dict[str, Any]]) -> tuple[object, ...]:

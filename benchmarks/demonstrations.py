@@ -3,9 +3,9 @@
     python benchmarks/demonstrations.py                       all experiments
     python benchmarks/demonstrations.py sparse lift_demos     some
 
-Each trains with seeds 0, 1, 2 and evaluates 100 unseen episodes every 2,500 steps (environment steps and offline updates), or 1,000 in
-few_cql_then_online. Records its data, writes its runs in runs/demonstrations/ over earlier ones, and all figures to
-benchmarks/results/demonstrations.json.
+Each trains with seeds 0, 1, 2 and evaluates 100 unseen episodes every 2,500 steps (environment steps and
+offline updates), or 1,000 in few_cql_then_online. Records its data, writes its runs in runs/demonstrations/
+over earlier ones, and all figures to benchmarks/results/demonstrations.json.
 """
 
 import argparse
@@ -18,13 +18,17 @@ from typing import Any
 from machine import machine
 
 from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, TrainConfig, train
-from sac_dist.demos import files
-from sac_dist.metrics import read_metrics
-from sac_dist.recording import record
+from sac_dist.acting.recording import record
+from sac_dist.formats import files
+from sac_dist.reporting.metrics import read_metrics
 
 RESULTS = Path(__file__).parent / "results" / "demonstrations.json"
 RUNS = Path("runs/demonstrations")
-GRASP, LIFT, SPARSE = EnvConfig("SawyerGrasp-v0"), EnvConfig("SawyerLift-v0"), EnvConfig("SawyerGrasp-v0", reward="sparse")
+GRASP, LIFT, SPARSE = (
+    EnvConfig("SawyerGrasp-v0"),
+    EnvConfig("SawyerLift-v0"),
+    EnvConfig("SawyerGrasp-v0", reward="sparse"),
+)
 FROM_DATA = AgentConfig.for_data()
 EXPERT = (("expert", 50),)
 FEW = (("expert", 50), ("random", 200))
@@ -34,7 +38,9 @@ MIXED = (("expert", 600), ("random", 320))  # half of the transitions each
 
 @dataclass(frozen=True)
 class Experiment:
-    """Train on ``env`` with data from ``recorded`` (policy, episodes), used as ``data`` says; ``steps`` None: offline alone."""
+    """Train on ``env`` with data from ``recorded`` (policy, episodes), used as ``data`` says; ``steps`` None:
+    offline alone.
+    """
 
     env: EnvConfig
     steps: int | None
@@ -45,7 +51,11 @@ class Experiment:
     update_ratio: float = TrainConfig.update_ratio
 
     def config(self, seed: int, run_dir: Path) -> Config:
-        intervals = {"steps": self.steps, "eval_interval": self.eval_interval, "update_ratio": self.update_ratio}
+        intervals = {
+            "steps": self.steps,
+            "eval_interval": self.eval_interval,
+            "update_ratio": self.update_ratio,
+        }
         settings = TrainConfig(seed=seed, eval_episodes=100, run_dir=str(run_dir), **intervals)
         paths = tuple(str(self.recording(policy, episodes)) for policy, episodes in self.recorded)
         use = {"demos": paths} if self.steps else {"offline": paths}
@@ -63,7 +73,9 @@ EXPERIMENTS = {
     "sparse": Experiment(SPARSE, 20_000),
     "sparse_demos": Experiment(SPARSE, 20_000, AgentConfig(), EXPERT),
     "lift_demos": Experiment(LIFT, 40_000, AgentConfig(), EXPERT),
-    "few_cql_then_online": Experiment(GRASP, 15_000, FROM_DATA, FEW, THEN_ONLINE, eval_interval=1000, update_ratio=1.0),
+    "few_cql_then_online": Experiment(
+        GRASP, 15_000, FROM_DATA, FEW, THEN_ONLINE, eval_interval=1000, update_ratio=1.0
+    ),
     "mixed_cql": Experiment(GRASP, None, FROM_DATA, MIXED),
     "mixed_sac": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "sac"}),
     "mixed_bc": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "bc"}),
@@ -77,7 +89,9 @@ def run(name: str, seed: int) -> dict[str, Any]:
     outcome = train(EXPERIMENTS[name].config(seed, folder), quiet=True).outcome
     rows = [row for row in read_metrics(folder / "metrics.csv") if row["eval_step"]]
     columns = ("eval_success", "eval_return", "q_mean")
-    evaluations = [[int(row["eval_step"]), *(float(row.get(column) or "nan") for column in columns)] for row in rows]
+    evaluations = [
+        [int(row["eval_step"]), *(float(row.get(column) or "nan") for column in columns)] for row in rows
+    ]
     passed = [evaluation[0] for evaluation in evaluations if evaluation[1] >= 0.95]
     return {
         "experiment": name,
@@ -92,7 +106,9 @@ def run(name: str, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("experiments", nargs="*", choices=[*EXPERIMENTS, []], help="default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
@@ -101,9 +117,14 @@ def main() -> None:
     for name in names:
         for seed in arguments.seeds:
             result = run(name, seed)
-            runs = [earlier for earlier in runs if (earlier["experiment"], earlier["seed"]) != (name, seed)] + [result]
+            runs = [
+                earlier for earlier in runs if (earlier["experiment"], earlier["seed"]) != (name, seed)
+            ] + [result]
             success = " ".join(f"{evaluation[1]:.0%}" for evaluation in result["evaluations"])
-            print(f"{name:20} seed {seed}: {success}; {result['updates']} updates, {result['seconds']:.0f} s", flush=True)
+            print(
+                f"{name:20} seed {seed}: {success}; {result['updates']} updates, {result['seconds']:.0f} s",
+                flush=True,
+            )
             RESULTS.parent.mkdir(exist_ok=True)
             text = json.dumps({"machine": machine(), "runs": runs}, indent=1).replace("NaN", "null")
             RESULTS.write_text(text)

@@ -2,7 +2,8 @@
 
 python benchmarks/guards.py [--seconds 240]
 
-Without: no check of what the environment returns, of what is stored, of metrics and actions; no heartbeat, nobody who looks
+Without: no check of what the environment returns, of what is stored, of metrics and actions; no heartbeat,
+    nobody who looks
 for one. The two kinds of slices differ in nothing else, and the steps of all workers are counted in each.
 """
 
@@ -19,11 +20,11 @@ from machine import machine
 from timed_grasp import times_of
 
 from sac_dist import AgentConfig, Config, EnvConfig, TrainConfig, train
+from sac_dist.acting.rollout import Play
+from sac_dist.data.ring import ReplayBuffer
 from sac_dist.engine.control import OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.guard import Guard
 from sac_dist.engine.worker import Worker
-from sac_dist.replay import ReplayBuffer
-from sac_dist.rollout import Play
 
 RESULTS = Path(__file__).parent / "results" / "guards.json"
 SLICE = 0.25  # s: short beside what else the machine does
@@ -88,17 +89,27 @@ if __name__ in ("__main__", "__mp_main__"):  # the second: the run's processes
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=240.0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         os.environ["TIMES"] = name
-        settings = TrainConfig(workers=2, time=arguments.seconds, eval_interval=0, checkpoint_interval=10**9, run_dir=f"{name}/run")
+        settings = TrainConfig(
+            workers=2,
+            time=arguments.seconds,
+            eval_interval=0,
+            checkpoint_interval=10**9,
+            run_dir=f"{name}/run",
+        )
         train(Config(EnvConfig("timed_grasp:TimedGrasp-v0"), AgentConfig(), settings), quiet=True)
         times = times_of(Path(name), settings.workers)
     first = math.ceil((max(steps[0] for steps in times) + START_UP) / (2 * SLICE)) * 2  # a guarded slice
     last = int(min(steps[-1] for steps in times) / SLICE)
-    counts = np.bincount(np.concatenate([steps // SLICE for steps in times]).astype(int), minlength=last)[first:last]
+    counts = np.bincount(np.concatenate([steps // SLICE for steps in times]).astype(int), minlength=last)[
+        first:last
+    ]
     pairs = counts[: len(counts) // 2 * 2].reshape(-1, 2)  # guarded, bare
     slower = 1 - pairs[:, 0] / pairs[:, 1]
     drawn = np.random.default_rng(0).choice(len(pairs), (10_000, len(pairs)))
@@ -106,7 +117,10 @@ def main() -> None:
     whole = 1 - pairs[:, 0].sum() / pairs[:, 1].sum()
     rates = pairs.mean(0) / SLICE
     print(f"{len(pairs)} pairs of slices: {rates[0]:.1f} steps/s with guards, {rates[1]:.1f} without")
-    print(f"slower with guards by {whole:+.2%} (95 % interval {low:+.2%} to {high:+.2%}), median of the pairs {np.median(slower):+.2%}")
+    print(
+        f"slower with guards by {whole:+.2%} (95 % interval {low:+.2%} to {high:+.2%}), median of the "
+        f"pairs {np.median(slower):+.2%}"
+    )
     RESULTS.parent.mkdir(exist_ok=True)
     result = {"steps_in_slices": pairs.tolist(), "slower": whole, "interval": [low, high]}
     RESULTS.write_text(json.dumps({"machine": machine(), **result}, indent=1))

@@ -1,4 +1,5 @@
-"""How many steps each task needs: trains it with every seed and prints when an evaluation of 100 unseen episodes first passed.
+"""How many steps each task needs: trains it with every seed and prints when an evaluation of 100 unseen
+episodes first passed.
 
     python benchmarks/learning.py                 all tasks
     python benchmarks/learning.py grasp lift      some
@@ -21,7 +22,9 @@ RESULTS = Path(__file__).parent / "results" / "learning.json"
 
 @dataclass(frozen=True)
 class Task:
-    """Train ``env`` for ``steps`` with each seed; ``passes`` is a success rate, or for Pendulum a mean return."""
+    """Train ``env`` for ``steps`` with each seed; ``passes`` is a success rate, or for Pendulum a mean
+    return.
+    """
 
     env: EnvConfig
     steps: int
@@ -42,7 +45,9 @@ TASKS = {
 def run(name: str, task: Task, seed: int) -> dict:
     """One training run; its evaluations as [step, value, seconds]."""
     folder = Path("runs/learning") / f"{name}-seed{seed}"
-    settings = TrainConfig(seed=seed, steps=task.steps, eval_interval=2500, eval_episodes=100, run_dir=str(folder))
+    settings = TrainConfig(
+        seed=seed, steps=task.steps, eval_interval=2500, eval_episodes=100, run_dir=str(folder)
+    )
     outcome = train(Config(task.env, task.agent, settings), quiet=True).outcome
     with open(folder / "metrics.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["eval_step"]]
@@ -61,7 +66,9 @@ def run(name: str, task: Task, seed: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tasks", nargs="*", choices=[*TASKS, []], help="default: all")
     names = parser.parse_args().tasks or list(TASKS)
     earlier = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []

@@ -10,7 +10,13 @@ def machine() -> dict[str, str]:
     """Processor, cores and the versions that matter."""
     info = Path("/proc/cpuinfo")
     models = (
-        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+        [
+            line.split(":", 1)[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if info.exists()
+        else []
     )
     packages = {name: version(name) for name in ("torch", "gymnasium", "mujoco", "numpy")}
     return {

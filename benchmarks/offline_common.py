@@ -1,4 +1,6 @@
-"""What both sides of the offline benchmark share: the settings and the data. Needs numpy alone: the peer's Python reads it too."""
+"""What both sides of the offline benchmark share: the settings and the data. Needs numpy alone: the peer's
+Python reads it too.
+"""
 
 import argparse
 import json
@@ -20,12 +22,14 @@ ARRAYS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """One CQL for both sides, by the names of sac_dist's configuration. The defaults are d3rlpy 2.8's, but that the penalty's weight
-    is fixed and the target soft."""
+    """One CQL for both sides, by the names of sac_dist's configuration. The defaults are d3rlpy 2.8's, but
+    that the penalty's weight is fixed and the target soft.
+    """
 
     hidden_width: int = 256  # of policy and critics alike
     hidden_depth: int = 2
-    layer_norm: bool = False  # in the critics' hidden layers; sac_dist's lies before the ReLU, d3rlpy's after it: two networks
+    # in the critics' hidden layers; sac_dist's lies before the ReLU, d3rlpy's after it: two networks
+    layer_norm: bool = False
     batch_size: int = 256
     actor_lr: float = 1e-4
     critic_lr: float = 3e-4
@@ -33,9 +37,13 @@ class Settings:
     initial_alpha: float = 1.0
     discount: float = 0.99
     tau: float = 0.005
-    cql_weight: float = 2.5  # against ½ squared error; d3rlpy's conservative_weight is twice that: see d3rlpy_cql.py
+    cql_weight: float = (
+        2.5  # against ½ squared error; d3rlpy's conservative_weight is twice that: see d3rlpy_cql.py
+    )
     cql_samples: int = 10  # actions from each of uniform, π(s), π(s')
-    entropy_backup: bool = True  # without it d3rlpy's target is at the policy's mean, sac_dist's at a sample: two algorithms
+    entropy_backup: bool = (
+        True  # without it d3rlpy's target is at the policy's mean, sac_dist's at a sample: two algorithms
+    )
 
     @classmethod
     def add_to(cls, parser: argparse.ArgumentParser) -> None:
@@ -57,7 +65,9 @@ class Settings:
         flags = []
         for name, value in asdict(self).items():
             name = name.replace("_", "-")
-            flags.append(f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name}={value}")
+            flags.append(
+                f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name}={value}"
+            )
         return flags
 
 
@@ -71,10 +81,12 @@ def load(path: Path) -> dict[str, np.ndarray]:
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], source: dict[str, Any]) -> None:
-    """Write ``arrays`` (those of ARRAYS, and ``success`` (episodes,)) with where they come from; by sac_dist's writer if there is one."""
+    """Write ``arrays`` (those of ARRAYS, and ``success`` (episodes,)) with where they come from; by
+    sac_dist's writer if there is one.
+    """
     try:
-        from sac_dist.demos import files
-        from sac_dist.demos.transitions import Demonstrations
+        from sac_dist.data.transitions import Demonstrations
+        from sac_dist.formats import files
     except ImportError:
         np.savez_compressed(path, **arrays, source=np.array(json.dumps(source)))
     else:
@@ -83,4 +95,7 @@ def save(path: Path, arrays: dict[str, np.ndarray], source: dict[str, Any]) -> N
 
 def step_times(seconds: np.ndarray) -> dict[str, float]:
     """Milliseconds per update from the seconds (updates,) that each took."""
-    return {"median_ms": round(float(np.median(seconds)) * 1e3, 3), "mean_ms": round(float(np.mean(seconds)) * 1e3, 3)}
+    return {
+        "median_ms": round(float(np.median(seconds)) * 1e3, 3),
+        "mean_ms": round(float(np.mean(seconds)) * 1e3, 3),
+    }

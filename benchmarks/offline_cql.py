@@ -1,12 +1,15 @@
-"""Offline CQL beside d3rlpy's on the same data with the same settings: quality on unseen episodes, and time per update.
+"""Offline CQL beside d3rlpy's on the same data with the same settings: quality on unseen episodes, and time
+per update.
 
     python benchmarks/make_offline_data.py grasp grasp-mixed.npz
-    python benchmarks/offline_cql.py grasp-mixed.npz --env SawyerGrasp-v0 --peer-python PEER/bin/python --updates 20000 --seeds 0 1 2
+    python benchmarks/offline_cql.py grasp-mixed.npz --env SawyerGrasp-v0 --peer-python PEER/bin/python
+    --updates 20000 --seeds 0 1 2
 
-Each seed trains the peer with one thread and sac_dist with each number of --workers, and plays the same unseen episodes with each policy's
-mean. The time per update (sampling included) is measured apart, --rounds times in turn so that a busy moment meets all of them:
-the peer with one thread and with as many as there are cores, sac_dist eagerly and compiled with one thread. d3rlpy_cql.py says what is
-the same and what differs. Adds to benchmarks/results/offline_cql.json; a result of the same data, settings and updates is replaced.
+Each seed trains the peer with one thread and sac_dist with each number of --workers, and plays the same
+unseen episodes with each policy's mean. The time per update (sampling included) is measured apart, --rounds
+times in turn so that a busy moment meets all of them: the peer with one thread and with as many as there are
+cores, sac_dist eagerly and compiled with one thread. d3rlpy_cql.py says what is the same and what differs.
+Adds to benchmarks/results/offline_cql.json; a result of the same data, settings and updates is replaced.
 """
 
 import argparse
@@ -27,15 +30,27 @@ from measuring import environment
 from offline_common import Settings, load
 
 from sac_dist import EnvConfig, evaluate, make_env
-from sac_dist.checkpoint import read
+from sac_dist.storage.checkpoint import read
 
 RESULTS = Path(__file__).parent / "results" / "offline_cql.json"
 WARM_UP = 50  # updates
 
 
-def peer(python: str, data: Path, settings: Settings, updates: int, seed: int, threads: int, out: Path) -> dict[str, Any]:
+def peer(
+    python: str, data: Path, settings: Settings, updates: int, seed: int, threads: int, out: Path
+) -> dict[str, Any]:
     """One run of d3rlpy_cql.py; its measurements."""
-    flags = [*settings.flags(), "--updates", str(updates), "--warm-up", str(WARM_UP), "--seed", str(seed), "--threads", str(threads)]
+    flags = [
+        *settings.flags(),
+        "--updates",
+        str(updates),
+        "--warm-up",
+        str(WARM_UP),
+        "--seed",
+        str(seed),
+        "--threads",
+        str(threads),
+    ]
     script = Path(__file__).with_name("d3rlpy_cql.py")
     command = [python, str(script), str(data), *flags, "--out", str(out)]
     result = subprocess.run(command, env=environment(threads), capture_output=True, text=True)
@@ -47,7 +62,10 @@ def peer(python: str, data: Path, settings: Settings, updates: int, seed: int, t
 def peer_policy(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The deterministic policy in d3rlpy_cql.py's file."""
     with np.load(path) as file:
-        layers = [(file[f"weight{i}"], file[f"bias{i}"]) for i in range(sum(name.startswith("weight") for name in file.files))]
+        layers = [
+            (file[f"weight{i}"], file[f"bias{i}"])
+            for i in range(sum(name.startswith("weight") for name in file.files))
+        ]
 
     def act(observation: np.ndarray) -> np.ndarray:
         x = observation
@@ -63,7 +81,9 @@ def our_policy(run: Path) -> Callable[[np.ndarray], np.ndarray]:
     return lambda observation: agent.act(observation, deterministic=True)
 
 
-def quality(arguments: argparse.Namespace, arrays: dict[str, np.ndarray], settings: Settings) -> list[dict[str, Any]]:
+def quality(
+    arguments: argparse.Namespace, arrays: dict[str, np.ndarray], settings: Settings
+) -> list[dict[str, Any]]:
     """For each seed and side: what the policy reaches after the updates."""
     env, found = make_env(EnvConfig(arguments.env)), []
 
@@ -80,23 +100,43 @@ def quality(arguments: argparse.Namespace, arrays: dict[str, np.ndarray], settin
                 add("d3rlpy, 1 thread", seed, run, peer_policy(out))
             for workers in arguments.workers:
                 path = Path(folder) / f"workers{workers}"
-                run = ours.train(arguments.data, arguments.env, arrays, settings, arguments.updates, workers, seed, path)
+                run = ours.train(
+                    arguments.data, arguments.env, arrays, settings, arguments.updates, workers, seed, path
+                )
                 add(f"sac_dist, {workers} worker{'s' if workers > 1 else ''}", seed, run, our_policy(path))
     env.close()
     return found
 
 
-def times(arguments: argparse.Namespace, arrays: dict[str, np.ndarray], settings: Settings) -> dict[str, list[dict[str, float]]]:
+def times(
+    arguments: argparse.Namespace, arrays: dict[str, np.ndarray], settings: Settings
+) -> dict[str, list[dict[str, float]]]:
     """Milliseconds per update of each side, once per round."""
     found: dict[str, list[dict[str, float]]] = {}
     updates = arguments.timed_updates + WARM_UP
     for seed in range(arguments.rounds):
         with tempfile.TemporaryDirectory() as folder:
             for threads in sorted({1, os.cpu_count() or 1}) if arguments.peer_python else ():
-                run = peer(arguments.peer_python, arguments.data, settings, updates, seed, threads, Path(folder) / "policy.npz")
-                found.setdefault(f"d3rlpy, {threads} thread{'s' if threads > 1 else ''}", []).append(run["per_update"])
-        for name, fused in (("sac_dist eager, 1 thread", False), ("sac_dist compiled, 1 thread", True)) if arguments.workers else ():
-            found.setdefault(name, []).append(ours.time_updates(arrays, settings, updates, WARM_UP, seed, fused))
+                run = peer(
+                    arguments.peer_python,
+                    arguments.data,
+                    settings,
+                    updates,
+                    seed,
+                    threads,
+                    Path(folder) / "policy.npz",
+                )
+                found.setdefault(f"d3rlpy, {threads} thread{'s' if threads > 1 else ''}", []).append(
+                    run["per_update"]
+                )
+        for name, fused in (
+            (("sac_dist eager, 1 thread", False), ("sac_dist compiled, 1 thread", True))
+            if arguments.workers
+            else ()
+        ):
+            found.setdefault(name, []).append(
+                ours.time_updates(arrays, settings, updates, WARM_UP, seed, fused)
+            )
     return found
 
 
@@ -109,7 +149,10 @@ def table(result: dict[str, Any]) -> str:
             milliseconds.setdefault(f"{one['side']}, whole run", []).append(1e3 / one["run"]["updates_per_s"])
     base = milliseconds.get("d3rlpy, 1 thread")
     if milliseconds:
-        lines += ["| side | ms per update, median (range) | d3rlpy's with one thread, against it |", "|---|---|---|"]
+        lines += [
+            "| side | ms per update, median (range) | d3rlpy's with one thread, against it |",
+            "|---|---|---|",
+        ]
     for side, values in milliseconds.items():
         ratio = f"{median(base) / median(values):.2f} ×" if base else ""
         lines.append(f"| {side} | {median(values):.2f} ({min(values):.2f}-{max(values):.2f}) | {ratio} |")
@@ -118,13 +161,18 @@ def table(result: dict[str, Any]) -> str:
         lines += ["", f"| side | {result['updates']} updates, seeds {result['seeds']} |", "|---|---|"]
     for side in sides:
         summaries = [one["evaluation"] for one in result["quality"] if one["side"] == side]
-        values = [f"{s['success_rate']:.0%}" if "success_rate" in s else f"{s['mean_return']:.1f}" for s in summaries]
+        values = [
+            f"{s['success_rate']:.0%}" if "success_rate" in s else f"{s['mean_return']:.1f}"
+            for s in summaries
+        ]
         lines.append(f"| {side} | {', '.join(values)} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path, help="npz as make_offline_data.py or sac_dist --convert writes it")
     parser.add_argument("--env", required=True)
     parser.add_argument("--peer-python", help="a Python with d3rlpy; left out, only sac_dist is measured")
@@ -150,7 +198,11 @@ def main() -> None:
         "quality": quality(arguments, arrays, settings),
     }
     earlier = json.loads(arguments.results.read_text())["results"] if arguments.results.exists() else []
-    kept = [one for one in earlier if any(one[key] != result[key] for key in ("data", "env", "updates", "settings"))]
+    kept = [
+        one
+        for one in earlier
+        if any(one[key] != result[key] for key in ("data", "env", "updates", "settings"))
+    ]
     arguments.results.parent.mkdir(exist_ok=True)
     arguments.results.write_text(json.dumps({"results": [*kept, result]}, indent=1))
     print(table(result))

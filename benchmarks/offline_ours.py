@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from offline_common import Settings, step_times
 
-from sac_dist import ReplayBuffer, SACAgent, compiled
-from sac_dist.config import AgentConfig
+from sac_dist import ReplayBuffer, SACAgent
+from sac_dist.execution import compiled
+from sac_dist.settings import AgentConfig
 
 
 def target_entropy(arrays: dict[str, np.ndarray]) -> float:
@@ -21,11 +22,29 @@ def target_entropy(arrays: dict[str, np.ndarray]) -> float:
 
 
 def train(
-    data: Path, env: str, arrays: dict[str, np.ndarray], settings: Settings, updates: int, workers: int, seed: int, run: Path
+    data: Path,
+    env: str,
+    arrays: dict[str, np.ndarray],
+    settings: Settings,
+    updates: int,
+    workers: int,
+    seed: int,
+    run: Path,
 ) -> dict:
-    """``python -m sac_dist --offline`` into the folder ``run``: updates per second after the first row of its log, and the command's
-    seconds in all, with a compilation if these sizes are new, and the final video."""
-    flags = ["--offline", str(data), "--env", env, "--algo", "cql", "--offline-steps", str(updates), *settings.flags()]
+    """``python -m sac_dist --offline`` into the folder ``run``: updates per second after the first row of its
+    log, and the command's seconds in all, with a compilation if these sizes are new, and the final video.
+    """
+    flags = [
+        "--offline",
+        str(data),
+        "--env",
+        env,
+        "--algo",
+        "cql",
+        "--offline-steps",
+        str(updates),
+        *settings.flags(),
+    ]
     flags += [
         "--no-cal-ql",
         f"--target-entropy={target_entropy(arrays)}",
@@ -37,7 +56,9 @@ def train(
         "0",
     ]
     start = time.perf_counter()
-    result = subprocess.run([sys.executable, "-m", "sac_dist", *flags, "--run-dir", str(run)], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "sac_dist", *flags, "--run-dir", str(run)], capture_output=True, text=True
+    )
     if result.returncode:
         raise SystemExit(f"python -m sac_dist {' '.join(flags)} failed:\n{result.stderr[-3000:]}")
     seconds = round(time.perf_counter() - start, 1)
@@ -52,20 +73,31 @@ def train(
     return {"updates": int(last), "updates_per_s": rate, "seconds": seconds}
 
 
-def time_updates(arrays: dict[str, np.ndarray], settings: Settings, updates: int, warm_up: int, seed: int, fused: bool) -> dict:
-    """Milliseconds of sampling a batch and one update, as the peer's, in this process with one thread; ``fused``: compiled."""
+def time_updates(
+    arrays: dict[str, np.ndarray], settings: Settings, updates: int, warm_up: int, seed: int, fused: bool
+) -> dict:
+    """Milliseconds of sampling a batch and one update, as the peer's, in this process with one thread;
+    ``fused``: compiled.
+    """
     torch.set_num_threads(1)
     values = asdict(settings)
     batch_size = values.pop("batch_size")
     observations, actions = arrays["observation"].shape[1], arrays["action"].shape[1]
-    agent = SACAgent(observations, actions, AgentConfig(**values, target_entropy=target_entropy(arrays)), seed)
+    agent = SACAgent(
+        observations, actions, AgentConfig(**values, target_entropy=target_entropy(arrays)), seed
+    )
     agent.use("cql")
     if fused:
         if not compiled.compiled_path(agent, batch_size).exists():
             compiled.compile_update(agent, batch_size)
         agent.use("cql", compiled.load_update(agent, batch_size))
     buffer = ReplayBuffer(len(arrays["reward"]), observations, actions)
-    buffer.extend(*(arrays[name] for name in ("observation", "action", "reward", "next_observation", "terminated", "truncated")))
+    buffer.extend(
+        *(
+            arrays[name]
+            for name in ("observation", "action", "reward", "next_observation", "terminated", "truncated")
+        )
+    )
     generator = np.random.default_rng(seed)
     seconds = np.zeros(updates)
     cpu = 0.0

@@ -1,9 +1,9 @@
-"""The Ray engine on a cluster of three nodes of this machine: does it learn as the local engine does, through faults, and what it costs.
+"""The Ray engine on a cluster of three nodes of this machine: does it learn as the local engine does, through
+faults, and what it costs.
 
-    python benchmarks/ray_cluster.py grasp --seeds 0 1 2 [--engine local] [--faults]   (locally with --learner central)
-    python benchmarks/ray_cluster.py scaling --workers 1 2 4 8 16 [--chunks 1 20 …] [--weight-intervals 1 20 …]
-    python benchmarks/ray_cluster.py costs
-    python benchmarks/ray_cluster.py start
+    python benchmarks/ray_cluster.py grasp --seeds 0 1 2 [--engine local] [--faults]   (locally with --learner
+    central) python benchmarks/ray_cluster.py scaling --workers 1 2 4 8 16 [--chunks 1 20 …]
+    [--weight-intervals 1 20 …] python benchmarks/ray_cluster.py costs python benchmarks/ray_cluster.py start
 
 ``scaling`` slows the simulator to 20 ms a step, as a large one is. Results: results/ray_cluster.json.
 """
@@ -27,14 +27,18 @@ import measuring
 import numpy as np
 import psutil
 
-from envs.sawyer_task import SawyerGraspEnv
-from sac_dist import checkpoint
-from sac_dist.config import ClusterConfig, Config, EnvConfig, TrainConfig
+from envs.tasks.sawyer import SawyerGraspEnv
+from sac_dist.settings import ClusterConfig, Config, EnvConfig, TrainConfig
+from sac_dist.storage import checkpoint
 
 STEP = 0.02  # s of a step of the slowed simulator
 SETTLING, MEASURED = 12.0, 25.0  # s of a scaling run that do not count, and that do
 STARTING = 3.0  # further s that do not count, for each worker: they all start on two cores
-FAULTS = {2000: "worker", 3500: "node", 5000: "learner"}  # what is killed once the last checkpoint has so many steps
+FAULTS = {
+    2000: "worker",
+    3500: "node",
+    5000: "learner",
+}  # what is killed once the last checkpoint has so many steps
 NODE: dict[str, Any] = {"num_cpus": 8, "object_store_memory": 256 * 2**20, "include_dashboard": False}
 
 
@@ -55,7 +59,9 @@ if "SlowGrasp-v0" not in gymnasium.registry:  # this file is a module of its own
 @contextlib.contextmanager
 def three_nodes() -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+    )
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
@@ -103,15 +109,27 @@ def grasp(engine: str, seed: int, workers: int, faults: bool) -> dict[str, Any]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
         cluster = stack.enter_context(three_nodes()) if engine == "ray" else None
         settings = TrainConfig(
-            workers=workers, seed=seed, steps=20_000, success_target=0.95, eval_interval=1000, checkpoint_interval=500, run_dir=str(folder)
+            workers=workers,
+            seed=seed,
+            steps=20_000,
+            success_target=0.95,
+            eval_interval=1000,
+            checkpoint_interval=500,
+            run_dir=str(folder),
         )
         settings = replace(settings, engine=cast(Any, engine), learner="central")
         place = ClusterConfig() if cluster is None else ClusterConfig(address=cluster.address)
         done: list[str] = []
         ended = threading.Event()
         if faults:
-            threading.Thread(target=break_things, args=(cluster, folder / "checkpoints/last.safetensors", done, ended), daemon=True).start()
-        outcome = train(Config(EnvConfig("SawyerGrasp-v0", backend="mujoco"), train=settings, cluster=place)).outcome
+            threading.Thread(
+                target=break_things,
+                args=(cluster, folder / "checkpoints/last.safetensors", done, ended),
+                daemon=True,
+            ).start()
+        outcome = train(
+            Config(EnvConfig("SawyerGrasp-v0", backend="mujoco"), train=settings, cluster=place)
+        ).outcome
         ended.set()
         with open(folder / "metrics.csv") as file:
             evaluated = [int(row["eval_step"]) for row in csv.DictReader(file) if row["eval_step"]]
@@ -149,9 +167,15 @@ def scaling(cluster: Any, workers: int, chunk: int, weight_interval: int, ratio:
             run_dir=str(folder),
         )
         place = ClusterConfig(address=cluster.address, chunk=chunk, weight_interval=weight_interval)
-        train(Config(EnvConfig("ray_cluster:SlowGrasp-v0", backend="mujoco"), train=settings, cluster=place), quiet=True)
+        train(
+            Config(EnvConfig("ray_cluster:SlowGrasp-v0", backend="mujoco"), train=settings, cluster=place),
+            quiet=True,
+        )
         with open(folder / "metrics.csv") as file:
-            rows = [(float(row["wall_time_s"]), int(row["step"]), float(row["updates"])) for row in csv.DictReader(file)]
+            rows = [
+                (float(row["wall_time_s"]), int(row["step"]), float(row["updates"]))
+                for row in csv.DictReader(file)
+            ]
     first = next(row for row in rows if row[0] >= settling)
     end = [row for row in rows if row[0] <= settling + MEASURED][-1]
     seconds = end[0] - first[0]
@@ -177,7 +201,7 @@ class Echo:
     """Answers at once with what an actor reports."""
 
     def exchange(self, news: Any) -> Any:
-        from sac_dist.engine.on_ray.actors import Report
+        from sac_dist.engine.ray.actors import Report
 
         return Report(news.others, [], None, None)
 
@@ -198,28 +222,37 @@ def us(spent: dict[str, float], count: int) -> dict[str, float]:
 
 
 def transition_costs(shard: Any, sizes: tuple[int, int]) -> list[dict[str, Any]]:
-    from sac_dist.engine.on_ray.replay import ChunkSender, Shards
+    from sac_dist.engine.ray.replay import ChunkSender, Shards
 
     rows = list(zip(*measuring.transitions(1000, *sizes), strict=True))
     results = []
     for chunk in (1, 5, 20, 100):
-        sender = ChunkSender(Shards([shard]), 0, (0, 0), sizes, chunk, lambda: time.sleep(0.0005), lambda: False)
+        sender = ChunkSender(
+            Shards([shard]), 0, (0, 0), sizes, chunk, lambda: time.sleep(0.0005), lambda: False
+        )
         ours, theirs, begin, pushed = time.process_time(), cpu_of("ray::Shard"), time.perf_counter(), 0
         while time.perf_counter() < begin + 5.0:
             for row in rows:
                 sender.push(*row)
             pushed += len(rows)
         sender.settle()
-        spent = {"wall": time.perf_counter() - begin, "sender": time.process_time() - ours, "shard": cpu_of("ray::Shard") - theirs}
+        spent = {
+            "wall": time.perf_counter() - begin,
+            "sender": time.process_time() - ours,
+            "shard": cpu_of("ray::Shard") - theirs,
+        }
         results.append({"what": "transition", "chunk": chunk} | us(spent, pushed))
     return results
 
 
 def batch_costs(shard: Any, sizes: tuple[int, int], batches: int = 4000) -> dict[str, Any]:
-    from sac_dist.engine.on_ray.actors import BATCHES_AHEAD
-    from sac_dist.engine.on_ray.replay import Shards, ShardSampler
+    from sac_dist.engine.ray.actors import BATCHES_AHEAD
+    from sac_dist.engine.ray.replay import Shards, ShardSampler
 
-    sampler, rng = ShardSampler(Shards([shard]), sizes, BATCHES_AHEAD * 128, lambda: None), np.random.default_rng(0)
+    sampler, rng = (
+        ShardSampler(Shards([shard]), sizes, BATCHES_AHEAD * 128, lambda: None),
+        np.random.default_rng(0),
+    )
     out = np.empty((128, sampler.row_width), np.float32)
     ours, theirs = time.process_time(), cpu_of("ray::Shard")
     for _ in range(batches):
@@ -231,11 +264,13 @@ def batch_costs(shard: Any, sizes: tuple[int, int], batches: int = 4000) -> dict
 def version_costs(sizes: tuple[int, int], versions: int = 200) -> list[dict[str, Any]]:
     import ray
 
-    from sac_dist.agent import SACAgent
-    from sac_dist.config import AgentConfig
+    from sac_dist.algorithms.agent import SACAgent
+    from sac_dist.settings import AgentConfig
 
     policy = SACAgent(*sizes, AgentConfig()).tensors.policy.parameters.numpy()
-    readers = [ray.remote(num_cpus=4)(Reader).options(scheduling_strategy="SPREAD").remote() for _ in range(3)]
+    readers = [
+        ray.remote(num_cpus=4)(Reader).options(scheduling_strategy="SPREAD").remote() for _ in range(3)
+    ]
     times = []
     for _ in range(versions):
         reference = ray.put(policy.copy())
@@ -243,14 +278,18 @@ def version_costs(sizes: tuple[int, int], versions: int = 200) -> list[dict[str,
     publish = measuring.microseconds(lambda: ray.put(policy.copy()), 3.0)
     return [
         {"what": "publish", "bytes": policy.nbytes, "wall_us": publish},
-        {"what": "take, the slowest of 3 nodes", "bytes": policy.nbytes, "wall_us": round(float(np.median(times)) * 1e6, 1)},
+        {
+            "what": "take, the slowest of 3 nodes",
+            "bytes": policy.nbytes,
+            "wall_us": round(float(np.median(times)) * 1e6, 1),
+        },
     ]
 
 
 def exchange_costs() -> dict[str, Any]:
     import ray
 
-    from sac_dist.engine.on_ray.actors import News
+    from sac_dist.engine.ray.actors import News
 
     echoes = [ray.remote(num_cpus=0)(Echo).remote() for _ in range(4)]
     news = News(np.zeros(8, np.int64), np.zeros(8, np.int64), None, None)
@@ -268,16 +307,23 @@ def exchange_costs() -> dict[str, Any]:
 
 
 def costs() -> list[dict[str, Any]]:
-    """µs of processor time on each side, per transition for chunk sizes, per batch and per exchange; of wall time per version."""
+    """µs of processor time on each side, per transition for chunk sizes, per batch and per exchange; of wall
+    time per version.
+    """
     import ray
 
-    from sac_dist.engine.on_ray.replay import Shard
+    from sac_dist.engine.ray.replay import Shard
 
     sizes = measuring.OBSERVATION, measuring.ACTION
     with three_nodes() as cluster:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="CRITICAL")
         shard = ray.remote(num_cpus=0)(Shard).options(scheduling_strategy="SPREAD").remote(100_000, *sizes)
-        results = [*transition_costs(shard, sizes), batch_costs(shard, sizes), *version_costs(sizes), exchange_costs()]
+        results = [
+            *transition_costs(shard, sizes),
+            batch_costs(shard, sizes),
+            *version_costs(sizes),
+            exchange_costs(),
+        ]
         ray.shutdown()
     return results
 
@@ -287,11 +333,34 @@ def start(engine: str) -> dict[str, Any]:
     import subprocess
 
     with tempfile.TemporaryDirectory() as scratch:
-        flags = ["--train", "--env", "SawyerGrasp-v0", "--backend", "mujoco", "--workers", "2", "--steps", "500000", "--run-dir", "run"]
-        flags += ["--warmup-steps", "0", "--eval-interval", "0", "--checkpoint-interval", "1", "--engine", engine]
+        flags = [
+            "--train",
+            "--env",
+            "SawyerGrasp-v0",
+            "--backend",
+            "mujoco",
+            "--workers",
+            "2",
+            "--steps",
+            "500000",
+            "--run-dir",
+            "run",
+        ]
+        flags += [
+            "--warmup-steps",
+            "0",
+            "--eval-interval",
+            "0",
+            "--checkpoint-interval",
+            "1",
+            "--engine",
+            engine,
+        ]
         flags += ["--address", "local"] if engine == "ray" else ["--learner", "central"]
         begin = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-m", "sac_dist", *flags], cwd=scratch, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sac_dist", *flags], cwd=scratch, stderr=subprocess.DEVNULL
+        )
         last = Path(scratch) / "run/checkpoints/last.safetensors"
         while not (last.exists() and checkpoint.read(last).run["counters"][1] > 0):  # type: ignore[index]
             time.sleep(0.02)
@@ -302,7 +371,9 @@ def start(engine: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("grasp", "scaling", "costs", "start"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--workers", type=int, nargs="+", default=[2])
@@ -324,7 +395,12 @@ def main() -> None:
                     for interval in given.weight_intervals:
                         result = scaling(cluster, workers, chunk, interval, given.update_ratio)
                         print(result, flush=True)
-                        measuring.record("ray_cluster", "scaling", [result], ("workers", "chunk", "weight_interval", "update_ratio"))
+                        measuring.record(
+                            "ray_cluster",
+                            "scaling",
+                            [result],
+                            ("workers", "chunk", "weight_interval", "update_ratio"),
+                        )
     elif given.what == "costs":
         results = costs()
         print(*results, sep="\n")

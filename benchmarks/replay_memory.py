@@ -1,4 +1,6 @@
-"""Memory of the replay buffer beside the raw bytes of its transitions, as allocated and as in use once it is full."""
+"""Memory of the replay buffer beside the raw bytes of its transitions, as allocated and as in use once it is
+full.
+"""
 
 from pathlib import Path
 
@@ -26,9 +28,14 @@ def main() -> None:
         for shard in range(shards):
             size = capacity // shards + 1
             rows = np.zeros((size, 31))
-            buffer.for_shard(shard).extend(rows, rows[:, :7], np.zeros(size), rows, np.zeros(size), np.zeros(size))
+            buffer.for_shard(shard).extend(
+                rows, rows[:, :7], np.zeros(size), rows, np.zeros(size), np.zeros(size)
+            )
         in_use = shared_in_use() - before
-        print(f"{capacity:>9,} transitions: raw {raw:,} B, allocated {buffer.nbytes / raw:.5f} ×, in use when full {in_use / raw:.5f} ×")
+        print(
+            f"{capacity:>9,} transitions: raw {raw:,} B, allocated {buffer.nbytes / raw:.5f} ×, in use "
+            f"when full {in_use / raw:.5f} ×"
+        )
         del buffer
 
 

@@ -1,16 +1,20 @@
-"""The peers' side of updates.py, worker_time.py and growth.py: Stable-Baselines3 or SBX, run by a Python that has it, not by sac_dist's.
+"""The peers' side of updates.py, worker_time.py and growth.py: Stable-Baselines3 or SBX, run by a Python that
+has it, not by sac_dist's.
 
     PEER/bin/pip install torch==2.13.0 && PEER/bin/pip install stable-baselines3        (SBX: … sbx-rl)
     PEER/bin/python benchmarks/sb3_sbx.py sb3|sbx [--one-core]
 
-Answers questions on its input, a line of JSON each: [name of a function below, {its arguments}]. A model stays for the next question. By
-default the peer takes the threads it wants; ``--one-core`` binds the process to one core (XLA makes its pool of threads for the cores it
-may use) and gives torch one thread.
+Answers questions on its input, a line of JSON each: [name of a function below, {its arguments}]. A model
+    stays for the next question. By
+default the peer takes the threads it wants; ``--one-core`` binds the process to one core (XLA makes its pool
+of threads for the cores it may use) and gives torch one thread.
 
-An update here is the peer's own ``train(gradient_steps, batch_size)``, which samples from its own replay buffer, without ``learn``'s loop
-around it. What it trains is what sac_dist's update trains: a tanh-Gaussian policy, two critics and their targets with the sizes given,
-the temperature, each by Adam, and a soft update of the targets. What differs: SBX samples the batches of all ``gradient_steps`` at once and
-runs them as one compiled loop; both record their metrics once per call of ``train``, sac_dist reads and checks its own at each update.
+An update here is the peer's own ``train(gradient_steps, batch_size)``, which samples from its own replay
+buffer, without ``learn``'s loop around it. What it trains is what sac_dist's update trains: a tanh-Gaussian
+policy, two critics and their targets with the sizes given, the temperature, each by Adam, and a soft update
+of the targets. What differs: SBX samples the batches of all ``gradient_steps`` at once and runs them as one
+compiled loop; both record their metrics once per call of ``train``, sac_dist reads and checks its own at each
+update.
 """
 
 import argparse
@@ -63,7 +67,9 @@ def model(width: int, capacity: int, filled: int) -> Any:
         from stable_baselines3 import SAC
     else:
         from sbx import SAC
-    agent = SAC("MlpPolicy", Sizes(), buffer_size=capacity, policy_kwargs={"net_arch": [width, width]}, seed=0)
+    agent = SAC(
+        "MlpPolicy", Sizes(), buffer_size=capacity, policy_kwargs={"net_arch": [width, width]}, seed=0
+    )
     agent.set_logger(configure(None, []))
     fill(agent.replay_buffer, filled)
     return agent
@@ -77,23 +83,36 @@ def warmed_up(width: int, batch: int, per_call: int, capacity: int) -> None:
 
 
 def updates(width: int, batch: int, per_call: int, capacity: int, seconds: float) -> dict[str, float]:
-    """Updates per second over about so many seconds, in calls of ``per_call``, and the processor time that one takes."""
+    """Updates per second over about so many seconds, in calls of ``per_call``, and the processor time that
+    one takes.
+    """
     warmed_up(width, batch, per_call, capacity)
     agent, made = model(width, capacity, capacity), 0
     start, cpu = time.perf_counter(), time.process_time()
     while (passed := time.perf_counter() - start) < seconds:
         agent.train(gradient_steps=per_call, batch_size=batch)
         made += per_call
-    return {"updates_per_s": round(made / passed, 2), "cpu_ms": round((time.process_time() - cpu) / made * 1e3, 3)}
+    return {
+        "updates_per_s": round(made / passed, 2),
+        "cpu_ms": round((time.process_time() - cpu) / made * 1e3, 3),
+    }
 
 
 def replay(capacity: int, batches: list[int], seconds: float) -> dict[str, float]:
-    """µs of adding one transition to a full buffer, and of sampling each size of batch, by the buffer that SBX uses too."""
+    """µs of adding one transition to a full buffer, and of sampling each size of batch, by the buffer that
+    SBX uses too.
+    """
     buffer = ReplayBuffer(capacity, Sizes.observation_space, Sizes.action_space, device="cpu")
     fill(buffer, capacity)
     observation, action, reward, following, done, _ = transitions(1)
-    found = {"insert": microseconds(lambda: buffer.add(observation, following, action, reward, done, [{}]), seconds)}
-    return found | {f"sample {batch}": microseconds(lambda size=batch: buffer.sample(size), seconds) for batch in batches}
+    found = {
+        "insert": microseconds(
+            lambda: buffer.add(observation, following, action, reward, done, [{}]), seconds
+        )
+    }
+    return found | {
+        f"sample {batch}": microseconds(lambda size=batch: buffer.sample(size), seconds) for batch in batches
+    }
 
 
 def memory(width: int, batch: int, capacity: int, filled: int) -> dict[str, float]:
@@ -104,7 +123,13 @@ def memory(width: int, batch: int, capacity: int, filled: int) -> dict[str, floa
 
 
 def versions() -> dict[str, Any]:
-    names = ("stable_baselines3", "torch", "numpy", "gymnasium", *(("sbx-rl", "jax") if options.peer == "sbx" else ()))
+    names = (
+        "stable_baselines3",
+        "torch",
+        "numpy",
+        "gymnasium",
+        *(("sbx-rl", "jax") if options.peer == "sbx" else ()),
+    )
     return {name: version(name) for name in names} | {"python": sys.version.split()[0]}
 
 

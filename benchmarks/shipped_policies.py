@@ -1,10 +1,11 @@
-"""The policies in models/ over 1,000 episodes that neither training nor the choice of the best checkpoint has seen.
+"""The policies in models/ over 1,000 episodes that neither training nor the choice of the best checkpoint has
+seen.
 
 python benchmarks/shipped_policies.py
 """
 
 from sac_dist import evaluate, find_policy, make_env
-from sac_dist.resources import models_dir
+from sac_dist.system.files import models_dir
 
 EPISODES = 1000
 FIRST = 10_000  # training evaluates the episodes from 0 on
@@ -15,7 +16,11 @@ def main() -> None:
         _, policy = find_policy(path, "auto")
         agent = policy.build_agent()
         env = make_env(policy.config.env)
-        print(f"{path.stem}: {evaluate(env, lambda observation, agent=agent: agent.act(observation, True), EPISODES, FIRST)}", flush=True)
+        print(
+            f"{path.stem}: "
+            f"{evaluate(env, lambda observation, agent=agent: agent.act(observation, True), EPISODES, FIRST)}",
+            flush=True,
+        )
         env.close()
 
 

@@ -1,20 +1,24 @@
-"""Seconds until a policy grasps in 95 of 100 unseen episodes: sac_dist beside other trainers of Soft Actor-Critic, on the same task.
+"""Seconds until a policy grasps in 95 of 100 unseen episodes: sac_dist beside other trainers of Soft
+Actor-Critic, on the same task.
 
-    python benchmarks/time_to_success.py --peers sb3=SB3/bin/python sbx=SBX/bin/python cleanrl=CLEANRL/bin/python rllib=RLLIB/bin/python \\
-        --cleanrl CLONE --seeds 0 1 2 3 4
+    python benchmarks/time_to_success.py --peers sb3=SB3/bin/python sbx=SBX/bin/python
+        cleanrl=CLEANRL/bin/python rllib=RLLIB/bin/python \\ --cleanrl CLONE --seeds 0 1 2 3 4
 
-benchmarks/peers/README.md tells how the peers' environments are made; peers/common.py has the settings that all sides share, and each
-peer's script says what differs. There are two (--settings): "usual", and "defaults", those of sac_dist, for the peers that can be given
-them. For each seed the sides run in turn, so that a busy moment meets all of them.
+benchmarks/peers/README.md tells how the peers' environments are made; peers/common.py has the settings that
+all sides share, and each peer's script says what differs. There are two (--settings): "usual", and
+"defaults", those of sac_dist, for the peers that can be given them. For each seed the sides run in turn, so
+that a busy moment meets all of them.
 
-Every side trains for --steps environment steps without an evaluation, and writes its policy about every 1000. Then, outside the time, the
-mean policy of each snapshot in turn plays sac_dist's evaluation episodes, until one passes. Its file's time of writing is the result:
+Every side trains for --steps environment steps without an evaluation, and writes its policy about every 1000.
+Then, outside the time, the mean policy of each snapshot in turn plays sac_dist's evaluation episodes, until
+one passes. Its file's time of writing is the result:
 
-    training seconds   since the first environment step of any of the side's processes, which leaves a file at that step (peers/grasp.py)
-    total seconds      since the side's process was started: imports, compilation, everything
+    training seconds   since the first environment step of any of the side's processes, which leaves a file at
+    that step (peers/grasp.py) total seconds      since the side's process was started: imports, compilation,
+    everything
 
-A side is killed after --limit seconds; where no snapshot until then passes, the result is "not within". Snapshots are 1000 steps apart,
-so the times are that coarse. The sides:
+A side is killed after --limit seconds; where no snapshot until then passes, the result is "not within".
+Snapshots are 1000 steps apart, so the times are that coarse. The sides:
 
     sac_dist          python -m sac_dist --train, with the update compiled by an earlier run on this machine
     sac_dist-cold     the same with an empty cache: it trains uncompiled
@@ -24,14 +28,17 @@ so the times are that coarse. The sides:
     sb3, cleanrl, rllib
     book              the book's trainer, peers/book_trainer.py, in sac_dist's Python
 
---envs and --threads set a side's number of environments (sac_dist, book: workers; with the usual settings) and of OpenMP threads; SIDES has
-the defaults, chosen by steps per second on two cores (--seeds 0 --steps 3000; SB3 and CleanRL 2000). SBX made 290 with 1 environment, 360
-with 2, 417 with 4; with the settings of sac_dist 1136 with 3 and 1358 with 6.
-SB3 with one thread made 241, 231 and 230, with two and 4 environments 10, as another process, though a nice one, used a core: each product
-of matrices waits for both threads. CleanRL made 226 with one thread and, on cores of its own, 232 with two. RLlib has one by analogy.
+--envs and --threads set a side's number of environments (sac_dist, book: workers; with the usual settings)
+and of OpenMP threads; SIDES has the defaults, chosen by steps per second on two cores (--seeds 0 --steps
+3000; SB3 and CleanRL 2000). SBX made 290 with 1 environment, 360 with 2, 417 with 4; with the settings of
+sac_dist 1136 with 3 and 1358 with 6.
+SB3 with one thread made 241, 231 and 230, with two and 4 environments 10, as another process, though a nice
+    one, used a core: each product
+of matrices waits for both threads. CleanRL made 226 with one thread and, on cores of its own, 232 with two.
+RLlib has one by analogy.
 
-Adds to benchmarks/results/time_to_success.json after each run, where a run of the same settings, side and seed is replaced, and draws
-the .png.
+Adds to benchmarks/results/time_to_success.json after each run, where a run of the same settings, side and
+seed is replaced, and draws the .png.
 """
 
 import argparse
@@ -56,7 +63,7 @@ from peers import common
 from time_to_success_report import plot, table
 
 from sac_dist import EnvConfig, evaluate, make_env
-from sac_dist.checkpoint import read
+from sac_dist.storage.checkpoint import read
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "time_to_success.json"
@@ -82,7 +89,9 @@ SIDES = {
     "sac_dist-cold": Side(envs=2, caches=("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR"), defaults=2),
     "sac_dist-central": Side(envs=1, warm=True, defaults=1, flags=("--learner=central",)),
     "sbx": Side("sbx", "sbx_sac.py", envs=4, defaults=6),
-    "sbx-cached": Side("sbx", "sbx_sac.py", envs=4, caches=("JAX_COMPILATION_CACHE_DIR",), warm=True, defaults=6),
+    "sbx-cached": Side(
+        "sbx", "sbx_sac.py", envs=4, caches=("JAX_COMPILATION_CACHE_DIR",), warm=True, defaults=6
+    ),
     "sb3": Side("sb3", "sb3_sac.py", threads=1, defaults=1),
     "cleanrl": Side("cleanrl", "cleanrl_sac.py", threads=1),
     "rllib": Side("rllib", "rllib_sac.py", threads=1),
@@ -90,11 +99,17 @@ SIDES = {
 }
 
 
-def command(side: Side, settings: common.Settings, python: str, steps: int, seed: int, out: Path) -> list[str]:
+def command(
+    side: Side, settings: common.Settings, python: str, steps: int, seed: int, out: Path
+) -> list[str]:
     flags = {"steps": steps, "seed": seed}
     if side.script:
         flags |= {"envs": side.envs, "out": out}
-        return [python, str(HERE / "peers" / side.script), *(f"--{name}={value}" for name, value in flags.items())]
+        return [
+            python,
+            str(HERE / "peers" / side.script),
+            *(f"--{name}={value}" for name, value in flags.items()),
+        ]
     flags |= {
         "env": common.ENV,
         "backend": "mujoco",
@@ -117,11 +132,23 @@ def command(side: Side, settings: common.Settings, python: str, steps: int, seed
         "buffer-size": common.BUFFER,
     }
     switch = "--layer-norm" if settings.layer_norm else "--no-layer-norm"
-    return [python, "-m", "sac_dist", "--train", *(f"--{name}={value}" for name, value in flags.items()), switch, *side.flags]
+    return [
+        python,
+        "-m",
+        "sac_dist",
+        "--train",
+        *(f"--{name}={value}" for name, value in flags.items()),
+        switch,
+        *side.flags,
+    ]
 
 
-def train(side: Side, settings: str, arguments: argparse.Namespace, steps: int, seed: int, folder: Path, cache: Path) -> tuple[float, str]:
-    """Run the side in ``folder``: when it was started, and how it ended. Snapshots are in out/, the first steps' files in first/."""
+def train(
+    side: Side, settings: str, arguments: argparse.Namespace, steps: int, seed: int, folder: Path, cache: Path
+) -> tuple[float, str]:
+    """Run the side in ``folder``: when it was started, and how it ended. Snapshots are in out/, the first
+    steps' files in first/.
+    """
     for name in ("out", "first", "work"):
         (folder / name).mkdir()
     variables = {
@@ -129,7 +156,8 @@ def train(side: Side, settings: str, arguments: argparse.Namespace, steps: int, 
         "FIRST_STEPS": str(folder / "first"),
         "CLEANRL": str(arguments.cleanrl),
         "SETTINGS": settings,
-        "MUJOCO_GL": "disable",  # no pictures: sac_dist's video after a run is not part of the time, but takes as long
+        # no pictures: sac_dist's video after a run is not part of the time, but takes as long
+        "MUJOCO_GL": "disable",
         "RAY_USAGE_STATS_ENABLED": "0",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # where there is a cache
         **dict.fromkeys(side.caches, str(cache if side.warm else folder / "cache")),
@@ -140,7 +168,12 @@ def train(side: Side, settings: str, arguments: argparse.Namespace, steps: int, 
     with (folder / "log").open("w") as log:
         started = time.time()
         process = subprocess.Popen(
-            line, cwd=folder / "work", env=os.environ | variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            line,
+            cwd=folder / "work",
+            env=os.environ | variables,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             process.wait(arguments.limit)
@@ -174,7 +207,9 @@ def policy(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 def result(folder: Path, started: float, env: gymnasium.Env) -> dict[str, Any]:
     """What the snapshots in ``folder`` show."""
-    snapshots = sorted([*folder.glob("out/step-*.npz"), *folder.glob("out/run/checkpoints/step-*.safetensors")])
+    snapshots = sorted(
+        [*folder.glob("out/step-*.npz"), *folder.glob("out/run/checkpoints/step-*.safetensors")]
+    )
     if not snapshots:
         return {"passed_at_step": None, "training_s": None, "total_s": None}
     written = {path: path.stat().st_mtime for path in snapshots}
@@ -192,7 +227,10 @@ def result(folder: Path, started: float, env: gymnasium.Env) -> dict[str, Any]:
         rate = evaluate(env, policy(path), EPISODES).success_rate
         found["success"][steps[path]] = rate
         if rate is not None and rate >= PASSED:
-            times = {"training_s": round(written[path] - first, 2), "total_s": round(written[path] - started, 2)}
+            times = {
+                "training_s": round(written[path] - first, 2),
+                "total_s": round(written[path] - started, 2),
+            }
             return found | {"passed_at_step": steps[path]} | times
     return found
 
@@ -200,7 +238,9 @@ def result(folder: Path, started: float, env: gymnasium.Env) -> dict[str, Any]:
 def versions(python: str) -> dict[str, str]:
     """Of PACKAGES, as far as ``python`` has them."""
     code = "import importlib.metadata, json; print(json.dumps([[d.name, d.version] for d in importlib.metadata.distributions()]))"
-    listed = json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout)
+    listed = json.loads(
+        subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
+    )
     return {name: version for name, version in listed if name.replace("_", "-").lower() in PACKAGES}
 
 
@@ -214,19 +254,41 @@ def pairs(values: list[str]) -> dict[str, str]:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", nargs="*", default=[], metavar="NAME=PYTHON", help="sb3, sbx, cleanrl, rllib: the Python that has it")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        default=[],
+        metavar="NAME=PYTHON",
+        help="sb3, sbx, cleanrl, rllib: the Python that has it",
+    )
     parser.add_argument("--cleanrl", type=Path, help="clone of CleanRL's repository")
     parser.add_argument("--sides", nargs="*", choices=SIDES, help="default: all whose Python is known")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, default=20_000, help="environment steps of each run")
-    parser.add_argument("--settings", nargs="*", choices=common.SETTINGS, default=list(common.SETTINGS), help="default: both")
+    parser.add_argument(
+        "--settings", nargs="*", choices=common.SETTINGS, default=list(common.SETTINGS), help="default: both"
+    )
     parser.add_argument("--limit", type=float, default=600, help="seconds after which a side is killed")
-    parser.add_argument("--envs", nargs="*", default=[], metavar="SIDE=N", help="environments, or workers, of a side")
-    parser.add_argument("--threads", nargs="*", default=[], metavar="SIDE=N", help="OpenMP threads of each of a side's processes")
+    parser.add_argument(
+        "--envs", nargs="*", default=[], metavar="SIDE=N", help="environments, or workers, of a side"
+    )
+    parser.add_argument(
+        "--threads",
+        nargs="*",
+        default=[],
+        metavar="SIDE=N",
+        help="OpenMP threads of each of a side's processes",
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    arguments.peers, arguments.envs, arguments.threads = pairs(arguments.peers), pairs(arguments.envs), pairs(arguments.threads)
+    arguments.peers, arguments.envs, arguments.threads = (
+        pairs(arguments.peers),
+        pairs(arguments.envs),
+        pairs(arguments.threads),
+    )
     known = [name for name, side in SIDES.items() if not side.python or side.python in arguments.peers]
     arguments.sides = arguments.sides or known
     if missing := [name for name in arguments.sides if name not in known]:
@@ -262,12 +324,16 @@ def main() -> None:
         for settings, _, side in runs:
             if side.warm:
                 with tempfile.TemporaryDirectory() as folder:
-                    compiled = replace(side, flags=(*side.flags, "--compile=on"))  # by itself it would be only after a while
+                    compiled = replace(
+                        side, flags=(*side.flags, "--compile=on")
+                    )  # by itself it would be only after a while
                     train(compiled, settings, arguments, common.WARM_UP + 100, 0, Path(folder), cache)
         for seed in arguments.seeds:
             for settings, name, side in runs:
                 with tempfile.TemporaryDirectory() as folder:
-                    started, end = train(side, settings, arguments, arguments.steps, seed, Path(folder), cache)
+                    started, end = train(
+                        side, settings, arguments, arguments.steps, seed, Path(folder), cache
+                    )
                     run = {
                         "settings": settings,
                         "side": name,
@@ -278,10 +344,14 @@ def main() -> None:
                     }
                     run |= {"limit": arguments.limit, "end": end} | result(Path(folder), started, env)
                 known = (settings, name, seed)
-                results = [one for one in results if (one["settings"], one["side"], one["seed"]) != known] + [run]
+                results = [one for one in results if (one["settings"], one["side"], one["seed"]) != known] + [
+                    run
+                ]
                 print(json.dumps(run), flush=True)
                 arguments.results.parent.mkdir(exist_ok=True)
-                arguments.results.write_text(json.dumps({"machine": machine(), "peers": peers, "results": results}, indent=1))
+                arguments.results.write_text(
+                    json.dumps({"machine": machine(), "peers": peers, "results": results}, indent=1)
+                )
                 plot(results, list(SIDES), arguments.results.with_suffix(".png"))
     env.close()
     print(table(results, list(SIDES)))

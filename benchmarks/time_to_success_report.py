@@ -30,7 +30,10 @@ def table(results: list[dict[str, Any]], order: list[str]) -> str:
         return f"{value:.1f}{unit}" if value < float("inf") else "not within"
 
     sides = by_side(results, order)
-    lines = ["| side | training seconds, median | total seconds, median | against sac_dist: training, total | seeds that passed |"]
+    lines = [
+        "| side | training seconds, median | total seconds, median | against sac_dist: training, total "
+        "| seeds that passed |"
+    ]
     lines.append("|---|---|---|---|---|")
     for side, runs in sides.items():
         training, total = middle(runs, "training_s"), middle(runs, "total_s")
@@ -62,7 +65,11 @@ def plot(results: list[dict[str, Any]], order: list[str], path: Path) -> None:
         ({"markerfacecolor": "white"}, "with start-up"),
         ({"marker": "x", "color": "#d1495b"}, "not within the limit"),
     ):
-        axes.plot([], [], **{"marker": "o", "color": "#3b6fb6", "linestyle": "", "markersize": 4, "label": label} | style)
+        axes.plot(
+            [],
+            [],
+            **{"marker": "o", "color": "#3b6fb6", "linestyle": "", "markersize": 4, "label": label} | style,
+        )
     axes.set(xscale="log", xlabel="seconds until 95 % of 100 unseen episodes succeed, a dot per seed")
     axes.set_yticks(range(len(sides)), list(sides))
     axes.invert_yaxis()

@@ -1,4 +1,6 @@
-"""The grasp task, as ``timed_grasp:TimedGrasp-v0``, that keeps the time of each of its steps: a file per process in TIMES."""
+"""The grasp task, as ``timed_grasp:TimedGrasp-v0``, that keeps the time of each of its steps: a file per
+process in TIMES.
+"""
 
 import os
 import time
@@ -9,7 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.sawyer_task import SawyerGraspEnv
+from envs.tasks.sawyer import SawyerGraspEnv
 
 
 class TimedGrasp(SawyerGraspEnv):
@@ -31,5 +33,7 @@ gymnasium.register("TimedGrasp-v0", entry_point=TimedGrasp)
 
 
 def times_of(folder: Path, workers: int) -> list[np.ndarray]:
-    """The times of each worker's steps: the longest files. The evaluator's and the video's few steps have files too."""
+    """The times of each worker's steps: the longest files. The evaluator's and the video's few steps have
+    files too.
+    """
     return sorted((np.load(path) for path in folder.glob("*.npy")), key=len)[-workers:]

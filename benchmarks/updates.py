@@ -1,22 +1,29 @@
-"""Gradient updates per second over network widths and batch sizes, beside Stable-Baselines3, SBX and the matrix products alone.
+"""Gradient updates per second over network widths and batch sizes, beside Stable-Baselines3, SBX and the
+matrix products alone.
 
     python benchmarks/updates.py --peers sb3=SB3/bin/python sbx=SBX/bin/python
-    python benchmarks/updates.py --widths 64 --batches 64 128 …            a part; the results of all parts are kept, cell by cell
-    python benchmarks/updates.py --cql --peers d3rlpy=D3RLPY/bin/python    CQL: 2×256, batch 256, 10 samples, beside d3rlpy
-    python benchmarks/updates.py --gpu --peers sb3=… sbx=…                 a central learner's on a GPU, beside peers that use it too
+    python benchmarks/updates.py --widths 64 --batches 64 128 …            a part; the results of all parts
+    are kept, cell by cell python benchmarks/updates.py --cql --peers d3rlpy=D3RLPY/bin/python    CQL: 2×256,
+    batch 256, 10 samples, beside d3rlpy python benchmarks/updates.py --gpu --peers sb3=… sbx=…
+    a central learner's on a GPU, beside peers that use it too
 
-Every network has two hidden layers of the width; observations and actions have the grasp task's sizes; batches are drawn from 100,000
-random transitions, and drawing them is timed. Each side trains for --seconds in each of --rounds, in turn, after a warm-up that is not
-timed; the table and the plot show medians, the file every round.
+Every network has two hidden layers of the width; observations and actions have the grasp task's sizes;
+batches are drawn from 100,000 random transitions, and drawing them is timed. Each side trains for --seconds
+in each of --rounds, in turn, after a warm-up that is not timed; the table and the plot show medians, the file
+every round.
 
-sac_dist: the engine's own worker processes (one torch thread each) in an offline phase, so that no environment is stepped, on one shared
-agent; counted is what they all count together, and an update there includes reading its metrics and checking that they are finite.
-On a GPU it is the engine's learner process in such a phase.
-One process is also measured without compilation. Peers: sb3_sbx.py, with the threads they take by default and bound to one core; SB3 with
-8 updates per call (1 takes as long), SBX with 1, as training in one environment has it, and with 32, which it compiles as one loop.
+sac_dist: the engine's own worker processes (one torch thread each) in an offline phase, so that no
+    environment is stepped, on one shared
+agent; counted is what they all count together, and an update there includes reading its metrics and checking
+that they are finite. On a GPU it is the engine's learner process in such a phase. One process is also
+measured without compilation. Peers: sb3_sbx.py, with the threads they take by default and bound to one core;
+SB3 with 8 updates per call (1 takes as long), SBX with 1, as training in one environment has it, and with 32,
+which it compiles as one loop.
 
-The floor: the matrix products that any update with these networks needs, with nothing between them, on one thread (floor.py). The second
-table sets it beside the time of one core that an update of ours takes: processes / rate, or cores / rate where there are more processes.
+The floor: the matrix products that any update with these networks needs, with nothing between them, on one
+    thread (floor.py). The second
+table sets it beside the time of one core that an update of ours takes: processes / rate, or cores / rate
+    where there are more processes.
 """
 
 import argparse
@@ -40,7 +47,6 @@ from offline_common import ARRAYS, Settings
 from offline_cql import peer as d3rlpy
 
 from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, ReplayBuffer, SACAgent, TrainConfig
-from sac_dist.compiled import compiled_path
 from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import UPDATES, Control
 from sac_dist.engine.learner import Learner
@@ -49,6 +55,7 @@ from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import Child, call_apart
 from sac_dist.engine.starting import context_on, start_context
 from sac_dist.engine.worker import Worker
+from sac_dist.execution.compiled import compiled_path
 
 CAPACITY = 100_000
 PER_CALL = {"SB3": (8,), "SBX": (1, 32)}  # updates in a call of a peer's train
@@ -59,20 +66,37 @@ CORES = os.cpu_count() or 1
 # Ours
 
 
-def settings(algorithm: str, agent: AgentConfig, batch: int, processes: int, compiled: bool, gpu: bool = False) -> Config:
-    """A run that is one endless offline phase. Its data are in the replay buffer: the name stands for a file that nobody opens."""
+def settings(
+    algorithm: str, agent: AgentConfig, batch: int, processes: int, compiled: bool, gpu: bool = False
+) -> Config:
+    """A run that is one endless offline phase. Its data are in the replay buffer: the name stands for a file
+    that nobody opens.
+    """
     train = TrainConfig(workers=processes, batch_size=batch, compile="auto" if compiled else "off")
     if gpu:
         train = replace(train, learner="central", device="cuda")
-    return Config(EnvConfig(), agent, train, DataConfig(offline=("random",), algo=algorithm, offline_steps=10**12))
+    return Config(
+        EnvConfig(), agent, train, DataConfig(offline=("random",), algo=algorithm, offline_steps=10**12)
+    )
 
 
-def compile_once(context: BaseContext, config: AgentConfig, phase: Phase, observations: int = OBSERVATION, actions: int = ACTION) -> None:
+def compile_once(
+    context: BaseContext,
+    config: AgentConfig,
+    phase: Phase,
+    observations: int = OBSERVATION,
+    actions: int = ACTION,
+) -> None:
     """Have the phase's update compiled into the cache, as the supervisor has it done, unless it is there."""
     agent = SACAgent(observations, actions, config)
     agent.use(phase.algorithm)
     if not compiled_path(agent, phase.batch_size).exists():
-        child = Child(context, "compiler", compiler_main, lambda _: (CompilerTask(observations, actions, config, (phase,)),))
+        child = Child(
+            context,
+            "compiler",
+            compiler_main,
+            lambda _: (CompilerTask(observations, actions, config, (phase,)),),
+        )
         child.start()
         child.process.join()
         if messages := child.receive():
@@ -81,7 +105,9 @@ def compile_once(context: BaseContext, config: AgentConfig, phase: Phase, observ
 
 @contextmanager
 def workers(context: BaseContext, config: Config) -> Iterator[Control]:
-    """The processes that train in this run, while they do; its counters. Entered once each has made an update."""
+    """The processes that train in this run, while they do; its counters. Entered once each has made an
+    update.
+    """
     processes, central = config.train.workers, config.train.central
     agent, control = SACAgent(OBSERVATION, ACTION, config.agent), Control(config.train.members)
     agent.share_memory()
@@ -90,11 +116,16 @@ def workers(context: BaseContext, config: Config) -> Iterator[Control]:
         buffer.for_shard(rank).extend(*(field[rank::processes] for field in transitions(CAPACITY)))
 
     def task(rank: int) -> Task:
-        return Task(rank, 0, config, agent, buffer if central else buffer.for_shard(rank), None, control, None)
+        return Task(
+            rank, 0, config, agent, buffer if central else buffer.for_shard(rank), None, control, None
+        )
 
     main, ranks = (Learner.main, [processes]) if central else (Worker.main, range(processes))
     context = context_on(config.train.device, context)
-    children = [Child(context, f"{main.__qualname__} {rank}", main, lambda _, rank=rank: (task(rank),)) for rank in ranks]
+    children = [
+        Child(context, f"{main.__qualname__} {rank}", main, lambda _, rank=rank: (task(rank),))
+        for rank in ranks
+    ]
     try:
         for child in children:
             child.start()
@@ -147,10 +178,18 @@ def measure(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, lis
 
 
 def our_sides(
-    context: BaseContext, algorithm: str, agent: AgentConfig, batch: int, processes: list[int], seconds: float, gpu: bool = False
+    context: BaseContext,
+    algorithm: str,
+    agent: AgentConfig,
+    batch: int,
+    processes: list[int],
+    seconds: float,
+    gpu: bool = False,
 ) -> dict[str, Callable[[], float]]:
     """The floor and ours, each as a function that measures its updates per second."""
-    configs = {f"sac_dist, {plural(n, 'process')}": settings(algorithm, agent, batch, n, True) for n in processes}
+    configs = {
+        f"sac_dist, {plural(n, 'process')}": settings(algorithm, agent, batch, n, True) for n in processes
+    }
     if algorithm == "sac" and processes:
         configs["sac_dist eager, 1 process"] = settings(algorithm, agent, batch, 1, False)
     if processes:
@@ -161,21 +200,32 @@ def our_sides(
     sides: dict[str, Callable[[], float]] = {
         "floor": lambda: call_apart(context, "the floor", floor, agent.hidden_width, batch, samples, seconds)
     }
-    return sides | {name: lambda config=config: our_rate(context, config, seconds) for name, config in configs.items()}
+    return sides | {
+        name: lambda config=config: our_rate(context, config, seconds) for name, config in configs.items()
+    }
 
 
-def peer_sides(peers: dict[str, Peer], width: int, batch: int, seconds: float) -> dict[str, Callable[[], float]]:
+def peer_sides(
+    peers: dict[str, Peer], width: int, batch: int, seconds: float
+) -> dict[str, Callable[[], float]]:
     """As ``our_sides``, of the peers."""
 
     def side(peer: Peer, per_call: int) -> Callable[[], float]:
         sizes = {"width": width, "batch": batch, "capacity": CAPACITY}
         return lambda: peer.ask("updates", per_call=per_call, seconds=seconds, **sizes)["updates_per_s"]
 
-    return {f"{name}, {per_call} per call": side(peer, per_call) for name, peer in peers.items() for per_call in PER_CALL[name[:3]]}
+    return {
+        f"{name}, {per_call} per call": side(peer, per_call)
+        for name, peer in peers.items()
+        for per_call in PER_CALL[name[:3]]
+    }
 
 
-def d3rlpy_sides(folder: Path, python: str, config: Settings, updates: int, versions: dict[str, str]) -> dict[str, Callable[[], float]]:
-    """As ``our_sides``, of d3rlpy's CQL on as many random transitions, in episodes of 50: by d3rlpy_cql.py, which says what differs.
+def d3rlpy_sides(
+    folder: Path, python: str, config: Settings, updates: int, versions: dict[str, str]
+) -> dict[str, Callable[[], float]]:
+    """As ``our_sides``, of d3rlpy's CQL on as many random transitions, in episodes of 50: by d3rlpy_cql.py,
+    which says what differs.
 
     Fills ``versions`` as it measures.
     """
@@ -214,7 +264,13 @@ def show(title: str, results: list[dict[str, Any]]) -> None:
         ms = [core_ms(side, rate[side]) if side in rate else None for side in ours]
         costs.append((*cell, least, *ms, *(None if one is None else f"{least / one:.0%}" for one in ms)))
     print(f"\n{title}, updates/s\n" + table(("width", "batch", *sides), rates))
-    header = ("width", "batch", "floor, ms", *(f"{side}, ms of a core" for side in ours), *(f"floor of that, {side}" for side in ours))
+    header = (
+        "width",
+        "batch",
+        "floor, ms",
+        *(f"{side}, ms of a core" for side in ours),
+        *(f"floor of that, {side}" for side in ours),
+    )
     print("\n" + table(header, costs))
 
 
@@ -223,17 +279,30 @@ def draw(file: str, results: list[dict[str, Any]]) -> None:
     figure, axes = subplots(1, len(batches))
     for each, batch in zip(axes, batches, strict=True):
         for i, side in enumerate(dict.fromkeys(one["side"] for one in results)):
-            points = sorted((one["width"], median(one["updates_per_s"])) for one in results if (one["batch"], one["side"]) == (batch, side))
+            points = sorted(
+                (one["width"], median(one["updates_per_s"]))
+                for one in results
+                if (one["batch"], one["side"]) == (batch, side)
+            )
             if not points:
                 continue
             style = ":" if side == "floor" else "o-" if side.startswith("sac_dist") else "s--"
-            each.plot(*zip(*points, strict=True), style, color=f"C{i}" if i else "black", markersize=4, linewidth=1.3, label=side)
+            each.plot(
+                *zip(*points, strict=True),
+                style,
+                color=f"C{i}" if i else "black",
+                markersize=4,
+                linewidth=1.3,
+                label=side,
+            )
         widths = sorted({one["width"] for one in results})
         each.set(xscale="log", yscale="log", title=f"batch {batch}", xlabel="width of the two hidden layers")
         each.set_xticks(widths, map(str, widths))
         each.minorticks_off()
     axes[0].set_ylabel("updates per second")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(batches) + 1, fontsize=8)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(batches) + 1, fontsize=8
+    )
     finish(figure, file)
 
 
@@ -247,10 +316,14 @@ def draw_cql(results: list[dict[str, Any]]) -> None:
     finish(figure, "updates_cql")
 
 
-def measure_cql(context: BaseContext, arguments: argparse.Namespace, processes: list[int], pythons: dict[str, str]) -> None:
+def measure_cql(
+    context: BaseContext, arguments: argparse.Namespace, processes: list[int], pythons: dict[str, str]
+) -> None:
     values = asdict(Settings())
     width, batch, versions = values["hidden_width"], values.pop("batch_size"), {}
-    sides = our_sides(context, "cql", AgentConfig(**values, target_entropy=-ACTION), batch, processes, arguments.seconds)
+    sides = our_sides(
+        context, "cql", AgentConfig(**values, target_entropy=-ACTION), batch, processes, arguments.seconds
+    )
     with tempfile.TemporaryDirectory() as name:
         if "d3rlpy" in pythons:
             sides |= d3rlpy_sides(Path(name), pythons["d3rlpy"], Settings(), arguments.cql_updates, versions)
@@ -261,7 +334,9 @@ def measure_cql(context: BaseContext, arguments: argparse.Namespace, processes: 
     draw_cql(results)
 
 
-def measure_sac(context: BaseContext, arguments: argparse.Namespace, processes: list[int], pythons: dict[str, str]) -> None:
+def measure_sac(
+    context: BaseContext, arguments: argparse.Namespace, processes: list[int], pythons: dict[str, str]
+) -> None:
     peers = {
         f"{title}, {'1 core' if one_core else 'default threads'}": Peer(name, pythons[name], one_core)
         for name, title in (("sb3", "SB3"), ("sbx", "SBX"))
@@ -272,10 +347,16 @@ def measure_sac(context: BaseContext, arguments: argparse.Namespace, processes: 
     for width, batch in product(arguments.widths, arguments.batches):
         agent = AgentConfig(hidden_width=width, layer_norm=False)
         sides = our_sides(context, "sac", agent, batch, processes, arguments.seconds, arguments.gpu)
-        about = {"seconds": arguments.seconds, "idle_before": idle()} | ({"gpu": torch.cuda.get_device_name()} if arguments.gpu else {})
+        about = {"seconds": arguments.seconds, "idle_before": idle()} | (
+            {"gpu": torch.cuda.get_device_name()} if arguments.gpu else {}
+        )
         rates = measure(sides | peer_sides(peers, width, batch, arguments.seconds), arguments.rounds)
         results = keep("gpu" if arguments.gpu else "sac", width, batch, rates, about, versions)
-        print(f"width {width}, batch {batch}: " + ", ".join(f"{side} {median(each):.0f}" for side, each in rates.items()), flush=True)
+        print(
+            f"width {width}, batch {batch}: "
+            + ", ".join(f"{side} {median(each):.0f}" for side, each in rates.items()),
+            flush=True,
+        )
     for peer in peers.values():
         peer.close()
     show("SAC", results)
@@ -283,29 +364,55 @@ def measure_sac(context: BaseContext, arguments: argparse.Namespace, processes: 
 
 
 def keep(
-    section: str, width: int, batch: int, rates: dict[str, list[float]], about: dict[str, Any], versions: dict[str, Any]
+    section: str,
+    width: int,
+    batch: int,
+    rates: dict[str, list[float]],
+    about: dict[str, Any],
+    versions: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """Record a cell; all there are now."""
-    found = [{"width": width, "batch": batch, "side": side, "updates_per_s": each} | about for side, each in rates.items()]
+    found = [
+        {"width": width, "batch": batch, "side": side, "updates_per_s": each} | about
+        for side, each in rates.items()
+    ]
     return record("updates", section, found, same=("width", "batch", "side"), peers=versions)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256, 512])
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 128, 256, 512])
-    parser.add_argument("--processes", type=int, nargs="*", help="default: 1 2 4, --cql: 1 2, --gpu: none, and so the floor and the rest")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        nargs="*",
+        help="default: 1 2 4, --cql: 1 2, --gpu: none, and so the floor and the rest",
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each side in each round; d3rlpy's are --cql-updates")
-    parser.add_argument("--gpu", action="store_true", help="SAC on a GPU too; in a section and a plot of their own")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="of each side in each round; d3rlpy's are --cql-updates"
+    )
+    parser.add_argument(
+        "--gpu", action="store_true", help="SAC on a GPU too; in a section and a plot of their own"
+    )
     parser.add_argument("--cql", action="store_true", help="CQL in place of SAC")
-    parser.add_argument("--cql-updates", type=int, default=150, help="of d3rlpy in each round; the first 50 at most are not timed")
+    parser.add_argument(
+        "--cql-updates",
+        type=int,
+        default=150,
+        help="of d3rlpy in each round; the first 50 at most are not timed",
+    )
     add_peers(parser, ("sb3", "sbx", "d3rlpy"))
     arguments = parser.parse_args()
     processes = arguments.processes
     if processes is None:
         processes = [] if arguments.gpu else [1, 2] if arguments.cql else [1, 2, 4]
-    (measure_cql if arguments.cql else measure_sac)(start_context(with_compiler=True), arguments, processes, dict(arguments.peers))
+    (measure_cql if arguments.cql else measure_sac)(
+        start_context(with_compiler=True), arguments, processes, dict(arguments.peers)
+    )
 
 
 if __name__ == "__main__":

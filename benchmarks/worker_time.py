@@ -1,18 +1,22 @@
-"""Where a worker's time goes, how fast the environments are alone, and what the replay buffer costs beside others.
+"""Where a worker's time goes, how fast the environments are alone, and what the replay buffer costs beside
+others.
 
     python benchmarks/worker_time.py --peers sb3=SB3/bin/python
     python benchmarks/worker_time.py parts envs replay                     some
 
-parts: one of the two workers of a default run of the grasp task, alone on the machine: the engine's own Worker with its compiled update,
-after its warm-up. A stopwatch lies around each of its parts. "other" is what is left of the loop: checks of what the environment returns,
-counters, bookkeeping.
+parts: one of the two workers of a default run of the grasp task, alone on the machine: the engine's own
+    Worker with its compiled update,
+after its warm-up. A stopwatch lies around each of its parts. "other" is what is left of the loop: checks of
+what the environment returns, counters, bookkeeping.
 
-envs: steps per second of an environment alone, as workers step it (rollout.Play), with random actions and resets, in one process and in
+envs: steps per second of an environment alone, as workers step it (rollout.Play), with random actions and
+    resets, in one process and in
 two at once.
 
-replay: µs of inserting one transition and of sampling a batch, in one process, from full buffers. Ours and SB3's (sb3_sbx.py) sample
-into torch tensors. "manager" is the way of the book "Deep Reinforcement Learning": a Python list of transitions in a manager's
-process, each call a message and each batch a pickle, here made into tensors too.
+replay: µs of inserting one transition and of sampling a batch, in one process, from full buffers. Ours and
+    SB3's (sb3_sbx.py) sample
+into torch tensors. "manager" is the way of the book "Deep Reinforcement Learning": a Python list of
+transitions in a manager's process, each call a message and each batch a pickle, here made into tensors too.
 """
 
 import argparse
@@ -31,17 +35,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import ACTION, OBSERVATION, Peer, add_peers, finish, idle, microseconds, record, recorded, subplots, table, transitions
+from measuring import (
+    ACTION,
+    OBSERVATION,
+    Peer,
+    add_peers,
+    finish,
+    idle,
+    microseconds,
+    record,
+    recorded,
+    subplots,
+    table,
+    transitions,
+)
 from updates import compile_once
 
 from sac_dist import Config, EnvConfig, ReplayBuffer, SACAgent, TrainConfig, make_env
+from sac_dist.acting.rollout import Play
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.member import Task
 from sac_dist.engine.phases import ONLINE, Phase
 from sac_dist.engine.processes import call_apart, settle_child
 from sac_dist.engine.starting import quiet_start, start_context
 from sac_dist.engine.worker import Worker
-from sac_dist.rollout import Play
 
 ENVIRONMENTS = ("SawyerGrasp-v0", "SawyerLift-v0", "Pendulum-v1")
 BATCHES = [64, 128, 256, 512]
@@ -101,7 +118,11 @@ def parts(config: Config, steps: int) -> dict[str, float]:
     total = time.perf_counter() - start
     worker.env.close()
     seconds = dict(watch.seconds)
-    return {"steps": control.total(STEPS) - before, "total": total} | seconds | {"other": total - sum(seconds.values())}
+    return (
+        {"steps": control.total(STEPS) - before, "total": total}
+        | seconds
+        | {"other": total - sum(seconds.values())}
+    )
 
 
 # Environments alone
@@ -160,7 +181,9 @@ class ListReplay:
         """With random transitions, each in arrays of its own."""
         observations, actions, rewards, following, terminated, _ = transitions(self.capacity)
         for i in range(self.capacity):
-            self.push(observations[i].copy(), actions[i].copy(), rewards[i], following[i].copy(), terminated[i])
+            self.push(
+                observations[i].copy(), actions[i].copy(), rewards[i], following[i].copy(), terminated[i]
+            )
 
 
 class ListManager(BaseManager):
@@ -170,20 +193,33 @@ class ListManager(BaseManager):
 ListManager.register("ListReplay", ListReplay)
 
 
-def times(insert: Callable[[], Any], sample: Callable[[int], Any], batches: list[int], seconds: float) -> dict[str, float]:
+def times(
+    insert: Callable[[], Any], sample: Callable[[int], Any], batches: list[int], seconds: float
+) -> dict[str, float]:
     """µs of an insertion and of a sample of each size."""
     found = {"insert": microseconds(insert, seconds)}
     return found | {f"sample {batch}": microseconds(partial(sample, batch), seconds) for batch in batches}
 
 
-def our_times(capacity: int, observation_size: int, filled: int, batches: list[int], seconds: float) -> dict[str, float]:
-    """Of our buffer with ``filled`` transitions in it; the insertions add to them or, once it is full, replace them."""
+def our_times(
+    capacity: int, observation_size: int, filled: int, batches: list[int], seconds: float
+) -> dict[str, float]:
+    """Of our buffer with ``filled`` transitions in it; the insertions add to them or, once it is full,
+    replace them.
+    """
     buffer, rng = ReplayBuffer(capacity, observation_size, ACTION), np.random.default_rng(0)
     block = transitions(min(filled, 100_000), observation_size)
     for start in range(0, filled, len(block[0])):
         buffer.extend(*(field[: filled - start] for field in block))
     observation, action, reward, following, terminated, truncated = (field[0] for field in block)
-    one = observation, action, float(reward), following, bool(terminated), bool(truncated)  # as a worker has them
+    one = (
+        observation,
+        action,
+        float(reward),
+        following,
+        bool(terminated),
+        bool(truncated),
+    )  # as a worker has them
     samples = times(lambda: None, lambda batch: buffer.sample(batch, rng), batches, seconds)
     return samples | {"insert": microseconds(lambda: buffer.push(*one), seconds)}
 
@@ -195,7 +231,12 @@ def manager_times(capacity: int, batches: list[int], seconds: float) -> dict[str
         buffer = manager.ListReplay(capacity)
         buffer.fill()
         one = [field[0] for field in transitions(1)[:5]]
-        return times(lambda: buffer.push(*one), lambda batch: [torch.as_tensor(field) for field in buffer.sample(batch)], batches, seconds)
+        return times(
+            lambda: buffer.push(*one),
+            lambda batch: [torch.as_tensor(field) for field in buffer.sample(batch)],
+            batches,
+            seconds,
+        )
 
 
 # All
@@ -204,12 +245,16 @@ def manager_times(capacity: int, batches: list[int], seconds: float) -> dict[str
 def measure_parts(context: BaseContext, arguments: argparse.Namespace) -> None:
     config = Config(EnvConfig("SawyerGrasp-v0"), train=TrainConfig(workers=2))
     compile_once(context, config.agent, Phase("sac", config.train.batch_size))
-    found = [call_apart(context, "the worker", parts, config, arguments.steps) for _ in range(arguments.rounds)]
+    found = [
+        call_apart(context, "the worker", parts, config, arguments.steps) for _ in range(arguments.rounds)
+    ]
     record("worker_time", "parts", found, same=())
 
 
 def measure_envs(context: BaseContext, arguments: argparse.Namespace) -> None:
-    found: list[dict[str, Any]] = [{"env": name, "processes": n, "steps_per_s": []} for name in ENVIRONMENTS for n in (1, 2)]
+    found: list[dict[str, Any]] = [
+        {"env": name, "processes": n, "steps_per_s": []} for name in ENVIRONMENTS for n in (1, 2)
+    ]
     for _ in range(arguments.rounds):
         for one in found:
             one["steps_per_s"].append(env_rate(context, one["env"], one["processes"], arguments.seconds))
@@ -219,7 +264,9 @@ def measure_envs(context: BaseContext, arguments: argparse.Namespace) -> None:
 def measure_replay(context: BaseContext, arguments: argparse.Namespace) -> None:
     short = arguments.seconds / 10
     sides: dict[str, Callable[[int], dict[str, float]]] = {
-        "sac_dist": lambda size: call_apart(context, "the buffer", our_times, size, OBSERVATION, size, BATCHES, short),
+        "sac_dist": lambda size: call_apart(
+            context, "the buffer", our_times, size, OBSERVATION, size, BATCHES, short
+        ),
         "manager": lambda size: manager_times(size, BATCHES, short),
     }
     peer = Peer("sb3", dict(arguments.peers)["sb3"], one_core=True) if arguments.peers else None
@@ -258,7 +305,12 @@ def show_envs(results: list[dict[str, Any]], axes: Any) -> None:
     print("\n" + table(("environment, steps/s", "1 process", "2 processes", "ratio"), rows))
     for i, processes in enumerate((1, 2)):
         places = np.arange(len(ENVIRONMENTS)) + 0.4 * i - 0.2
-        bars = axes.barh(places, [rates[env, processes] for env in ENVIRONMENTS], 0.38, label=f"{processes} process{'es' * i}")
+        bars = axes.barh(
+            places,
+            [rates[env, processes] for env in ENVIRONMENTS],
+            0.38,
+            label=f"{processes} process{'es' * i}",
+        )
         axes.bar_label(bars, fmt="%.0f", padding=3)
     axes.set_yticks(range(len(ENVIRONMENTS)), ENVIRONMENTS)
     axes.invert_yaxis()
@@ -270,27 +322,53 @@ def show_envs(results: list[dict[str, Any]], axes: Any) -> None:
 def show_replay(results: list[dict[str, Any]], axes: Any) -> None:
     columns = ["insert", *(f"sample {batch}" for batch in BATCHES)]
     results = sorted(results, key=lambda one: one["capacity"])
-    print("\n" + table(("µs", "capacity", *columns), ((o["side"], o["capacity"], *(median(o[c]) for c in columns)) for o in results)))
+    print(
+        "\n"
+        + table(
+            ("µs", "capacity", *columns),
+            ((o["side"], o["capacity"], *(median(o[c]) for c in columns)) for o in results),
+        )
+    )
     for side, style, color in (("sac_dist", "o-", "C0"), ("SB3", "s--", "C1"), ("manager", "^:", "C2")):
         mine = [one for one in results if one["side"] == side]
         for i, one in enumerate(mine):
             values = [median(one[f"sample {batch}"]) for batch in BATCHES]
-            axes.plot(BATCHES, values, style, color=color, alpha=(i + 1) / len(mine), label=f"{side}, {one['capacity']:,}")
-    axes.set(title="sampling a batch from a full buffer", xlabel="batch", ylabel="µs", xscale="log", yscale="log")
+            axes.plot(
+                BATCHES,
+                values,
+                style,
+                color=color,
+                alpha=(i + 1) / len(mine),
+                label=f"{side}, {one['capacity']:,}",
+            )
+    axes.set(
+        title="sampling a batch from a full buffer", xlabel="batch", ylabel="µs", xscale="log", yscale="log"
+    )
     axes.set_xticks(BATCHES, map(str, BATCHES))
     axes.minorticks_off()
     axes.legend(fontsize=6)
 
 
-SECTIONS = {"parts": (measure_parts, show_parts), "envs": (measure_envs, show_envs), "replay": (measure_replay, show_replay)}
+SECTIONS = {
+    "parts": (measure_parts, show_parts),
+    "envs": (measure_envs, show_envs),
+    "replay": (measure_replay, show_replay),
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="default: all")
     parser.add_argument("--steps", type=int, default=5000, help="of the worker whose parts are timed")
     parser.add_argument("--capacities", type=int, nargs="+", default=CAPACITIES, help="of the replay buffers")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each environment; a tenth of that for each time of a replay buffer")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=5.0,
+        help="of each environment; a tenth of that for each time of a replay buffer",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     add_peers(parser, ("sb3",))
     arguments = parser.parse_args()

@@ -6,13 +6,13 @@ from typing import Any
 
 import gymnasium
 
-from .backend import Backend, BackendError, Readings
-from .choice import SAWYER_IDS, Resolved, resolve
+from envs.backends.base import Backend, BackendError, Readings
+from envs.backends.choice import SAWYER_IDS, Resolved, resolve
 
 __all__ = ["SAWYER_IDS", "Backend", "BackendError", "Readings", "Resolved", "make", "resolve"]
 
-gymnasium.register("SawyerGrasp-v0", entry_point="envs.sawyer_task:SawyerGraspEnv")
-gymnasium.register("SawyerLift-v0", entry_point="envs.sawyer_task:SawyerLiftEnv")
+gymnasium.register("SawyerGrasp-v0", entry_point="envs.tasks.sawyer:SawyerGraspEnv")
+gymnasium.register("SawyerLift-v0", entry_point="envs.tasks.sawyer:SawyerLiftEnv")
 
 
 def make(id: str, **options: Any) -> gymnasium.Env:

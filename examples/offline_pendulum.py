@@ -1,11 +1,13 @@
-"""Offline reinforcement learning on Pendulum-v1 as chapter 18 of "Hands-on Reinforcement Learning" does it, in one command:
+"""Offline reinforcement learning on Pendulum-v1 as chapter 18 of "Hands-on Reinforcement Learning" does it,
+in one command:
 
     python examples/offline_pendulum.py --seeds 0 1 2 3 4
 
-For each seed SAC trains for 100 episodes and its whole replay is kept; CQL then learns from that alone, 100 epochs of 500 updates, and
-is evaluated after each. Networks, step sizes and rewards are the chapter's: one hidden layer of 128 in the policy and two in the
-critics, rewards as (r + 8) / 8. The chapter's β of 5 stands against squared TD errors, cql_weight against half of them: 2.5 here.
-Writes a run folder for each, pendulum.npz (the data), offline.png and offline.json.
+For each seed SAC trains for 100 episodes and its whole replay is kept; CQL then learns from that alone, 100
+epochs of 500 updates, and is evaluated after each. Networks, step sizes and rewards are the chapter's: one
+hidden layer of 128 in the policy and two in the critics, rewards as (r + 8) / 8. The chapter's β of 5 stands
+against squared TD errors, cql_weight against half of them: 2.5 here. Writes a run folder for each,
+pendulum.npz (the data), offline.png and offline.json.
 """
 
 from __future__ import annotations
@@ -19,16 +21,29 @@ from typing import Any
 import numpy as np
 
 from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, TrainConfig, train
-from sac_dist.demos import files
-from sac_dist.metrics import read_metrics, read_returns
+from sac_dist.formats import files
+from sac_dist.reporting.metrics import read_metrics, read_returns
 
 EPISODES, EPOCHS, UPDATES = 100, 100, 500
-EVALUATION = 100  # episodes: of ten, most start so that a policy which does not always swing up looks as good as one that does
+# episodes: of ten, most start so that a policy which does not always swing up looks as good as one that does
+EVALUATION = 100
 AGENT = AgentConfig(
-    hidden_width=128, hidden_depth=1, critic_depth=2, actor_lr=3e-4, critic_lr=3e-3, alpha_lr=3e-4, discount=0.99, tau=0.005,
-    initial_alpha=0.01, target_entropy=-1.0, reward_scale=1 / 8, reward_bias=1.0, cql_weight=2.5, cql_samples=5,
+    hidden_width=128,
+    hidden_depth=1,
+    critic_depth=2,
+    actor_lr=3e-4,
+    critic_lr=3e-3,
+    alpha_lr=3e-4,
+    discount=0.99,
+    tau=0.005,
+    initial_alpha=0.01,
+    target_entropy=-1.0,
+    reward_scale=1 / 8,
+    reward_bias=1.0,
+    cql_weight=2.5,
+    cql_samples=5,
     layer_norm=False,
-)  # fmt: skip
+)
 TRAIN = TrainConfig(batch_size=64, warmup_steps=1000, update_ratio=1.0, eval_interval=0)
 
 
@@ -52,7 +67,9 @@ def experiment(seed: int, workers: int, out: Path) -> dict[str, Any]:
     )
     cql = train(offline, quiet=True)
     rows = [row for row in read_metrics(out / "cql" / "metrics.csv") if row["eval_return"]]
-    evaluations = {int(row["eval_step"]): float(row["eval_return"]) for row in rows}  # the last policy has been evaluated twice
+    evaluations = {
+        int(row["eval_step"]): float(row["eval_return"]) for row in rows
+    }  # the last policy has been evaluated twice
     assert sac.outcome.evaluation is not None and cql.outcome.evaluation is not None
     result = {
         "seed": seed,
@@ -95,7 +112,13 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
             axes.plot(np.arange(1, len(returns) + 1), averages[-1], color=color, alpha=0.45, linewidth=1.0)
         length = min(map(len, averages))
         mean = np.mean([average[:length] for average in averages], axis=0)
-        axes.plot(np.arange(1, length + 1), mean, color=color, linewidth=2.2, label=f"{label}: mean of the 9-point moving averages")
+        axes.plot(
+            np.arange(1, length + 1),
+            mean,
+            color=color,
+            linewidth=2.2,
+            label=f"{label}: mean of the 9-point moving averages",
+        )
     axes.set_xlabel("episode (SAC, online), epoch (CQL, offline)")
     axes.set_ylabel("return")
     axes.set_title(f"Pendulum-v1, seeds {', '.join(str(result['seed']) for result in results)}", fontsize=10)
@@ -106,7 +129,9 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/offline-pendulum"))

@@ -1,38 +1,56 @@
-"""Distributed Soft Actor-Critic for robot grasping; see README.md. The names below are loaded when they are first used."""
+"""Distributed Soft Actor-Critic for robot grasping; see README.md. The names below are loaded when they are
+first used.
+"""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from sac_dist.mkl import use_avx512
+from sac_dist.system.mkl import use_avx512
 
 if TYPE_CHECKING:
-    from sac_dist.agent import SACAgent
-    from sac_dist.config import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
-    from sac_dist.demos.transitions import Demonstrations
+    from sac_dist.acting.evaluation import Evaluation, evaluate
+    from sac_dist.acting.playback import find_policy, play
+    from sac_dist.acting.rollout import make_env
+    from sac_dist.algorithms.agent import SACAgent
+    from sac_dist.book.replay_manager import ReplayManager
+    from sac_dist.data.ring import ReplayBuffer
+    from sac_dist.data.transitions import Demonstrations
     from sac_dist.engine.train import Run, resume, train
-    from sac_dist.evaluation import Evaluation, evaluate
-    from sac_dist.playback import find_policy, play
-    from sac_dist.replay import ReplayBuffer
-    from sac_dist.replay_manager import ReplayManager
-    from sac_dist.rollout import make_env
+    from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
 
 __version__ = "0.1.0"
 __all__ = [
-    "AgentConfig", "Config", "ConfigError", "DataConfig", "Demonstrations", "EnvConfig", "Evaluation", "ReplayBuffer", "ReplayManager",
-    "Run", "SACAgent", "TrainConfig", "evaluate", "find_policy", "make_env", "play", "resume", "train",
-]  # fmt: skip
+    "AgentConfig",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "Demonstrations",
+    "EnvConfig",
+    "Evaluation",
+    "ReplayBuffer",
+    "ReplayManager",
+    "Run",
+    "SACAgent",
+    "TrainConfig",
+    "evaluate",
+    "find_policy",
+    "make_env",
+    "play",
+    "resume",
+    "train",
+]
 _HOMES = {
-    "agent": ("SACAgent",),
-    "config": ("AgentConfig", "Config", "ConfigError", "DataConfig", "EnvConfig", "TrainConfig"),
-    "demos.transitions": ("Demonstrations",),
+    "acting.evaluation": ("Evaluation", "evaluate"),
+    "acting.playback": ("find_policy", "play"),
+    "acting.rollout": ("make_env",),
+    "algorithms.agent": ("SACAgent",),
+    "book.replay_manager": ("ReplayManager",),
+    "data.ring": ("ReplayBuffer",),
+    "data.transitions": ("Demonstrations",),
     "engine.train": ("Run", "resume", "train"),
-    "evaluation": ("Evaluation", "evaluate"),
-    "playback": ("find_policy", "play"),
-    "replay": ("ReplayBuffer",),
-    "replay_manager": ("ReplayManager",),
-    "rollout": ("make_env",),
+    "settings": ("AgentConfig", "Config", "ConfigError", "DataConfig", "EnvConfig", "TrainConfig"),
 }
 
 use_avx512()  # here, as this comes before torch wherever sac_dist is what brings torch in

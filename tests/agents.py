@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sac_dist.agent import SACAgent
-from sac_dist.config import AgentConfig
-from sac_dist.types import Batch
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.data.batch import Batch
+from sac_dist.settings import AgentConfig
 
 OBS, ACT = 5, 3
 SMALL = AgentConfig(hidden_width=16, layer_norm=False)
@@ -15,7 +15,13 @@ SMALL = AgentConfig(hidden_width=16, layer_norm=False)
 
 def flat(agent: SACAgent) -> list[Tensor]:
     """Every vector an update changes."""
-    return [agent.tensors.targets, agent.tensors.average, *agent.tensors.policy, *agent.tensors.critics, *agent.tensors.log_alpha]
+    return [
+        agent.tensors.targets,
+        agent.tensors.average,
+        *agent.tensors.policy,
+        *agent.tensors.critics,
+        *agent.tensors.log_alpha,
+    ]
 
 
 def make_batch(size: int = 32, seed: int = 0, **replaced: Tensor) -> Batch:
@@ -24,7 +30,9 @@ def make_batch(size: int = 32, seed: int = 0, **replaced: Tensor) -> Batch:
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    batch = Batch(draw(size, OBS), draw(size, ACT).tanh(), draw(size), draw(size, OBS), (draw(size) > 1).float())
+    batch = Batch(
+        draw(size, OBS), draw(size, ACT).tanh(), draw(size), draw(size, OBS), (draw(size) > 1).float()
+    )
     return batch._replace(**replaced)
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import gymnasium
 import pytest
 
-from envs.choice import coppelia_obstacle
+from envs.backends.choice import coppelia_obstacle
 
 
 @functools.cache
 def simulator() -> Any:
-    from envs.coppelia_backend import CoppeliaBackend
+    from envs.backends.coppelia.backend import CoppeliaBackend
 
     backend = CoppeliaBackend()
     atexit.register(backend.close)
@@ -32,9 +32,13 @@ class Shared:
 
 
 def maker(backend: str, config: pytest.Config) -> Callable[..., Any]:
-    """``gymnasium.make`` on a simulator, unwrapped; skips the test where there is none, or fails it with --require-coppeliasim."""
+    """``gymnasium.make`` on a simulator, unwrapped; skips the test where there is none, or fails it with
+    --require-coppeliasim.
+    """
     obstacle = coppelia_obstacle() if backend == "coppelia" else None
     if obstacle is not None:
-        (pytest.fail if config.getoption("--require-coppeliasim") else pytest.skip)(f"no CoppeliaSim: {obstacle}")
+        (pytest.fail if config.getoption("--require-coppeliasim") else pytest.skip)(
+            f"no CoppeliaSim: {obstacle}"
+        )
     chosen: Any = Shared if backend == "coppelia" else backend
     return lambda id, **options: gymnasium.make(id, backend=chosen, **options).unwrapped

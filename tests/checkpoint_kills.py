@@ -19,18 +19,20 @@ import torch
 from faults import pattern_holds
 from toy_envs import Pattern
 
-from sac_dist import checkpoint
-from sac_dist.agent import SACAgent
-from sac_dist.config import AgentConfig, Config, ConfigError
-from sac_dist.replay import ReplayBuffer
-from sac_dist.replay_files import ReplayFiles
-from sac_dist.run_folder import RunFolder
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.data.ring import ReplayBuffer
+from sac_dist.settings import AgentConfig, Config, ConfigError
+from sac_dist.storage import checkpoint
+from sac_dist.storage.run_folder import RunFolder
+from sac_dist.storage.segments import ReplayFiles
 
 RING, BLOCK = 3000, 500  # transitions: of the buffer, between two checkpoints
 
 
 def write_checkpoints(folder: RunFolder, ready: int) -> None:
-    """What a run writes, again and again, going on from what is there: networks full of n, n blocks of transitions, the number n."""
+    """What a run writes, again and again, going on from what is there: networks full of n, n blocks of
+    transitions, the number n.
+    """
     agent, files, n = SACAgent(3, 1, AgentConfig()), ReplayFiles(folder.replay), 0
     replay = ReplayBuffer(RING, 3, 1)
     if folder.last.exists():
@@ -94,7 +96,9 @@ def wrong_with(folder: RunFolder) -> str | None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -13,10 +13,20 @@ os.environ["TOY_FLAG"] = str(Path(tempfile.mkdtemp(prefix="toy-")) / "flag")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--require-coppeliasim", action="store_true", help="without CoppeliaSim its tests fail instead of being skipped")
-    parser.addoption("--book-scene", metavar="FILE.ttt", help="the book's scene for joint velocities, for the tests that need it")
     parser.addoption(
-        "--ray-faults", action="store_true", help="also the runs on a Ray cluster in which parts of it end, a minute and a half"
+        "--require-coppeliasim",
+        action="store_true",
+        help="without CoppeliaSim its tests fail instead of being skipped",
+    )
+    parser.addoption(
+        "--book-scene",
+        metavar="FILE.ttt",
+        help="the book's scene for joint velocities, for the tests that need it",
+    )
+    parser.addoption(
+        "--ray-faults",
+        action="store_true",
+        help="also the runs on a Ray cluster in which parts of it end, a minute and a half",
     )
 
 
@@ -33,7 +43,9 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """As in a run's processes. On a busy machine torch's threads wait for each other at every small operation."""
+    """As in a run's processes. On a busy machine torch's threads wait for each other at every small
+    operation.
+    """
     import torch
 
     threads = torch.get_num_threads()

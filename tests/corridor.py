@@ -6,17 +6,21 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete
 
-from envs.backend import BackendError
+from envs.backends.base import BackendError
 
 
 class Corridor(gymnasium.Env):
-    """Walk from 0 to a goal in 1 … 2 within 10 steps of at most 0.5; each step costs the distance that is left."""
+    """Walk from 0 to a goal in 1 … 2 within 10 steps of at most 0.5; each step costs the distance that is
+    left.
+    """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
     observation_space: gymnasium.Space = Box(-np.inf, np.inf, (2,), np.float64)
     action_space: gymnasium.Space = Box(-0.5, 0.5, (1,), np.float32)
 
-    def __init__(self, render_mode: str | None = None, tolerance: float = 0.1, says_success: bool = True) -> None:
+    def __init__(
+        self, render_mode: str | None = None, tolerance: float = 0.1, says_success: bool = True
+    ) -> None:
         self.render_mode, self.tolerance, self.says_success = render_mode, tolerance, says_success
         self.seeds: list[int | None] = []
 

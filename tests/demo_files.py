@@ -1,4 +1,6 @@
-"""Demonstrations to write to files, and the child process that reads damaged ones: ``python demo_files.py FOLDER COUNTS``."""
+"""Demonstrations to write to files, and the child process that reads damaged ones: ``python demo_files.py
+FOLDER COUNTS``.
+"""
 
 import io
 import json
@@ -12,16 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from sac_dist.config import ConfigError
-from sac_dist.demos import files
-from sac_dist.demos.transitions import Demonstrations
+from sac_dist.data.transitions import Demonstrations
+from sac_dist.formats import files
+from sac_dist.settings import ConfigError
 
 FIELDS = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
 SOURCE = {"env": {"env": "SawyerLift-v0", "horizon": 5}, "policy": "expert", "seed": 3}
 
 
 def make(lengths=(5, 3, 5), observation_size=3, action_size=2, seed=0, success=True) -> Demonstrations:
-    """Episodes of random walks: those of the greatest length hit a time limit, the others terminate and are successes."""
+    """Episodes of random walks: those of the greatest length hit a time limit, the others terminate and are
+    successes.
+    """
     rng = np.random.default_rng(seed)
     parts = {name: [] for name in FIELDS}
     for length in lengths:
@@ -29,16 +33,34 @@ def make(lengths=(5, 3, 5), observation_size=3, action_size=2, seed=0, success=T
         last = np.arange(length) == length - 1
         terminated = last & (length < max(lengths))
         action = rng.uniform(-1, 1, (length, action_size)).astype(np.float32)
-        values = (walk[:-1], action, rng.normal(size=length).astype(np.float32), walk[1:], terminated, last & ~terminated)
+        values = (
+            walk[:-1],
+            action,
+            rng.normal(size=length).astype(np.float32),
+            walk[1:],
+            terminated,
+            last & ~terminated,
+        )
         for name, value in zip(FIELDS, values, strict=True):
             parts[name].append(value)
     successes = np.array([length < max(lengths) for length in lengths]) if success else None
-    return Demonstrations(**{name: np.concatenate(part) for name, part in parts.items()}, success=successes, source=dict(SOURCE))
+    return Demonstrations(
+        **{name: np.concatenate(part) for name, part in parts.items()}, success=successes, source=dict(SOURCE)
+    )
 
 
 def rows(demos: Demonstrations) -> list[tuple]:
     """The book's 5-tuples."""
-    return list(zip(demos.observation, demos.action, demos.reward, demos.next_observation, demos.terminated, strict=True))
+    return list(
+        zip(
+            demos.observation,
+            demos.action,
+            demos.reward,
+            demos.next_observation,
+            demos.terminated,
+            strict=True,
+        )
+    )
 
 
 def assert_equal(found: Demonstrations, expected: Demonstrations, but: tuple[str, ...] = ()) -> None:
@@ -59,11 +81,17 @@ def assert_sound(demos: Demonstrations) -> None:
     assert count > 0 and demos.observation.shape == demos.next_observation.shape
     for name in FIELDS:
         values = getattr(demos, name)
-        assert len(values) == count and values.dtype == (np.bool_ if name in ("terminated", "truncated") else np.float32)
+        assert len(values) == count and values.dtype == (
+            np.bool_ if name in ("terminated", "truncated") else np.float32
+        )
         assert np.isfinite(values).all()
     assert np.abs(demos.action).max() <= 1 and (demos.terminated | demos.truncated)[-1]
     inside = ~(demos.terminated | demos.truncated)[:-1]
-    assert np.isclose(demos.next_observation[:-1], demos.observation[1:], rtol=1e-4, atol=1e-5).all(1)[inside].all()
+    assert (
+        np.isclose(demos.next_observation[:-1], demos.observation[1:], rtol=1e-4, atol=1e-5)
+        .all(1)[inside]
+        .all()
+    )
     assert demos.success is None or demos.success.shape == demos.ends.shape
 
 
@@ -136,7 +164,9 @@ def seeds(folder: Path) -> dict[str, bytes]:
 
 
 def main(folder: Path, counts: dict[str, int]) -> None:
-    """Read so many damaged files of each suffix; print how that went as JSON. Whatever escapes as no ConfigError ends the process."""
+    """Read so many damaged files of each suffix; print how that went as JSON. Whatever escapes as no
+    ConfigError ends the process.
+    """
     import h5py  # noqa: F401  before the limit: its libraries are large
 
     canary = folder / "canary"

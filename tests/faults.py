@@ -1,14 +1,16 @@
 """Damage done to real runs: signals to their processes at random moments, and what must hold afterwards.
 
-    python tests/faults.py --faults 200 --seed 0        a table of what was done and every violation; status 1 if there is one
+    python tests/faults.py --faults 200 --seed 0        a table of what was done and every violation; status 1
+    if there is one
 
-A run trains ``toy_envs:Pattern-v0``, whose transitions check themselves, meets some faults that it must survive, and
-then one that may end it. psutil finds the processes; each shows its role as its name.
+A run trains ``toy_envs:Pattern-v0``, whose transitions check themselves, meets some faults that it must
+survive, and then one that may end it. psutil finds the processes; each shows its role as its name.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import random
 import signal
@@ -24,10 +26,10 @@ import numpy as np
 import psutil
 from toy_envs import Pattern
 
-from sac_dist import checkpoint
-from sac_dist.config import ConfigError
-from sac_dist.replay_files import ReplayFiles
-from sac_dist.run_folder import RunFolder
+from sac_dist.settings import ConfigError
+from sac_dist.storage import checkpoint
+from sac_dist.storage.run_folder import RunFolder
+from sac_dist.storage.segments import ReplayFiles
 
 TESTS = Path(__file__).parent
 FATAL = (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV)
@@ -36,7 +38,10 @@ SURVIVED = {
     "evaluator": (*FATAL, signal.SIGSTOP, signal.SIGCONT),
     "main": (signal.SIGCONT,),
 }
-ENDING = {"main": (*FATAL, signal.SIGINT), "replay-manager": (*FATAL, signal.SIGSTOP)}  # SIGCONT stands for a stop of a second
+ENDING = {
+    "main": (*FATAL, signal.SIGINT),
+    "replay-manager": (*FATAL, signal.SIGSTOP),
+}  # SIGCONT stands for a stop of a second
 WORKERS, STEP_TIMEOUT = 2, 3.0
 END_WITHIN, RECOVER_WITHIN = 10.0, 40.0  # s
 SETTINGS = f"""
@@ -68,8 +73,12 @@ class Report:
         targets = sorted({target for target, _ in self.done})
         lines = ["| fault | " + " | ".join(targets) + " |", "|---" * (len(targets) + 1) + "|"]
         for kind in sorted({kind for _, kind in self.done}):
-            lines.append(f"| {kind} | " + " | ".join(str(self.done[target, kind] or "") for target in targets) + " |")
-        total = f"{sum(self.done.values())} faults in {self.runs} runs, {self.transitions:,} transitions checked"
+            lines.append(
+                f"| {kind} | " + " | ".join(str(self.done[target, kind] or "") for target in targets) + " |"
+            )
+        total = (
+            f"{sum(self.done.values())} faults in {self.runs} runs, {self.transitions:,} transitions checked"
+        )
         return "\n".join([*lines, "", f"{total}, {len(self.violations)} violations", *self.violations])
 
 
@@ -78,7 +87,9 @@ def kind(number: signal.Signals) -> str:
 
 
 def leftovers(temporary: Path) -> set[str]:
-    """What processes that have ended left on the machine: temporary files, named shared memory that nobody maps."""
+    """What processes that have ended left on the machine: temporary files, named shared memory that nobody
+    maps.
+    """
     shared = {entry.name: str(entry.inode()) for entry in os.scandir("/dev/shm")}
     mapped = {inode for name in os.listdir("/proc") if name.isdigit() for inode in mapped_by(int(name))}
     return {*(name for name, inode in shared.items() if inode not in mapped), *os.listdir(temporary)}
@@ -127,13 +138,20 @@ class Run:
             self.family[child.pid] = child
             try:
                 if child.status() != psutil.STATUS_ZOMBIE:
-                    found.setdefault(Path(f"/proc/{child.pid}/comm").read_text().strip(), child.pid)  # what it forks has its name at first
+                    found.setdefault(
+                        Path(f"/proc/{child.pid}/comm").read_text().strip(), child.pid
+                    )  # what it forks has its name at first
             except (psutil.NoSuchProcess, OSError):
                 continue
         return found
 
     def complete(self, *others: str) -> bool:
-        return {*(f"worker-{rank}" for rank in range(WORKERS)), "evaluator", "replay-manager", *others} <= self.look().keys()
+        return {
+            *(f"worker-{rank}" for rank in range(WORKERS)),
+            "evaluator",
+            "replay-manager",
+            *others,
+        } <= self.look().keys()
 
     def steps(self) -> int:
         return 0 if not self.last.exists() else int(checkpoint.read(self.last).run["counters"][0])
@@ -156,7 +174,11 @@ class Run:
         """What still lives after END_WITHIN seconds, by name."""
         deadline = time.monotonic() + END_WITHIN
         while time.monotonic() < deadline:
-            living = [child for child in self.family.values() if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+            living = [
+                child
+                for child in self.family.values()
+                if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+            ]
             if not living:
                 break
             time.sleep(0.1)
@@ -179,7 +201,9 @@ class Run:
 
 
 def check_saved(run: Run, report: Report, kills: int) -> str | None:
-    """Whether the last checkpoint loads, holds every counted transition, and each whole; what is wrong, or None."""
+    """Whether the last checkpoint loads, holds every counted transition, and each whole; what is wrong, or
+    None.
+    """
     if not run.last.exists():
         return None  # the run was ended before its first checkpoint
     try:
@@ -197,12 +221,20 @@ def check_saved(run: Run, report: Report, kills: int) -> str | None:
 
 
 def pattern_holds(rows: np.ndarray) -> np.ndarray:
-    """Which rows (N, 10) of toy_envs.Pattern are whole: observation 3, action 1, reward, next observation 3, terminated, truncated."""
+    """Which rows (N, 10) of toy_envs.Pattern are whole: observation 3, action 1, reward, next observation 3,
+    terminated, truncated.
+    """
     here, action, reward, following = rows[:, :3], rows[:, 3], rows[:, 4], rows[:, 5:8]
     expected = Pattern.observation(here[:, 0], here[:, 1])
     after = Pattern.observation(here[:, 0], here[:, 1] + 1)
     ends = following[:, 1] >= Pattern.horizon
-    return (here == expected).all(1) & (following == after).all(1) & (reward == action) & (rows[:, 8] == 0) & ((rows[:, 9] == 1) == ends)
+    return (
+        (here == expected).all(1)
+        & (following == after).all(1)
+        & (reward == action)
+        & (rows[:, 8] == 0)
+        & ((rows[:, 9] == 1) == ends)
+    )
 
 
 def trial(seed: int, faults: int, report: Report, learner: str = "workers") -> None:
@@ -212,7 +244,17 @@ def trial(seed: int, faults: int, report: Report, learner: str = "workers") -> N
     with tempfile.TemporaryDirectory(prefix="sac-faults-") as name:
         folder = Path(name)
         (folder / "c.yaml").write_text(SETTINGS)
-        run = Run(folder, "--train", "--env", "toy_envs:Pattern-v0", "--run-dir", "run", "--config", "c.yaml", *flags)
+        run = Run(
+            folder,
+            "--train",
+            "--env",
+            "toy_envs:Pattern-v0",
+            "--run-dir",
+            "run",
+            "--config",
+            "c.yaml",
+            *flags,
+        )
         report.runs += 1
         try:
             problem = strike(run, rng, faults, report, ("learner",) if learner == "central" else ())
@@ -244,7 +286,8 @@ def strike(run: Run, rng: random.Random, faults: int, report: Report, others: tu
         steps = run.steps()
         if not run.wait(lambda before=steps: run.steps() > before, RECOVER_WITHIN):
             return f"{kind(number)} to {target}: no progress in {RECOVER_WITHIN:g} s (status {run.process.poll()})"
-        if number is not signal.SIGCONT and not run.wait(lambda: run.look().get(target, pid) != pid, RECOVER_WITHIN):  # noqa: B023
+        replaced = functools.partial(lambda target, pid: run.look().get(target, pid) != pid, target, pid)
+        if number is not signal.SIGCONT and not run.wait(replaced, RECOVER_WITHIN):
             return f"{kind(number)} to {target}: it was not replaced"
     role = rng.choice(list(ENDING))
     number = rng.choice(ENDING[role])
@@ -277,9 +320,16 @@ def strike(run: Run, rng: random.Random, faults: int, report: Report, others: tu
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--faults", type=int, default=200)
-    parser.add_argument("--per-run", type=int, default=4, help="faults that a run has to survive before the one that may end it")
+    parser.add_argument(
+        "--per-run",
+        type=int,
+        default=4,
+        help="faults that a run has to survive before the one that may end it",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learner", choices=("workers", "central"), default="workers")
     arguments = parser.parse_args()
@@ -287,7 +337,11 @@ def main() -> int:
     while sum(report.done.values()) < arguments.faults and len(report.violations) < 10:
         trial(seed, arguments.per_run, report, arguments.learner)
         seed += 1
-        print(f"{sum(report.done.values())} faults, {len(report.violations)} violations", file=sys.stderr, flush=True)
+        print(
+            f"{sum(report.done.values())} faults, {len(report.violations)} violations",
+            file=sys.stderr,
+            flush=True,
+        )
     print(report.table())
     return 1 if report.violations else 0
 

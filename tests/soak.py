@@ -1,9 +1,10 @@
-"""One grasp training under faults, a few seconds apart, and a table of how it went; status 1 if it is not as it should be.
+"""One grasp training under faults, a few seconds apart, and a table of how it went; status 1 if it is not as
+it should be.
 
     python tests/soak.py --seconds 1800 --seed 0
 
-Workers, evaluator, main and manager are stopped for a second; workers and evaluator are also killed, crash, and are stopped for good until
-the guard finds them.
+Workers, evaluator, main and manager are stopped for a second; workers and evaluator are also killed, crash,
+and are stopped for good until the guard finds them.
 """
 
 from __future__ import annotations
@@ -21,11 +22,17 @@ from pathlib import Path
 import numpy as np
 from faults import SURVIVED, WORKERS, Run, kind
 
-from sac_dist import checkpoint
+from sac_dist.storage import checkpoint
 
 PAUSE = 5.0  # s between faults, on average
 CALM = 30.0  # s without faults at the end, so that a last checkpoint and evaluation are of a whole run
-TARGETS = {"worker-0": 5, "worker-1": 5, "evaluator": 2, "main": 1, "replay-manager": 1}  # how often each is meant
+TARGETS = {
+    "worker-0": 5,
+    "worker-1": 5,
+    "evaluator": 2,
+    "main": 1,
+    "replay-manager": 1,
+}  # how often each is meant
 FLAGS = (
     *("--train", "--env", "SawyerGrasp-v0", "--run-dir", "run", "--workers", str(WORKERS)),
     *("--step-timeout", "10", "--buffer-size", "50000"),
@@ -70,7 +77,9 @@ class Soak:
         saved = checkpoint.read_run(self.run.last).run
         counted, stored = saved["counters"][0], int(np.sum(saved["replay"]["segments"][-1]["stop"]))
         tenth = max(1, len(self.memory) // 10)
-        start, end = (float(np.median(part)) for part in (self.memory[tenth : 2 * tenth], self.memory[-tenth:]))
+        start, end = (
+            float(np.median(part)) for part in (self.memory[tenth : 2 * tenth], self.memory[-tenth:])
+        )
         final = re.search(r"final policy: success (\d+)/(\d+).*", words)
         success = int(final[1]) / int(final[2]) if final else 0.0
         rows = {
@@ -85,7 +94,11 @@ class Soak:
             "exit status": status,
         }
         print("| fault | target | times |\n|---|---|---|")
-        print("\n".join(f"| {name} | {target} | {times} |" for (target, name), times in sorted(self.done.items())))
+        print(
+            "\n".join(
+                f"| {name} | {target} | {times} |" for (target, name), times in sorted(self.done.items())
+            )
+        )
         print("\n| | |\n|---|---|")
         print("\n".join(f"| {name} | {value} |" for name, value in rows.items()))
         wrong = {
@@ -99,16 +112,22 @@ class Soak:
 
 
 def memory_of(pid: int) -> float:
-    """MiB of a process, its part of what it shares with others; without the libraries' files, which other programs share too."""
+    """MiB of a process, its part of what it shares with others; without the libraries' files, which other
+    programs share too.
+    """
     try:
-        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+        fields = dict(
+            line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        )
         return sum(int(fields[name].split()[0]) for name in ("Pss_Anon", "Pss_Shmem")) / 1024
     except OSError:
         return 0.0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=1800)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -15,23 +15,29 @@ import torch.nn.functional as F
 from agents import ACT, OBS, SMALL, flat, make_batch, same, train
 from torch import Tensor
 
-from sac_dist.agent import SACAgent
-from sac_dist.compiled import compile_obstacle, compile_update, load_update
-from sac_dist.config import AgentConfig
-from sac_dist.networks import sample_action
-from sac_dist.replay import ReplayBuffer
-from sac_dist.types import Batch
-from sac_dist.update import AVERAGING, Trained, adam_scales, adam_step, clip_by_norm
-from sac_dist.written_out import WrittenOut
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.algorithms.sac import AVERAGING, Trained, adam_scales, adam_step, clip_by_norm
+from sac_dist.data.batch import Batch
+from sac_dist.data.ring import ReplayBuffer
+from sac_dist.execution.compiled import compile_obstacle, compile_update, load_update
+from sac_dist.execution.explicit import WrittenOut
+from sac_dist.networks.mlp import sample_action
+from sac_dist.settings import AgentConfig
 
 # the update
 
 
 def test_a_write_that_another_process_undid_cannot_make_a_long_step() -> None:
-    """Hogwild: v is overwritten with what the other read before, 0, while m stays. Without the bound the step is 1e5 and more."""
+    """Hogwild: v is overwritten with what the other read before, 0, while m stays. Without the bound the step
+    is 1e5 and more.
+    """
     trained = Trained(torch.zeros(3), torch.zeros(3), torch.zeros(3))
     for step in range(1, 4):
-        adam_step(trained, torch.tensor([1.0, 1e-3, 1e3]), adam_scales(torch.tensor([float(step)]), torch.tensor([1e-2]))[0])
+        adam_step(
+            trained,
+            torch.tensor([1.0, 1e-3, 1e3]),
+            adam_scales(torch.tensor([float(step)]), torch.tensor([1e-2]))[0],
+        )
         trained.exp_avg_sq.zero_()
     adam_step(trained, torch.zeros(3), adam_scales(torch.tensor([4.0]), torch.tensor([1e-2]))[0])
     assert (trained.parameters.abs() < 0.1).all() and (trained.parameters < 0).all()
@@ -69,7 +75,9 @@ def test_adam_scales_are_exact_from_the_first_step_to_the_last() -> None:
 
 
 def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, Tensor]:
-    """SAC as in the textbooks, with torch.optim, on copies of the agent's parameters; returns them after one update."""
+    """SAC as in the textbooks, with torch.optim, on copies of the agent's parameters; returns them after one
+    update.
+    """
     config = agent.config
     named = agent.state_dict()
 
@@ -103,22 +111,32 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
     ensemble = range(config.critics)
     with torch.no_grad():
         next_action, next_log_prob = act(batch.next_observation, noise[1])
-        next_q = torch.stack([critic(targets, e, batch.next_observation, next_action) for e in ensemble]).amin(0)
+        next_q = torch.stack(
+            [critic(targets, e, batch.next_observation, next_action) for e in ensemble]
+        ).amin(0)
         reward = config.reward_scale * batch.reward + config.reward_bias
         target = reward + config.discount * (1 - batch.terminated) * (next_q - alpha * next_log_prob)
-    loss = sum(0.5 * F.mse_loss(critic(critics, e, batch.observation, batch.action), target) for e in ensemble)
+    loss = sum(
+        0.5 * F.mse_loss(critic(critics, e, batch.observation, batch.action), target) for e in ensemble
+    )
     assert isinstance(loss, Tensor)
     step(loss, list(critics.values()), config.critic_lr)
     action, log_prob = act(batch.observation, noise[0])
     q = torch.stack([critic(critics, e, batch.observation, action) for e in ensemble]).amin(0)
     step((alpha * log_prob - q).mean(), list(policy.values()), config.actor_lr)
     if config.alpha is None:
-        step(-(log_alpha.exp() * (log_prob.detach() + agent.target_entropy)).mean(), [log_alpha], config.alpha_lr)
+        step(
+            -(log_alpha.exp() * (log_prob.detach() + agent.target_entropy)).mean(),
+            [log_alpha],
+            config.alpha_lr,
+        )
     with torch.no_grad():
         for name, target_parameter in targets.items():
             target_parameter.mul_(1 - config.tau).add_(config.tau * critics[name])
     result = {
-        f"{prefix}.{name}": p for prefix, net in (("policy", policy), ("critics", critics), ("targets", targets)) for name, p in net.items()
+        f"{prefix}.{name}": p
+        for prefix, net in (("policy", policy), ("critics", critics), ("targets", targets))
+        for name, p in net.items()
     }
     return {name: p.detach() for name, p in (result | {"log_alpha": log_alpha}).items()}
 
@@ -129,7 +147,15 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
         SMALL,
         replace(SMALL, hidden_depth=3, critics=5, tau=0.5, discount=0.9),
         replace(SMALL, alpha=0.3, grad_clip=0.1),
-        replace(SMALL, reward_scale=3.0, reward_bias=-0.5, target_entropy=-1.0, actor_lr=1e-4, critic_lr=1e-3, alpha_lr=1e-2),
+        replace(
+            SMALL,
+            reward_scale=3.0,
+            reward_bias=-0.5,
+            target_entropy=-1.0,
+            actor_lr=1e-4,
+            critic_lr=1e-3,
+            alpha_lr=1e-2,
+        ),
     ],
 )
 def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
@@ -145,7 +171,9 @@ def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
     state = agent.state_dict()
     for name, value in expected.items():
         # Adam's first step is lr · sign(gradient) but where the gradient is tiny
-        torch.testing.assert_close(state[name], value, rtol=1e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            state[name], value, rtol=1e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 @pytest.mark.parametrize("written_out", [True, False])
@@ -170,7 +198,14 @@ def test_average_is_of_the_policy_after_each_update(written_out: bool) -> None:
         SMALL,
         AgentConfig(hidden_width=16, hidden_depth=3, critic_depth=1, critics=5, alpha=0.3, grad_clip=0.1),
         AgentConfig(hidden_width=16, hidden_depth=3, layer_norm=True),
-        AgentConfig(hidden_width=16, hidden_depth=1, normalize_rewards=True, reward_scale=3.0, entropy_backup=False, initial_alpha=3.0),
+        AgentConfig(
+            hidden_width=16,
+            hidden_depth=1,
+            normalize_rewards=True,
+            reward_scale=3.0,
+            entropy_backup=False,
+            initial_alpha=3.0,
+        ),
     ],
 )
 @pytest.mark.parametrize("spread", [0.0, 30.0], ids=["ordinary", "log σ at both bounds, actions at ±1"])
@@ -186,11 +221,19 @@ def test_gradients_written_out_equal_recorded_ones(config: AgentConfig, spread: 
         metrics, expected = written.update(batch), recorded.update(batch)
         assert metrics.keys() == expected.keys()
         for name, value in expected.items():
-            torch.testing.assert_close(metrics[name].clone(), value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                metrics[name].clone(),
+                value,
+                rtol=1e-4,
+                atol=1e-5,
+                msg=lambda text, name=name: f"{name}: {text}",
+            )
     state = written.state_dict()
     for name, value in recorded.state_dict().items():
         # Adam's first steps are lr · sign(gradient) but where the gradient is tiny
-        torch.testing.assert_close(state[name], value, rtol=1e-4, atol=5e-6, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            state[name], value, rtol=1e-4, atol=5e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_gradients_are_recorded_where_none_are_written_out() -> None:
@@ -209,7 +252,9 @@ def test_targets_start_as_the_critics_and_the_entropy_target_as_minus_half_the_a
 
 def test_critics_can_have_a_depth_of_their_own() -> None:
     agent = SACAgent(OBS, ACT, AgentConfig(hidden_width=16, hidden_depth=4, critic_depth=3))
-    assert "policy.linear5.weight" in agent.state_dict() and "critics.linear5.weight" not in agent.state_dict()
+    assert (
+        "policy.linear5.weight" in agent.state_dict() and "critics.linear5.weight" not in agent.state_dict()
+    )
     train(agent, 2)
     assert pickle.loads(pickle.dumps(agent)).q.depth == 3
 
@@ -240,7 +285,9 @@ def test_where_everything_terminates_the_targets_do_not_matter() -> None:
         agent = SACAgent(OBS, ACT, SMALL)
         agent.tensors.targets.add_(offset)
         agent.update(make_batch(terminated=torch.ones(32)))
-        states.append({name: value for name, value in agent.state_dict().items() if not name.startswith("targets")})
+        states.append(
+            {name: value for name, value in agent.state_dict().items() if not name.startswith("targets")}
+        )
     assert same(*states)
 
 
@@ -299,9 +346,17 @@ def test_compiler_that_cannot_build_is_reported(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    "config", [SMALL, AgentConfig(hidden_width=16, critics=3, alpha=0.1, grad_clip=0.5, reward_scale=2.0, normalize_rewards=True)]
+    "config",
+    [
+        SMALL,
+        AgentConfig(
+            hidden_width=16, critics=3, alpha=0.1, grad_clip=0.5, reward_scale=2.0, normalize_rewards=True
+        ),
+    ],
 )
-def test_compiled_update_equals_the_eager_one(config: AgentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_update_equals_the_eager_one(
+    config: AgentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     obstacle = compile_obstacle()
     if obstacle is not None:
         pytest.skip(obstacle)
@@ -319,28 +374,49 @@ def test_compiled_update_equals_the_eager_one(config: AgentConfig, tmp_path: Pat
         expected, metrics = eager.update(batch), compiled.update(batch)
         assert expected.keys() == metrics.keys()
         for name, value in expected.items():
-            torch.testing.assert_close(metrics[name], value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                metrics[name], value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+            )
     expected, state = eager.state_dict(), compiled.state_dict()
     for name, value in expected.items():
-        torch.testing.assert_close(state[name], value, rtol=1e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            state[name], value, rtol=1e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
     counted = compiled.tensors.steps.clone()
     compiled.step(compiled.tensors, batch, compiled.noise(32), compiled.lrs)
-    assert torch.equal(compiled.tensors.steps, counted)  # update counts before it: compiled code would undo what others count meanwhile
+    assert torch.equal(
+        compiled.tensors.steps, counted
+    )  # update counts before it: compiled code would undo what others count meanwhile
 
 
 # learning
 
 
 def test_learns_to_walk_to_a_sparse_reward() -> None:
-    """A point on [-1, 1] moves by 0.2 a and is paid only within 0.1 of 0: five steps away, so the values must travel through γ."""
+    """A point on [-1, 1] moves by 0.2 a and is paid only within 0.1 of 0: five steps away, so the values must
+    travel through γ.
+    """
     rng = np.random.default_rng(0)
     position = rng.uniform(-1.1, 1.1, 3000)
     action = rng.uniform(-1, 1, 3000)
     following = position + 0.2 * action
     reward = (np.abs(following) < 0.1).astype(float)
-    columns = [torch.tensor(x, dtype=torch.float32) for x in (position[:, None], action[:, None], reward, following[:, None], reward)]
+    columns = [
+        torch.tensor(x, dtype=torch.float32)
+        for x in (position[:, None], action[:, None], reward, following[:, None], reward)
+    ]
     agent = SACAgent(
-        1, 1, AgentConfig(hidden_width=32, discount=0.9, actor_lr=2e-3, critic_lr=2e-3, alpha_lr=2e-3, tau=0.02, initial_alpha=0.02)
+        1,
+        1,
+        AgentConfig(
+            hidden_width=32,
+            discount=0.9,
+            actor_lr=2e-3,
+            critic_lr=2e-3,
+            alpha_lr=2e-3,
+            tau=0.02,
+            initial_alpha=0.02,
+        ),
     )
     start = time.monotonic()
     for _ in range(1500):

@@ -15,8 +15,8 @@ import pytest
 import torch
 from agents import ACT, OBS, SMALL, flat, same, train
 
-from sac_dist.agent import SACAgent
-from sac_dist.config import ConfigError
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.settings import ConfigError
 
 # acting
 
@@ -27,16 +27,22 @@ def test_act_is_the_policy() -> None:
     observation = np.random.default_rng(0).normal(size=OBS)
 
     def gaussian(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return agent.policy(agent.policy.unpack(parameters), torch.tensor(observation, dtype=torch.float32)[None])
+        return agent.policy(
+            agent.policy.unpack(parameters), torch.tensor(observation, dtype=torch.float32)[None]
+        )
 
     action = agent.act(observation, deterministic=True)
     assert action.dtype == np.float32 and action.shape == (ACT,)
-    np.testing.assert_allclose(action, gaussian(agent.tensors.average)[0].tanh()[0].numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        action, gaussian(agent.tensors.average)[0].tanh()[0].numpy(), rtol=1e-5, atol=1e-6
+    )
     mean, log_std = gaussian(agent.tensors.policy.parameters)
     generator = torch.Generator()
     generator.set_state(agent.rng_state())
     noise = torch.randn(ACT, generator=generator)
-    np.testing.assert_allclose(agent.act(observation), (mean + log_std.exp() * noise).tanh()[0].numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        agent.act(observation), (mean + log_std.exp() * noise).tanh()[0].numpy(), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_act_clamps_log_std_as_the_policy_does() -> None:
@@ -45,7 +51,9 @@ def test_act_clamps_log_std_as_the_policy_does() -> None:
         torch.tensor([[0.0] * ACT + [-500.0, 500.0, 0.0]])
     )
     agent.tensors.policy.parameters[: -2 * ACT].zero_()
-    u = np.arctanh(np.array([agent.act(np.zeros(OBS)) for _ in range(200)], dtype=np.float64).clip(-1 + 1e-7, 1 - 1e-7))
+    u = np.arctanh(
+        np.array([agent.act(np.zeros(OBS)) for _ in range(200)], dtype=np.float64).clip(-1 + 1e-7, 1 - 1e-7)
+    )
     assert u[:, 0].std() < 1e-6
     assert np.median(np.abs(u[:, 1])) == pytest.approx(0.6745 * math.e**2, rel=0.25)
 
@@ -166,7 +174,9 @@ def work(agent: SACAgent, done: Event, go_on: Event) -> None:
     done.set()
     if not go_on.wait(30):
         sys.exit(3)
-    sys.exit(0 if agent.tensors.steps.tolist() == [4, 4, 4] and bool((agent.tensors.targets == 7).all()) else 4)
+    sys.exit(
+        0 if agent.tensors.steps.tolist() == [4, 4, 4] and bool((agent.tensors.targets == 7).all()) else 4
+    )
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
@@ -192,7 +202,8 @@ def test_an_update_in_another_process_is_seen_here_and_the_other_way_round(metho
             assert not torch.equal(before[name], after[name]), name
         assert agent.tensors.steps.tolist() == [3, 3, 3]
         np.testing.assert_array_equal(
-            agent.act(np.ones(OBS), deterministic=True), pickle_free_copy(agent).act(np.ones(OBS), deterministic=True)
+            agent.act(np.ones(OBS), deterministic=True),
+            pickle_free_copy(agent).act(np.ones(OBS), deterministic=True),
         )
         train(agent, 1)
         agent.tensors.targets.fill_(7)

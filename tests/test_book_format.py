@@ -1,4 +1,6 @@
-"""The book's files: the same numbers from its networks and ours, bit-exact round trips, and refusal of everything else."""
+"""The book's files: the same numbers from its networks and ours, bit-exact round trips, and refusal of
+everything else.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sac_dist.agent import SACAgent
-from sac_dist.book_format import load_book_policy, save_book_policy
-from sac_dist.config import AgentConfig, ConfigError
-from sac_dist.networks import Parameters
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.book.policy_files import load_book_policy, save_book_policy
+from sac_dist.networks.mlp import Parameters
+from sac_dist.settings import AgentConfig, ConfigError
 
 
 class Layers(nn.Module):
@@ -62,7 +64,10 @@ def write_book(
 ) -> tuple[Policy, SoftQ, SoftQ]:
     torch.manual_seed(0)
     policy = Policy(observations, actions, width, policy_depth)
-    critics = SoftQ(observations, actions, width, critic_depth), SoftQ(observations, actions, width, critic_depth)
+    critics = (
+        SoftQ(observations, actions, width, critic_depth),
+        SoftQ(observations, actions, width, critic_depth),
+    )
     for name, module in zip(("policy", "q1", "q2"), (policy, *critics), strict=True):
         torch.save(module.state_dict(), f"{prefix}_{name}")
     return policy, *critics
@@ -76,25 +81,37 @@ SIZES = [(17, 7, 512, 4, 3), (5, 2, 8, 2, 2), (1, 1, 1, 1, 1), (3, 4, 6, 1, 5)]
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_the_files_give_the_same_policy_and_critics(tmp_path: Path, sizes: tuple[int, int, int, int, int]) -> None:
+def test_the_files_give_the_same_policy_and_critics(
+    tmp_path: Path, sizes: tuple[int, int, int, int, int]
+) -> None:
     modules = write_book(tmp_path / "sac_multi", *sizes)
     agent = load_book_policy(tmp_path / "sac_multi")
     observations, actions, width, depth, critic_depth = sizes
     assert (agent.observation_size, agent.action_size) == (observations, actions)
-    assert agent.config == AgentConfig(hidden_width=width, hidden_depth=depth, critic_depth=critic_depth, layer_norm=False)
+    assert agent.config == AgentConfig(
+        hidden_width=width, hidden_depth=depth, critic_depth=critic_depth, layer_norm=False
+    )
     observation, action = torch.randn(9, observations), torch.rand(9, actions) * 2 - 1
     with torch.no_grad():
         mean, log_std = modules[0](observation)
         q = torch.cat([critic(torch.cat([observation, action], 1)) for critic in modules[1:]], 1).T
     for row in range(9):
         torch.testing.assert_close(
-            torch.from_numpy(agent.act(observation[row].numpy(), deterministic=True)), mean[row], rtol=1e-4, atol=1e-5
+            torch.from_numpy(agent.act(observation[row].numpy(), deterministic=True)),
+            mean[row],
+            rtol=1e-4,
+            atol=1e-5,
         )
     torch.testing.assert_close(
-        agent.policy(agent.policy.unpack(agent.tensors.policy.parameters), observation)[1], log_std, rtol=1e-4, atol=1e-5
+        agent.policy(agent.policy.unpack(agent.tensors.policy.parameters), observation)[1],
+        log_std,
+        rtol=1e-4,
+        atol=1e-5,
     )
     for vector in (agent.tensors.critics.parameters, agent.tensors.targets):
-        torch.testing.assert_close(agent.q(agent.q.unpack(vector), observation, action), q, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            agent.q(agent.q.unpack(vector), observation, action), q, rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -108,7 +125,9 @@ def test_round_trip_is_bit_exact(tmp_path: Path, sizes: tuple[int, int, int, int
 
 
 def test_the_book_s_modules_load_what_we_save(tmp_path: Path) -> None:
-    agent = SACAgent(17, 7, AgentConfig(hidden_width=32, hidden_depth=4, critic_depth=3, layer_norm=False), seed=1)
+    agent = SACAgent(
+        17, 7, AgentConfig(hidden_width=32, hidden_depth=4, critic_depth=3, layer_norm=False), seed=1
+    )
     save_book_policy(agent, tmp_path / "ours")
     policy, critic = Policy(17, 7, 32, 4), SoftQ(17, 7, 32, 3)
     files = states(tmp_path / "ours")
@@ -118,7 +137,10 @@ def test_the_book_s_modules_load_what_we_save(tmp_path: Path) -> None:
     values = agent.q(agent.q.unpack(agent.tensors.critics.parameters), observation, action)
     torch.testing.assert_close(critic(torch.cat([observation, action], 1))[:, 0].detach(), values[1])
     torch.testing.assert_close(
-        policy(observation)[0][0].detach().numpy(), agent.act(observation[0].numpy(), deterministic=True), rtol=1e-4, atol=1e-6
+        policy(observation)[0][0].detach().numpy(),
+        agent.act(observation[0].numpy(), deterministic=True),
+        rtol=1e-4,
+        atol=1e-6,
     )
 
 
@@ -126,7 +148,9 @@ def test_saved_files_hold_their_tensors_alone(tmp_path: Path) -> None:
     agent = SACAgent(17, 7, AgentConfig(hidden_width=128, layer_norm=False))
     save_book_policy(agent, tmp_path / "ours")
     floats = agent.tensors.policy.parameters.numel()
-    assert (tmp_path / "ours_policy").stat().st_size < 4 * floats + 8000  # and not the memory they are views of
+    assert (
+        tmp_path / "ours_policy"
+    ).stat().st_size < 4 * floats + 8000  # and not the memory they are views of
     assert {path.name for path in tmp_path.iterdir()} == {"ours_policy", "ours_q1", "ours_q2"}
 
 
@@ -154,7 +178,11 @@ def edit(prefix: Path, name: str, **changes: Any) -> None:
         ("policy", {"mean_linear__weight": torch.zeros(3)}, "mean_linear.weight is missing or no matrix"),
         ("policy", {"linear1__weight": torch.zeros(0, 5)}, "linear1.weight is missing or no matrix"),
         ("policy", {"value_head__weight": torch.zeros(1)}, "unknown tensor value_head.weight"),
-        ("policy", {"log_std_linear__weight": torch.zeros(3, 8)}, r"log_std_linear.weight has shape \(3, 8\) where \(2, 8\)"),
+        (
+            "policy",
+            {"log_std_linear__weight": torch.zeros(3, 8)},
+            r"log_std_linear.weight has shape \(3, 8\) where \(2, 8\)",
+        ),
         ("q1", {"linear2__weight": None}, "linear2.weight is missing or no matrix"),
         ("q1", {"linear1__weight": torch.zeros(8, 6)}, r"linear1.weight has shape \(8, 6\) where \(8, 7\)"),
         ("q2", {"linear3__bias": torch.zeros(2)}, r"linear3.bias has shape \(2,\) where \(1,\)"),
@@ -163,7 +191,9 @@ def edit(prefix: Path, name: str, **changes: Any) -> None:
         ("q2", {"linear3__bias": [0.0]}, "linear3.bias is list"),
     ],
 )
-def test_files_that_do_not_fit_are_refused(tmp_path: Path, name: str, changes: dict[str, Any], message: str) -> None:
+def test_files_that_do_not_fit_are_refused(
+    tmp_path: Path, name: str, changes: dict[str, Any], message: str
+) -> None:
     write_book(tmp_path / "book", 5, 2, 8, 2, 2)
     edit(tmp_path / "book", name, **changes)
     refused(tmp_path / "book", f"book_{name}: {message}")
@@ -229,7 +259,9 @@ def test_critics_unlike_the_book_s_are_not_saved(tmp_path: Path, config: AgentCo
 
 def test_a_folder_that_is_missing_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none/ours_policy: cannot be written"):
-        save_book_policy(SACAgent(5, 2, AgentConfig(hidden_width=8, layer_norm=False)), tmp_path / "none" / "ours")
+        save_book_policy(
+            SACAgent(5, 2, AgentConfig(hidden_width=8, layer_norm=False)), tmp_path / "none" / "ours"
+        )
 
 
 def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import pytest
 from test_engine import AGENT, config, start
 from test_faults import config as faulty
 
-from sac_dist import checkpoint
-from sac_dist.config import Config, DataConfig, EnvConfig
-from sac_dist.demos import files
+from sac_dist.acting.recording import record
 from sac_dist.engine.supervisor import TrainingFailed
 from sac_dist.engine.train import resume, train
-from sac_dist.recording import record
+from sac_dist.formats import files
+from sac_dist.settings import Config, DataConfig, EnvConfig
+from sac_dist.storage import checkpoint
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -40,20 +40,33 @@ def child_of(parent: int, name: str) -> int:
 @pytest.mark.parametrize(("workers", "ratio"), [(1, 1.0), (3, 0.1), (3, 2.5)])
 def test_the_learner_makes_every_update_and_only_those_that_are_due(tmp_path, workers, ratio):
     run = train(central(tmp_path, workers=workers, steps=400, update_ratio=ratio, warmup_steps=100))
-    assert 400 <= run.outcome.steps < 400 + (10 if workers == 1 else workers), "one worker ends with its episode"
+    assert 400 <= run.outcome.steps < 400 + (10 if workers == 1 else workers), (
+        "one worker ends with its episode"
+    )
     assert run.outcome.updates == int(ratio * (run.outcome.steps - 100) + 1e-9)
     states = checkpoint.read(run.folder.last).run["workers"]
     assert len(states) == workers + 1 and "episode" in states[0] and "episode" not in states[-1]
 
 
 def test_it_learns_the_toy_and_stops_at_the_success_target(tmp_path):
-    run = train(central(tmp_path, workers=2, steps=20_000, success_target=0.9, eval_interval=500, eval_episodes=10))
+    run = train(
+        central(tmp_path, workers=2, steps=20_000, success_target=0.9, eval_interval=500, eval_episodes=10)
+    )
     assert run.outcome.reason == "success_target" and run.outcome.steps < 20_000
 
 
 def test_workers_never_run_away_from_a_learner_that_stands_still(tmp_path):
     process = start(
-        tmp_path, "--workers", "2", "--learner", "central", "--steps", "100000", "--checkpoint-interval", "40", env="toy_envs:Point-v0"
+        tmp_path,
+        "--workers",
+        "2",
+        "--learner",
+        "central",
+        "--steps",
+        "100000",
+        "--checkpoint-interval",
+        "40",
+        env="toy_envs:Point-v0",
     )
     try:
         learner = child_of(process.pid, "learner")
@@ -68,12 +81,15 @@ def test_workers_never_run_away_from_a_learner_that_stands_still(tmp_path):
         errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130, errors
     steps, updates, _, _ = checkpoint.read(last).run["counters"]
-    # each worker's lead, what a parked worker steps before its next boundary, and the update that was not counted
+    # each worker's lead, what a parked worker steps before its next boundary, and the update that was not
+    # counted
     assert 0 <= (steps - 20) - updates <= 2 * 2 + 2 * 2 + 1, errors
 
 
 def test_killed_learner_is_replaced_and_training_goes_on(tmp_path):
-    process = start(tmp_path, "--workers", "2", "--learner", "central", "--steps", "1500", "--checkpoint-interval", "100")
+    process = start(
+        tmp_path, "--workers", "2", "--learner", "central", "--steps", "1500", "--checkpoint-interval", "100"
+    )
     learner = child_of(process.pid, "learner")
     time.sleep(2.0)
     os.kill(learner, signal.SIGKILL)
@@ -85,8 +101,16 @@ def test_killed_learner_is_replaced_and_training_goes_on(tmp_path):
 
 
 def test_a_diverging_learner_ends_the_run_at_its_last_good_checkpoint(tmp_path):
-    settings = {"workers": 2, "steps": 5000, "warmup_steps": 400, "checkpoint_interval": 50, "learner": "central"}
-    with pytest.raises(TrainingFailed, match=r"^training diverged at update \d+: .*its batch: .*; the last good "):
+    settings = {
+        "workers": 2,
+        "steps": 5000,
+        "warmup_steps": 400,
+        "checkpoint_interval": 50,
+        "learner": "central",
+    }
+    with pytest.raises(
+        TrainingFailed, match=r"^training diverged at update \d+: .*its batch: .*; the last good "
+    ):
         train(faulty(tmp_path, "Slow", agent=replace(AGENT, critic_lr=1e30, actor_lr=0.2), **settings))
     assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0] >= 50
 
@@ -96,7 +120,10 @@ def test_resumed_it_keeps_its_kind_and_counts(tmp_path):
     saved = checkpoint.read(run.folder.last).config
     resumed = resume(run.folder.path, replace(saved, train=replace(saved.train, steps=500)))
     again = checkpoint.read(resumed.folder.last).run
-    assert again["counters"][:2] == [resumed.outcome.steps, resumed.outcome.steps - 20] and resumed.outcome.steps >= 500
+    assert (
+        again["counters"][:2] == [resumed.outcome.steps, resumed.outcome.steps - 20]
+        and resumed.outcome.steps >= 500
+    )
     assert sum(again["replay"]["segments"][-1]["stop"]) == resumed.outcome.steps
 
 
@@ -106,5 +133,7 @@ def test_offline_phases_are_the_learners(tmp_path):
     run = train(replace(central(tmp_path, workers=2, steps=60), data=data))
     steps, updates, _, offline = checkpoint.read(run.folder.last).run["counters"]
     assert offline >= 10 + 30 * 3 and updates == steps - 20 + offline
-    only = replace(central(tmp_path / "only", workers=2), data=DataConfig(offline=data.demos, offline_steps=50))
+    only = replace(
+        central(tmp_path / "only", workers=2), data=DataConfig(offline=data.demos, offline_steps=50)
+    )
     assert train(only).outcome.updates == 50

@@ -1,4 +1,6 @@
-"""The command line as a user meets it: one clear line and status 2 for every mistake, and nothing overwritten."""
+"""The command line as a user meets it: one clear line and status 2 for every mistake, and nothing
+overwritten.
+"""
 
 import os
 import subprocess
@@ -10,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sac_dist import cli
-from sac_dist.agent import SACAgent
-from sac_dist.checkpoint import save_policy
-from sac_dist.config import AgentConfig, ClusterConfig, Config, DataConfig, EnvConfig, TrainConfig
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.cli import main as cli
+from sac_dist.settings import AgentConfig, ClusterConfig, Config, DataConfig, EnvConfig, TrainConfig
+from sac_dist.storage.checkpoint import save_policy
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -72,7 +74,9 @@ def test_mistakes_get_one_line_and_status_2(capsys, tmp_path, arguments, words):
 
 def test_foreign_and_damaged_checkpoints_are_refused_by_name(capsys, tmp_path):
     (tmp_path / "noise.safetensors").write_bytes(os.urandom(1000))
-    assert "noise.safetensors is not a checkpoint" in refused(capsys, "--test", "--model", "noise.safetensors")
+    assert "noise.safetensors is not a checkpoint" in refused(
+        capsys, "--test", "--model", "noise.safetensors"
+    )
     save_file({"weight": torch.zeros(3)}, tmp_path / "foreign.safetensors")
     assert "something else" in refused(capsys, "--test", "--model", "foreign.safetensors")
     whole = pendulum_policy(tmp_path / "cut.safetensors").read_bytes()
@@ -84,7 +88,9 @@ def test_foreign_and_damaged_checkpoints_are_refused_by_name(capsys, tmp_path):
 
 def test_policy_that_does_not_fit_the_environment_is_refused(capsys, tmp_path):
     pendulum_policy(tmp_path / "p.safetensors")
-    line = refused(capsys, "--test", "--model", "p.safetensors", "--env", "SawyerGrasp-v0", "--video", "v.mp4")
+    line = refused(
+        capsys, "--test", "--model", "p.safetensors", "--env", "SawyerGrasp-v0", "--video", "v.mp4"
+    )
     assert "the policy has 3 observations, SawyerGrasp-v0 with these options has 31" in line
     assert not (tmp_path / "v.mp4").exists()
 
@@ -95,7 +101,9 @@ def test_run_folder_that_is_full_or_unwritable_is_refused_untouched(capsys, tmp_
     assert "full is not empty" in refused(capsys, "--train", "--env", "Pendulum-v1", "--run-dir", "full")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
     (tmp_path / "file").write_text("precious")
-    assert "cannot write the run folder" in refused(capsys, "--train", "--env", "Pendulum-v1", "--run-dir", "file/run")
+    assert "cannot write the run folder" in refused(
+        capsys, "--train", "--env", "Pendulum-v1", "--run-dir", "file/run"
+    )
     assert (tmp_path / "file").read_text() == "precious"
 
 
@@ -117,7 +125,7 @@ def test_config_file_gives_settings_and_flags_win(capsys, tmp_path):
 
 
 def test_config_of_a_run_can_be_given_to_the_next(tmp_path):
-    from sac_dist.run_folder import RunFolder
+    from sac_dist.storage.run_folder import RunFolder
 
     train = TrainConfig(workers=2, seed=7, success_target=0.5)
     data = DataConfig(demos=("a.npz", "b c.npz"), bc_steps=5)
@@ -132,7 +140,12 @@ def test_config_of_a_run_can_be_given_to_the_next(tmp_path):
 def test_preset_of_the_book_and_flags_over_it():
     given = cli.parse(["--train", "--preset", "book"])
     assert (given["hidden_width"], given["hidden_depth"], given["critic_depth"]) == (512, 4, 3)
-    assert (given["layer_norm"], given["actor_lr"], given["critic_lr"], given["alpha_lr"]) == (False, 3e-4, 3e-4, 3e-4)
+    assert (given["layer_norm"], given["actor_lr"], given["critic_lr"], given["alpha_lr"]) == (
+        False,
+        3e-4,
+        3e-4,
+        3e-4,
+    )
     assert cli.parse(["--train", "--preset", "book", "--hidden-depth", "2"])["hidden_depth"] == 2
 
 
@@ -151,7 +164,9 @@ def test_policy_goes_to_the_books_files_and_back(capsys, tmp_path):
     capsys.readouterr()
     assert cli.main(["--export-book", "p", "--model", "p.safetensors"]) == 0
     assert {path.name for path in tmp_path.iterdir()} >= {"p_q1", "p_q2", "p_policy"}
-    assert "the policy has 3 observations" in (cli.main(["--test", "--model", "p"]), capsys.readouterr().err)[1]
+    assert (
+        "the policy has 3 observations" in (cli.main(["--test", "--model", "p"]), capsys.readouterr().err)[1]
+    )
 
 
 def test_module_and_console_script_agree(tmp_path):
@@ -159,4 +174,6 @@ def test_module_and_console_script_agree(tmp_path):
     for command in ([sys.executable, "-m", "sac_dist"], [str(script)]):
         done = subprocess.run([*command, "--workers", "1"], capture_output=True, text=True, timeout=60)
         assert done.returncode == 2 and "give exactly one of --train" in done.stderr
-        assert subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=60).returncode == 0
+        assert (
+            subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=60).returncode == 0
+        )

@@ -1,4 +1,6 @@
-"""The compiled update from one process to the next: what was built is found again, and a compiler that is too old is no obstacle."""
+"""The compiled update from one process to the next: what was built is found again, and a compiler that is too
+old is no obstacle.
+"""
 
 import os
 import subprocess
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sac_dist.compiled import compile_obstacle
+from sac_dist.execution.compiled import compile_obstacle
 
 pytestmark = pytest.mark.timeout(180)
 COMPILER = """#!/bin/sh
@@ -32,7 +34,9 @@ else:
 
 
 @pytest.mark.parametrize("refused", ["-mnothing", "-mamx*"], ids=["compiler", "old compiler"])
-def test_what_was_compiled_loads_in_another_temporary_folder_without_a_compiler_at_work(tmp_path: Path, refused: str) -> None:
+def test_what_was_compiled_loads_in_another_temporary_folder_without_a_compiler_at_work(
+    tmp_path: Path, refused: str
+) -> None:
     if (obstacle := compile_obstacle()) is not None:
         pytest.skip(obstacle)
     log, compiler = tmp_path / "log", tmp_path / "g++"
@@ -44,9 +48,17 @@ def test_what_was_compiled_loads_in_another_temporary_folder_without_a_compiler_
         """What the compiler was asked to build meanwhile."""
         (tmp_path / role).mkdir()
         before = len(log.read_text().splitlines())
-        folders = {"TMPDIR": tmp_path / role, "XDG_CACHE_HOME": tmp_path / "cache", "TORCHINDUCTOR_CACHE_DIR": tmp_path / "cache" / "torch"}
-        variables = os.environ | {name: str(folder) for name, folder in folders.items()} | {"CXX": str(compiler)}
-        result = subprocess.run([sys.executable, "-c", PROGRAM, role], env=variables, capture_output=True, text=True, timeout=150)
+        folders = {
+            "TMPDIR": tmp_path / role,
+            "XDG_CACHE_HOME": tmp_path / "cache",
+            "TORCHINDUCTOR_CACHE_DIR": tmp_path / "cache" / "torch",
+        }
+        variables = (
+            os.environ | {name: str(folder) for name, folder in folders.items()} | {"CXX": str(compiler)}
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", PROGRAM, role], env=variables, capture_output=True, text=True, timeout=150
+        )
         assert result.returncode == 0, result.stderr
         return log.read_text().splitlines()[before:]
 

@@ -1,4 +1,6 @@
-"""CoppeliaSim itself: what is particular to it, and its processes killed and stopped. Skipped without it; see docs/coppeliasim.md."""
+"""CoppeliaSim itself: what is particular to it, and its processes killed and stopped. Skipped without it; see
+docs/coppeliasim.md.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ from backends import maker
 from test_engine import alive, descendants
 
 from envs import BackendError
-from envs.control import tool_to_joint_velocities
-from envs.sawyer import START_POSE, START_POSES, WORKPLACE
-from sac_dist import checkpoint
+from envs.controllers.joint_velocity import tool_to_joint_velocities
+from envs.robots.sawyer import START_POSE, START_POSES, WORKPLACE
+from sac_dist.storage import checkpoint
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -30,7 +32,9 @@ def coppelia(request: pytest.FixtureRequest) -> Any:
 
 def in_a_process(code: str, *arguments: str) -> list[str]:
     """What Python code prints that has CoppeliaSim for itself, as there is one simulator to a process."""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *arguments], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return [line for line in done.stdout.splitlines() if not line.startswith("[CoppeliaSim")]
 
@@ -74,14 +78,16 @@ print(open(__file__ if "__file__" in globals() else "/dev/null").encoding)
 def test_one_simulator_to_a_process_launched_anew_as_asked_and_when_broken():
     refused, *launches, sees, again, encoding = in_a_process(LIFE)
     assert "already runs in this process" in refused
-    assert launches == ["1", "1", "2", "2", "3", "4"], "of six episodes each third launches anew, and then the broken one"
+    assert launches == ["1", "1", "2", "2", "3", "4"], (
+        "of six episodes each third launches anew, and then the broken one"
+    )
     assert sees == again == "False" and encoding.lower() == "utf-8"
 
 
 def test_a_broken_state_is_named_and_the_next_reset_is_whole(coppelia: Any, monkeypatch: pytest.MonkeyPatch):
     env = coppelia("SawyerGrasp-v0")
     env.reset(seed=0)
-    from envs import coppelia_backend
+    from envs.backends.coppelia import backend as coppelia_backend
 
     real = coppelia_backend.sim.simGetJointPosition
     monkeypatch.setattr(coppelia_backend.sim, "simGetJointPosition", lambda joint: float("nan"))
@@ -114,9 +120,16 @@ def test_a_pad_that_stands_on_the_object_does_not_hold_it(coppelia: Any):
         down = -0.1 if np.hypot(away[0], away[1]) < 0.01 else 0.0
         linear = np.array([*np.clip(4 * away[:2], -0.3, 0.3), down])
         readings = backend.step(
-            tool_to_joint_velocities(backend.jacobian(), readings.joint_positions, readings.tool_rotation, linear, 0.0), 0.0
+            tool_to_joint_velocities(
+                backend.jacobian(), readings.joint_positions, readings.tool_rotation, linear, 0.0
+            ),
+            0.0,
         )
-    touching = {handle for contact in sim.simGetContactInfo(backend._object, True) for handle in contact["contact_handles"]}
+    touching = {
+        handle
+        for contact in sim.simGetContactInfo(backend._object, True)
+        for handle in contact["contact_handles"]
+    }
     assert {backend._left, backend._right} <= touching
     assert not readings.left_contact and not readings.right_contact
 
@@ -202,7 +215,7 @@ def test_the_books_mechanics_bend_the_gripper_and_ours_do_not(request: pytest.Fi
 
 
 def test_the_books_mechanics_are_for_its_task_and_simulator():
-    from envs.sawyer_task import SawyerGraspEnv, SawyerLiftEnv
+    from envs.tasks.sawyer import SawyerGraspEnv, SawyerLiftEnv
 
     with pytest.raises(ValueError, match="mechanics is 'book'"):
         SawyerLiftEnv(mechanics="book")
@@ -216,15 +229,41 @@ def test_the_books_scene_as_it_is(request: pytest.FixtureRequest):
         pytest.skip("no --book-scene was given")
     sides, lifted = in_a_process(BOOK, str(Path(scene).resolve()))
     sides, x, y, z = map(float, sides.split())
-    assert sides == 2 and 0.10 <= x <= 0.45 and -0.30 <= y <= 0.30 and z == 0.775, "where the book's box lies, in the world"
+    assert sides == 2 and 0.10 <= x <= 0.45 and -0.30 <= y <= 0.30 and z == 0.775, (
+        "where the book's box lies, in the world"
+    )
     assert int(lifted) >= 9
 
 
 def begin(tmp_path: Path, *flags: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "sac_dist", "--train", "--env", "SawyerGrasp-v0", "--backend", "coppelia", "--run-dir", "run"]
-    small = ["--workers", "2", "--steps", "100000", "--compile", "off", "--hidden-width", "16", "--checkpoint-interval", "200"]
+    command = [
+        sys.executable,
+        "-m",
+        "sac_dist",
+        "--train",
+        "--env",
+        "SawyerGrasp-v0",
+        "--backend",
+        "coppelia",
+        "--run-dir",
+        "run",
+    ]
+    small = [
+        "--workers",
+        "2",
+        "--steps",
+        "100000",
+        "--compile",
+        "off",
+        "--hidden-width",
+        "16",
+        "--checkpoint-interval",
+        "200",
+    ]
     with open(tmp_path / "output", "w") as output:
-        return subprocess.Popen([*command, *small, *flags], cwd=tmp_path, stdout=output, stderr=output, start_new_session=True)
+        return subprocess.Popen(
+            [*command, *small, *flags], cwd=tmp_path, stdout=output, stderr=output, start_new_session=True
+        )
 
 
 def wait(process: subprocess.Popen, condition: Any, seconds: float = 60) -> Any:
@@ -252,7 +291,11 @@ def ticks(pid: int) -> int:
 def workers(process: subprocess.Popen) -> list[int]:
     """The workers that have their simulator, by process id."""
     named = [(Path(f"/proc/{pid}/comm"), pid) for pid in descendants(process.pid)]
-    return [pid for name, pid in named if name.exists() and name.read_text().startswith("worker-") and loads_simulator(pid)]
+    return [
+        pid
+        for name, pid in named
+        if name.exists() and name.read_text().startswith("worker-") and loads_simulator(pid)
+    ]
 
 
 def steps(tmp_path: Path) -> int:
@@ -262,7 +305,9 @@ def steps(tmp_path: Path) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_worker_that_is_killed_or_stopped_is_replaced_and_the_other_goes_on(tmp_path: Path, number: signal.Signals):
+def test_a_worker_that_is_killed_or_stopped_is_replaced_and_the_other_goes_on(
+    tmp_path: Path, number: signal.Signals
+):
     process = begin(tmp_path, "--eval-interval", "0", "--step-timeout", "4")
     try:
         wait(process, lambda: steps(tmp_path) > 0)

@@ -12,11 +12,16 @@ from demo_files import FIELDS, assert_equal, assert_sound, make, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sac_dist.config import ConfigError
-from sac_dist.demos import check, files
-from sac_dist.demos.describe import describe, draw
+from sac_dist.formats import check, files
+from sac_dist.reporting.describe import describe, draw
+from sac_dist.settings import ConfigError
 
-WALK = {"observation": [[0.0], [1.0], [2.0]], "action": [[0.0]] * 3, "reward": [0.0, 0.0, 1.0], "next_observation": [[1.0], [2.0], [3.0]]}
+WALK = {
+    "observation": [[0.0], [1.0], [2.0]],
+    "action": [[0.0]] * 3,
+    "reward": [0.0, 0.0, 1.0],
+    "next_observation": [[1.0], [2.0], [3.0]],
+}
 
 
 def walk(**changes):
@@ -54,7 +59,9 @@ def minari_home(tmp_path, monkeypatch):
 @pytest.mark.parametrize("success", [True, False])
 @pytest.mark.parametrize("name", ["a.npz", "a.hdf5", "a.h5", "minari:made/here-v0"])
 def test_a_file_gives_back_what_was_written(name, success, tmp_path, minari_home):
-    demos = make((5, 3, 5, 1, *[2] * 9), success=success)  # more than ten: demo_10 must not come before demo_2
+    demos = make(
+        (5, 3, 5, 1, *[2] * 9), success=success
+    )  # more than ten: demo_10 must not come before demo_2
     path = name if name.startswith("minari:") else tmp_path / name
     files.write(demos, path)
     assert_equal(files.read(path), demos)
@@ -64,7 +71,9 @@ def test_the_books_pickle_keeps_all_but_success_and_source(tmp_path):
     demos = make()
     files.write(demos, tmp_path / "a.pickle")
     found = files.read(tmp_path / "a.pickle")
-    assert_equal(found, demos, but=("success", "source"))  # the time limits were found again: all are of 5 transitions
+    assert_equal(
+        found, demos, but=("success", "source")
+    )  # the time limits were found again: all are of 5 transitions
     assert found.success is None and found.source == {}
     read_by_python = pickle.loads((tmp_path / "a.pickle").read_bytes())
     assert [len(row) for row in read_by_python] == [5] * len(demos)
@@ -74,7 +83,9 @@ def test_the_books_pickle_keeps_all_but_success_and_source(tmp_path):
 def test_other_formats_convert_into_each_other(last, tmp_path):
     demos = make()
     if last:
-        demos = replace(demos, truncated=demos.truncated | demos.terminated)  # both at once: npz keeps that, HDF5 has no place for it
+        demos = replace(
+            demos, truncated=demos.truncated | demos.terminated
+        )  # both at once: npz keeps that, HDF5 has no place for it
     files.write(demos, tmp_path / "a.npz")
     files.write(files.read(tmp_path / "a.npz"), tmp_path / "b.hdf5")
     files.write(files.read(tmp_path / "b.hdf5"), tmp_path / "c.npz")
@@ -82,17 +93,29 @@ def test_other_formats_convert_into_each_other(last, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize("kind", [np.float32, np.float64, np.float16, np.int64, np.uint8, np.dtype(">f4"), np.dtype(">i2")])
+@pytest.mark.parametrize(
+    "kind", [np.float32, np.float64, np.float16, np.int64, np.uint8, np.dtype(">f4"), np.dtype(">i2")]
+)
 def test_pickles_of_every_protocol_and_number(protocol, kind, tmp_path):
     listed = [
-        (np.array([at, 2], kind), np.zeros(1, kind), np.array([1], kind)[0], np.array([at + 1, 2], kind), np.bool_(at == 2))
+        (
+            np.array([at, 2], kind),
+            np.zeros(1, kind),
+            np.array([1], kind)[0],
+            np.array([at + 1, 2], kind),
+            np.bool_(at == 2),
+        )
         for at in range(3)
     ]
     listed[1] = (listed[1][0], listed[1][1], np.array([1.0]), [1 + 1, np.float32(2)], np.array([False]))
     path = tmp_path / "a.pickle"
     path.write_bytes(pickle.dumps(listed, protocol))
     demos = files.read(path)
-    assert demos.observation.tolist() == [[0, 2], [1, 2], [2, 2]] and demos.next_observation.tolist() == [[1, 2], [2, 2], [3, 2]]
+    assert demos.observation.tolist() == [[0, 2], [1, 2], [2, 2]] and demos.next_observation.tolist() == [
+        [1, 2],
+        [2, 2],
+        [3, 2],
+    ]
     assert demos.reward.tolist() == [1, 1, 1] and demos.terminated.tolist() == [False, False, True]
 
 
@@ -107,13 +130,17 @@ def test_pickled_arrays_of_one_long_axis_are_vectors(order, protocol, tmp_path):
 
 def test_a_pickle_of_numpy_1_and_one_of_python_2(tmp_path):
     """By hand, as those wrote them: numpy.core instead of numpy._core, and Python 2's byte strings."""
-    numpy_1 = pickle.dumps(rows(make()), 4).replace(b"\x8c\x16numpy._core.multiarray", b"\x8c\x15numpy.core.multiarray")
+    numpy_1 = pickle.dumps(rows(make()), 4).replace(
+        b"\x8c\x16numpy._core.multiarray", b"\x8c\x15numpy.core.multiarray"
+    )
     numpy_1 = numpy_1.replace(numpy_1[2:11], b"")  # the frame's length is another one now
     (tmp_path / "numpy1.pickle").write_bytes(numpy_1)
     assert_equal(files.read(tmp_path / "numpy1.pickle"), make(), but=("success", "source"))
     vector = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I2\ntcnumpy\ndtype\n(S'f4'\nI0\nI1\ntR"
     vector += b"(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\nS'\\x00\\x00\\x80?\\x00\\x00\\x00@'\ntb"
-    (tmp_path / "python2.pickle").write_bytes(b"(l(" + vector + vector.replace(b"\\x00@", b"\\x80?") + b"F1.5\n" + vector + b"I01\nta.")
+    (tmp_path / "python2.pickle").write_bytes(
+        b"(l(" + vector + vector.replace(b"\\x00@", b"\\x80?") + b"F1.5\n" + vector + b"I01\nta."
+    )
     demos = files.read(tmp_path / "python2.pickle")
     assert demos.observation.tolist() == [[1, 2]] and demos.action.tolist() == [[1, 1]]
     assert demos.reward.tolist() == [1.5] and demos.terminated.tolist() == [True]
@@ -150,7 +177,10 @@ def test_a_failed_write_leaves_nothing(kind, tmp_path, monkeypatch):
         assert len(list(tmp_path.iterdir())) == 1  # the temporary file
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(ConfigError, match=rf"cannot write .*a\.{kind}: No space"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ConfigError, match=rf"cannot write .*a\.{kind}: No space"),
+    ):
         patch.setattr("os.replace", full)
         files.write(make(), tmp_path / f"a.{kind}")
     assert list(tmp_path.iterdir()) == []
@@ -174,9 +204,15 @@ def test_a_name_must_say_its_kind(tmp_path):
     ("changes", "words"),
     [
         ({"observation": [[0.0], [np.nan], [2.0]]}, ["transition 1", "observation", "entry 0 is nan"]),
-        ({"next_observation": [[1.0], [2.0], [1e300]]}, ["transition 2", "next_observation", "1e+300", "finite float32"]),
+        (
+            {"next_observation": [[1.0], [2.0], [1e300]]},
+            ["transition 2", "next_observation", "1e+300", "finite float32"],
+        ),
         ({"reward": [0.0, -np.inf, 1.0]}, ["transition 1", "reward", "-inf"]),
-        ({"action": [[0.0], [0.0], [1.5]]}, ["transition 2", "action", "entry 0 is 1.5", "outside [-1, 1]", "limits"]),
+        (
+            {"action": [[0.0], [0.0], [1.5]]},
+            ["transition 2", "action", "entry 0 is 1.5", "outside [-1, 1]", "limits"],
+        ),
         ({"action": [[0.0], [-1.00001], [0.0]]}, ["transition 1", "action"]),
         ({"action": [0.0, 0.0, 0.0]}, ["action", "shape (3,)"]),
         ({"action": [["a"]] * 3}, ["action", "not numbers"]),
@@ -185,7 +221,10 @@ def test_a_name_must_say_its_kind(tmp_path):
         ({"terminated": [0, 2, 1]}, ["transition 1", "terminated", "is 2", "0 or 1"]),
         ({"next_observation": [[1.0, 1.0]] * 3}, ["transition 0", "next_observation", "2 entries", "1"]),
         ({"observation": np.zeros((3, 0))}, ["observation", "shape (3, 0)"]),
-        ({"next_observation": [[1.0], [2.1], [3.0]], "truncated": [0, 0, 0]}, ["transition 1", "next_observation", "transition 2", "2.1"]),
+        (
+            {"next_observation": [[1.0], [2.1], [3.0]], "truncated": [0, 0, 0]},
+            ["transition 1", "next_observation", "transition 2", "2.1"],
+        ),
         ({"success": [True, False]}, ["success", "1 episodes"]),
         ({name: np.zeros((0, 1)) for name in WALK} | {"reward": []}, ["no transitions"]),
     ],
@@ -196,7 +235,9 @@ def test_what_is_wrong_is_named(changes, words):
 
 
 def test_rounding_is_forgiven():
-    demos = check.checked("f", **walk(action=[[1 + 5e-7], [-1 - 5e-7], [0]], next_observation=[[1.00001], [2.0001], [3]]))
+    demos = check.checked(
+        "f", **walk(action=[[1 + 5e-7], [-1 - 5e-7], [0]], next_observation=[[1.00001], [2.0001], [3]])
+    )
     assert demos.action.max() == 1 and demos.action.min() == -1 and not demos.truncated.any()
 
 
@@ -223,26 +264,40 @@ def test_equal_breaks_are_time_limits(lengths, done, ends, tmp_path):
 def test_other_breaks_are_refused(lengths, done, index, tmp_path):
     (tmp_path / "a.pickle").write_bytes(pickle.dumps(episodes(lengths, done)))
     with pytest.raises(
-        ConfigError, match=rf"a\.pickle: transition {index}: next_observation is not transition {index + 1}'s.*no time limit"
+        ConfigError,
+        match=rf"a\.pickle: transition {index}: next_observation is not transition {index + 1}'s.*no "
+        r"time limit",
     ):
         files.read(tmp_path / "a.pickle")
 
 
 def test_breaks_in_a_recording_that_was_cut():
-    demos = check.checked("f", **walk(next_observation=[[1.0], [9.0], [3.0]], terminated=[0, 0, 0], truncated=[0, 0, 0]), breaks="cut")
+    demos = check.checked(
+        "f",
+        **walk(next_observation=[[1.0], [9.0], [3.0]], terminated=[0, 0, 0], truncated=[0, 0, 0]),
+        breaks="cut",
+    )
     assert demos.truncated.tolist() == [False, True, True]
 
 
 def test_sizes_must_fit_the_environment():
     demos = make()
     check.check_fits(demos, 3, 2, "a.npz")
-    for sizes, word in (((4, 2), "observations of 3 numbers and the environment of 4"), ((3, 1), "actions of 2 numbers")):
+    for sizes, word in (
+        ((4, 2), "observations of 3 numbers and the environment of 4"),
+        ((3, 1), "actions of 2 numbers"),
+    ):
         with pytest.raises(ConfigError, match=rf"a\.npz has {word}"):
             check.check_fits(demos, *sizes, "a.npz")
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**31))
+@given(
+    st.lists(st.integers(1, 6), min_size=1, max_size=8),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(0, 2**31),
+)
 def test_any_whole_episodes_pass_and_survive(tmp_path_factory, lengths, observation_size, action_size, seed):
     demos = make(tuple(lengths), observation_size, action_size, seed)
     assert_sound(demos)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from demo_files import FIELDS, assert_equal, make
 
-from sac_dist import checkpoint
-from sac_dist.agent import SACAgent
-from sac_dist.config import AgentConfig, Config, ConfigError
-from sac_dist.demos import files
-from sac_dist.replay import ReplayBuffer
-from sac_dist.replay_files import ReplayFiles
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.data.ring import ReplayBuffer
+from sac_dist.formats import files
+from sac_dist.settings import AgentConfig, Config, ConfigError
+from sac_dist.storage import checkpoint
+from sac_dist.storage.segments import ReplayFiles
 
 h5py = pytest.importorskip("h5py")
 
@@ -43,8 +43,16 @@ def robomimic_file(path: Path, demos: int = 12, compression: str | None = None) 
             demo["rewards"] = np.zeros(steps)
             demo["dones"] = (np.arange(steps) == steps - 1).astype(int) * (k % 2)
             for name, rows in (("obs", walk[:-1]), ("next_obs", walk[1:])):
-                demo.create_dataset(f"{name}/robot0_eef_pos", data=np.stack([rows, -rows, rows], axis=1), compression=compression)
-                demo.create_dataset(f"{name}/agentview_image", data=np.zeros((steps, 8, 8, 3), np.uint8), compression=compression)
+                demo.create_dataset(
+                    f"{name}/robot0_eef_pos",
+                    data=np.stack([rows, -rows, rows], axis=1),
+                    compression=compression,
+                )
+                demo.create_dataset(
+                    f"{name}/agentview_image",
+                    data=np.zeros((steps, 8, 8, 3), np.uint8),
+                    compression=compression,
+                )
                 demo[f"{name}/gripper"] = 100 + rows
             demo.attrs["num_samples"] = steps
             demo.attrs["model_file"] = "<mujoco/>"
@@ -70,10 +78,17 @@ def test_what_is_written_has_robomimics_layout(tmp_path):
     files.write(demos, tmp_path / "a.hdf5")
     with h5py.File(tmp_path / "a.hdf5") as file:
         assert file["data"].attrs["total"] == 13 and sorted(file["data"]) == ["demo_0", "demo_1", "demo_2"]
-        assert json.loads(file["data"].attrs["env_args"]) == {"env_name": "SawyerLift-v0", "type": 2, "env_kwargs": {"horizon": 5}}
+        assert json.loads(file["data"].attrs["env_args"]) == {
+            "env_name": "SawyerLift-v0",
+            "type": 2,
+            "env_kwargs": {"horizon": 5},
+        }
         demo = file["data/demo_1"]
         assert demo.attrs["num_samples"] == 3 and demo["dones"][:].tolist() == [0, 0, 1]
-        assert demo["obs/flat"].shape == (3, 3) == demo["next_obs/flat"].shape and demo["actions"].shape == (3, 2)
+        assert demo["obs/flat"].shape == (3, 3) == demo["next_obs/flat"].shape and demo["actions"].shape == (
+            3,
+            2,
+        )
 
 
 def change(path: Path, action) -> Path:
@@ -94,34 +109,77 @@ def swap(file, place: str, **dataset) -> None:
         (lambda file: file["data"].clear(), ["no transitions"]),
         (lambda file: file.__delitem__("data/demo_1/rewards"), ["demo_1/rewards is missing"]),
         (lambda file: file.__delitem__("data/demo_1/obs"), ["demo_1 has no group obs"]),
-        (lambda file: file.__delitem__("data/demo_1/next_obs"), ["demo_1 has no next_obs", "dataset_states_to_obs"]),
-        (lambda file: file.__delitem__("data/demo_1/next_obs/gripper"), ["demo_1/next_obs/gripper is missing"]),
-        (lambda file: swap(file, "data/demo_1/rewards", data=np.zeros(2)), ["demo_1", "num_samples is 3", "2"]),
-        (lambda file: swap(file, "data/demo_1/actions", data=np.zeros((4, 2))), ["demo_1", "action has the shape (4, 2)"]),
-        (lambda file: swap(file, "data/demo_1/actions", data=np.zeros((3, 5))), ["demo_1: action has 5 entries", "demo_0's has 2"]),
-        (lambda file: swap(file, "data/demo_1/actions", data=np.full((3, 2), 2.0)), ["demo_1: transition 0: action entry 0 is 2"]),
+        (
+            lambda file: file.__delitem__("data/demo_1/next_obs"),
+            ["demo_1 has no next_obs", "dataset_states_to_obs"],
+        ),
+        (
+            lambda file: file.__delitem__("data/demo_1/next_obs/gripper"),
+            ["demo_1/next_obs/gripper is missing"],
+        ),
+        (
+            lambda file: swap(file, "data/demo_1/rewards", data=np.zeros(2)),
+            ["demo_1", "num_samples is 3", "2"],
+        ),
+        (
+            lambda file: swap(file, "data/demo_1/actions", data=np.zeros((4, 2))),
+            ["demo_1", "action has the shape (4, 2)"],
+        ),
+        (
+            lambda file: swap(file, "data/demo_1/actions", data=np.zeros((3, 5))),
+            ["demo_1: action has 5 entries", "demo_0's has 2"],
+        ),
+        (
+            lambda file: swap(file, "data/demo_1/actions", data=np.full((3, 2), 2.0)),
+            ["demo_1: transition 0: action entry 0 is 2"],
+        ),
         (
             lambda file: swap(file, "data/demo_1/obs/gripper", data=np.zeros(3)),
             ["demo_1: transition 0: next_observation is not transition 1's"],
         ),
-        (lambda file: swap(file, "data/demo_1/obs/gripper", data=np.zeros(2)), ["demo_1", "different lengths"]),
-        (lambda file: swap(file, "data/demo_1/dones", data=[0, 0, 3]), ["demo_1: transition 2: terminated is 3"]),
-        (lambda file: swap(file, "data/demo_1/rewards", data=np.array([b"a"] * 3)), ["rewards is of the type"]),
+        (
+            lambda file: swap(file, "data/demo_1/obs/gripper", data=np.zeros(2)),
+            ["demo_1", "different lengths"],
+        ),
+        (
+            lambda file: swap(file, "data/demo_1/dones", data=[0, 0, 3]),
+            ["demo_1: transition 2: terminated is 3"],
+        ),
+        (
+            lambda file: swap(file, "data/demo_1/rewards", data=np.array([b"a"] * 3)),
+            ["rewards is of the type"],
+        ),
         (lambda file: swap(file, "data/demo_1/rewards", data=["a"] * 3), ["rewards is of the type object"]),
-        (lambda file: swap(file, "data/demo_1/rewards", data=[file.ref] * 3, dtype=h5py.ref_dtype), ["rewards is of the type object"]),
+        (
+            lambda file: swap(file, "data/demo_1/rewards", data=[file.ref] * 3, dtype=h5py.ref_dtype),
+            ["rewards is of the type object"],
+        ),
         (lambda file: swap(file, "data/demo_1/rewards", data=np.zeros(3, complex)), ["complex128"]),
         (lambda file: swap(file, "data/demo_1/rewards", data=np.zeros(3, [("a", "f4")])), ["not numbers"]),
         (
             lambda file: swap(file, "data/demo_1/rewards", shape=(10**12,), dtype="f4", chunks=(1000,)),
             ["rewards claims 4,000,000,000,000 bytes"],
         ),
-        (lambda file: swap(file, "data/demo_1/rewards", shape=(3,), maxshape=(None,), dtype="f4", chunks=(10**9,)), ["rewards claims 4,0"]),
-        (lambda file: swap(file, "data/demo_1/rewards", data=np.zeros(3), chunks=(3,), scaleoffset=2), ["rewards is packed in a way"]),
         (
-            lambda file: swap(file, "data/demo_1/rewards", shape=(3,), dtype="f4", external=[("/etc/passwd", 0, 12)]),
+            lambda file: swap(
+                file, "data/demo_1/rewards", shape=(3,), maxshape=(None,), dtype="f4", chunks=(10**9,)
+            ),
+            ["rewards claims 4,0"],
+        ),
+        (
+            lambda file: swap(file, "data/demo_1/rewards", data=np.zeros(3), chunks=(3,), scaleoffset=2),
+            ["rewards is packed in a way"],
+        ),
+        (
+            lambda file: swap(
+                file, "data/demo_1/rewards", shape=(3,), dtype="f4", external=[("/etc/passwd", 0, 12)]
+            ),
             ["lies in another file"],
         ),
-        (lambda file: file.__setitem__("data/demo_1/states2", h5py.ExternalLink("/etc/passwd", "/")), ["states2 is a link"]),
+        (
+            lambda file: file.__setitem__("data/demo_1/states2", h5py.ExternalLink("/etc/passwd", "/")),
+            ["states2 is a link"],
+        ),
         (lambda file: file.__setitem__("data/demo_1/soft", h5py.SoftLink("/data")), ["soft is a link"]),
     ],
 )
@@ -144,7 +202,10 @@ def test_a_virtual_dataset_is_refused(tmp_path):
 
 
 def test_links_in_a_circle_end(tmp_path):
-    path = change(robomimic_file(tmp_path / "a.hdf5", 3), lambda file: file.__setitem__("data/demo_1/circle", file["data"]))
+    path = change(
+        robomimic_file(tmp_path / "a.hdf5", 3),
+        lambda file: file.__setitem__("data/demo_1/circle", file["data"]),
+    )
     assert len(files.read(path)) == 9
 
 
@@ -154,7 +215,9 @@ def test_a_gzip_bomb_is_refused(tmp_path):
 
     def bomb(file):
         del file["data/demo_1/rewards"]
-        dataset = file.create_dataset("data/demo_1/rewards", (3,), "f4", maxshape=(None,), chunks=(3,), compression="gzip")
+        dataset = file.create_dataset(
+            "data/demo_1/rewards", (3,), "f4", maxshape=(None,), chunks=(3,), compression="gzip"
+        )
         dataset.id.write_direct_chunk((0,), zlib.compress(bytes(2**26)))
 
     assert "packed bytes for a chunk of 12" in refusal(change(robomimic_file(tmp_path / "a.hdf5", 3), bomb))
@@ -178,7 +241,10 @@ def record(minari, dataset_id, observation_space, action_space, episodes):
     from minari.data_collector import EpisodeBuffer
 
     return minari.create_dataset_from_buffers(
-        dataset_id, [EpisodeBuffer(**episode) for episode in episodes], observation_space=observation_space, action_space=action_space
+        dataset_id,
+        [EpisodeBuffer(**episode) for episode in episodes],
+        observation_space=observation_space,
+        action_space=action_space,
     )
 
 
@@ -186,7 +252,12 @@ def record(minari, dataset_id, observation_space, action_space, episodes):
 def test_a_dataset_that_minari_wrote(minari, tmp_path):
     from gymnasium import spaces
 
-    space = spaces.Dict({"goal": spaces.Discrete(3, start=1), "arm": spaces.Tuple([spaces.Box(-5, 5, (2,)), spaces.MultiBinary(2)])})
+    space = spaces.Dict(
+        {
+            "goal": spaces.Discrete(3, start=1),
+            "arm": spaces.Tuple([spaces.Box(-5, 5, (2,)), spaces.MultiBinary(2)]),
+        }
+    )
     action_space = spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32))
     space.seed(0)
     action_space.seed(0)
@@ -214,7 +285,10 @@ def test_a_dataset_that_minari_wrote(minari, tmp_path):
         np.testing.assert_array_equal(demos.observation, np.concatenate([each[:-1] for each in observed]))
         np.testing.assert_array_equal(demos.next_observation, np.concatenate([each[1:] for each in observed]))
         np.testing.assert_allclose(demos.action * [2, 0.5] + [0, 0.5], np.concatenate(acted), atol=1e-6)
-        assert demos.terminated.tolist() == [False] * 5 + [True] and demos.truncated.tolist() == [False] * 3 + [True] + [False] * 2
+        assert (
+            demos.terminated.tolist() == [False] * 5 + [True]
+            and demos.truncated.tolist() == [False] * 3 + [True] + [False] * 2
+        )
         assert demos.reward.tolist() == [0, 1, 2, 3, 0, 1] and demos.success.tolist() == [False, True]
 
 
@@ -223,7 +297,11 @@ def test_minari_reads_what_is_written(minari):
     demos = make()
     files.write(demos, "minari:made/ours-v1")
     dataset = minari.load_dataset("made/ours-v1")
-    assert dataset.total_episodes == 3 and dataset.total_steps == 13 and dataset.action_space.high.tolist() == [1, 1]
+    assert (
+        dataset.total_episodes == 3
+        and dataset.total_steps == 13
+        and dataset.action_space.high.tolist() == [1, 1]
+    )
     for episode, stop, length in zip(dataset, demos.ends, demos.lengths, strict=True):
         np.testing.assert_array_equal(episode.observations[:-1], demos.observation[stop - length : stop])
         np.testing.assert_array_equal(episode.observations[-1], demos.next_observation[stop - 1])
@@ -242,11 +320,28 @@ def metadata(folder: Path, **changes) -> None:
     ("changes", "word"),
     [
         ({"observation_space": None}, "does not say the observation_space"),
-        ({"action_space": json.dumps({"type": "Discrete", "n": 2, "start": 0, "dtype": "int64"})}, "actions of Discrete(2)"),
-        ({"action_space": json.dumps({"type": "Box", "shape": [3], "dtype": "float32", "low": [-1] * 3, "high": [1] * 3})}, "2 entries"),
+        (
+            {"action_space": json.dumps({"type": "Discrete", "n": 2, "start": 0, "dtype": "int64"})},
+            "actions of Discrete(2)",
+        ),
+        (
+            {
+                "action_space": json.dumps(
+                    {"type": "Box", "shape": [3], "dtype": "float32", "low": [-1] * 3, "high": [1] * 3}
+                )
+            },
+            "2 entries",
+        ),
         ({"total_episodes": 2}, "3 episodes and its metadata says 2"),
         ({"minari_version": "99.0"}, "99.0"),
-        ({"observation_space": json.dumps({"type": "Text", "max_length": 9, "min_length": 1, "charset": "a"})}, "observations is of Text"),
+        (
+            {
+                "observation_space": json.dumps(
+                    {"type": "Text", "max_length": 9, "min_length": 1, "charset": "a"}
+                )
+            },
+            "observations is of Text",
+        ),
     ],
 )
 def test_a_bad_minari_dataset_is_refused(changes, word, minari, tmp_path):
@@ -265,7 +360,12 @@ def test_a_minari_dataset_cannot_name_code(minari, tmp_path, monkeypatch):
         "additional_wrappers": [],
         "vector_entry_point": None,
     }
-    metadata(tmp_path / "minari" / "made" / "evil-v0", observation_space=None, action_space=None, env_spec=json.dumps(spec))
+    metadata(
+        tmp_path / "minari" / "made" / "evil-v0",
+        observation_space=None,
+        action_space=None,
+        env_spec=json.dumps(spec),
+    )
     monkeypatch.setattr("gymnasium.make", lambda *_, **__: os.mkdir(tmp_path / "canary"))
     with pytest.raises(ConfigError, match="does not say the observation_space"):
         files.read("minari:made/evil-v0")
@@ -277,7 +377,11 @@ def test_a_minari_dataset_cannot_name_code(minari, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "word"),
-    [("minari:made/none-v0", "minari download made/none-v0"), ("minari:", "no Minari dataset"), ("minari:../../etc", "no Minari dataset")],
+    [
+        ("minari:made/none-v0", "minari download made/none-v0"),
+        ("minari:", "no Minari dataset"),
+        ("minari:../../etc", "no Minari dataset"),
+    ],
 )
 def test_a_missing_minari_dataset_is_a_line(name, word, minari):
     with pytest.raises(ConfigError, match=word):
@@ -295,7 +399,10 @@ def test_a_failed_write_to_minari_leaves_nothing(minari, tmp_path, monkeypatch):
     demos = make()
     with pytest.raises(IndexError):
         files.write(replace(demos, success=np.array([True])), "minari:made/half-v0")
-    monkeypatch.setattr("minari.dataset.minari_storage.MinariStorage.update_metadata", lambda *_: os.listdir("/no such folder"))
+    monkeypatch.setattr(
+        "minari.dataset.minari_storage.MinariStorage.update_metadata",
+        lambda *_: os.listdir("/no such folder"),
+    )
     with pytest.raises(ConfigError, match="cannot write minari:made/half-v0: No such file"):
         files.write(demos, "minari:made/half-v0")
     assert not (tmp_path / "minari" / "made" / "half-v0").exists()
@@ -311,12 +418,22 @@ def run_folder(path: Path, replay: ReplayBuffer) -> Path:
     stored = ReplayFiles(path / "replay")
     run = {"replay": stored.write(stored.copy_new(replay))}
     config = replace(Config(), env=replace(Config().env, env="Point-v0", horizon=5))
-    checkpoint.write(path / "checkpoints" / "last.safetensors", checkpoint.Checkpoint(agent.state_dict(), 3, 2, config, {}, run))
+    checkpoint.write(
+        path / "checkpoints" / "last.safetensors",
+        checkpoint.Checkpoint(agent.state_dict(), 3, 2, config, {}, run),
+    )
     return path
 
 
 def fill(replay: ReplayBuffer, demos, shard: int = 0) -> None:
-    replay.for_shard(shard).extend(demos.observation, demos.action, demos.reward, demos.next_observation, demos.terminated, demos.truncated)
+    replay.for_shard(shard).extend(
+        demos.observation,
+        demos.action,
+        demos.reward,
+        demos.next_observation,
+        demos.terminated,
+        demos.truncated,
+    )
 
 
 def test_a_runs_replay_is_demonstrations(tmp_path):
@@ -326,15 +443,22 @@ def test_a_runs_replay_is_demonstrations(tmp_path):
     fill(replay, second, 2)
     demos = files.read(run_folder(tmp_path / "run", replay))
     assert_equal(demos, type(first).concatenate([first, second]), but=("success", "source"))
-    assert demos.success is None and demos.source["env"]["env"] == "Point-v0" and demos.source["env"]["horizon"] == 5
+    assert (
+        demos.success is None
+        and demos.source["env"]["env"] == "Point-v0"
+        and demos.source["env"]["horizon"] == 5
+    )
     assert not (tmp_path / "run" / "lock").exists()
 
 
 def test_a_run_cuts_episodes(tmp_path):
     demos = make((5, 3, 5))
-    kept = np.r_[0:4, 5:7, 8:12]  # a worker was killed in each episode, and another went on; the last one is at it
+    kept = np.r_[
+        0:4, 5:7, 8:12
+    ]  # a worker was killed in each episode, and another went on; the last one is at it
     parts = {
-        name: getattr(demos, name)[kept] for name in ("observation", "action", "reward", "next_observation", "terminated", "truncated")
+        name: getattr(demos, name)[kept]
+        for name in ("observation", "action", "reward", "next_observation", "terminated", "truncated")
     }
     replay = ReplayBuffer(9, 3, 2)  # the first transition is overwritten
     fill(replay, replace(demos, **parts))

@@ -1,4 +1,6 @@
-"""Files of demonstrations that are damaged or meant to do harm: each is refused in a line, or is sound; none runs anything."""
+"""Files of demonstrations that are damaged or meant to do harm: each is refused in a line, or is sound; none
+runs anything.
+"""
 
 import builtins
 import copyreg
@@ -18,9 +20,9 @@ import numpy as np
 import pytest
 from demo_files import Payload, make, rows
 
-from sac_dist.config import ConfigError
-from sac_dist.demos import files
-from sac_dist.demos.pickled_numpy import ALLOWED
+from sac_dist.formats import files
+from sac_dist.formats.pickled_numpy import ALLOWED
+from sac_dist.settings import ConfigError
 
 COUNTS = {".pickle": 6500, ".npz": 2700, ".hdf5": 800}
 
@@ -85,7 +87,10 @@ def test_nothing_but_numpys_constructors_may_be_named(call, name, protocol, tmp_
     canary = str(tmp_path / "canary")
     call.call = (
         call.call[0],
-        tuple(part.replace("{}", canary).replace("{!r}", repr(canary)) if type(part) is str else part for part in call.call[1]),
+        tuple(
+            part.replace("{}", canary).replace("{!r}", repr(canary)) if type(part) is str else part
+            for part in call.call[1]
+        ),
     )
     message = refused_pickle(tmp_path, pickle.dumps([call], protocol))
     assert f"{name}: {ALLOWED}" in message and not Path(canary).exists()
@@ -97,8 +102,14 @@ def test_nothing_but_numpys_constructors_may_be_named(call, name, protocol, tmp_
         (b"(S'touch canary'\nios\nsystem\n.", "names os.system"),  # INST
         (b"(cos\nsystem\nS'touch canary'\no.", "names os.system"),  # OBJ
         (b"cnumpy.f2py.diagnose\nrun\n)R.", "names numpy.f2py.diagnose.run"),
-        (b"cnumpy.testing._private.utils\nrunstring\n(S'import os'\n}tR.", "names numpy.testing._private.utils.runstring"),
-        (b"\x80\x04\x8c\x05numpy\x8c\x0dos.sys.system\x93.", "names numpy.os.sys.system"),  # nested attributes
+        (
+            b"cnumpy.testing._private.utils\nrunstring\n(S'import os'\n}tR.",
+            "names numpy.testing._private.utils.runstring",
+        ),
+        (
+            b"\x80\x04\x8c\x05numpy\x8c\x0dos.sys.system\x93.",
+            "names numpy.os.sys.system",
+        ),  # nested attributes
         (b"\x80\x04\x8c\x15numpy.core.multiarray\x8c\x15_reconstruct.__call__\x93.", "_reconstruct.__call__"),
         (b"\x80\x04\x8c\x04a\x1b[2\x8c\x03b\nR\x93.", "names a?[2.b?R"),  # nothing reaches the terminal
         (b"\x80\x02cnumpy\nndarray\n)\x81.", "NEWOBJ"),
@@ -134,7 +145,9 @@ def test_instructions_that_lists_of_arrays_do_not_need(data, word, tmp_path):
 
 def vector(shape: bytes, data: bytes, kind: bytes = b"f4") -> bytes:
     """A list with one array by hand, protocol 2."""
-    found = b"\x80\x02]cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01" + shape
+    found = (
+        b"\x80\x02]cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01" + shape
+    )
     return (
         found
         + b"cnumpy\ndtype\nU"
@@ -149,13 +162,18 @@ def vector(shape: bytes, data: bytes, kind: bytes = b"f4") -> bytes:
 def test_the_array_by_hand_is_one(tmp_path):
     loaded = pickle.loads(vector(b"K\x02\x85", b"U\x08" + bytes(8)), encoding="bytes")
     assert loaded[0].tolist() == [0, 0]
-    assert "transition 0 is an array instead of a tuple" in refused_pickle(tmp_path, vector(b"K\x02\x85", b"U\x08" + bytes(8)))
+    assert "transition 0 is an array instead of a tuple" in refused_pickle(
+        tmp_path, vector(b"K\x02\x85", b"U\x08" + bytes(8))
+    )
 
 
 @pytest.mark.parametrize(
     ("data", "word"),
     [
-        (b"\x80\x02]r\xff\xff\xff\xff.", "no transitions"),  # a memo of 4 billion entries, of which one exists
+        (
+            b"\x80\x02]r\xff\xff\xff\xff.",
+            "no transitions",
+        ),  # a memo of 4 billion entries, of which one exists
         (b"\x80\x02]p9999999999999999999\n.", "no transitions"),
         (b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", "cut off"),  # BINBYTES8
         (b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\x00\x00.", "cut off"),  # BYTEARRAY8
@@ -168,16 +186,29 @@ def test_the_array_by_hand_is_one(tmp_path):
         (b"F" + b"9" * 10**6 + b"\n.", "number of 1000000 characters"),
         (b"\x80\x02" + b"(" * 10**6, "nests deeper"),
         (b"\x80\x02" + b"]" * 10**6 + b".", "far more objects"),
-        (b"\x80\x02" + b"]" * 10**6 + b"a" * (10**6 - 1) + b".", "transition 0 is 1 values"),  # a million lists deep
+        (
+            b"\x80\x02" + b"]" * 10**6 + b"a" * (10**6 - 1) + b".",
+            "transition 0 is 1 values",
+        ),  # a million lists deep
         (b"\x80\x02N" + b"\x85" * 10**6 + b".", "far more objects"),
         (b"\x80\x04]" + b"\x94" * 10**6 + b".", "far more objects"),
         (
-            b"\x80\x02X\x00\x00\x10\x00" + b"a" * 2**20 + b"\x85q\x000c_codecs\nencode\nq\x010" + b"h\x01h\x00R0" * 50000 + b".",
+            b"\x80\x02X\x00\x00\x10\x00"
+            + b"a" * 2**20
+            + b"\x85q\x000c_codecs\nencode\nq\x010"
+            + b"h\x01h\x00R0" * 50000
+            + b".",
             "far more bytes",
         ),
         (b"\x80\x02](q\x01h\x01h\x01h\x01h\x01e.", "damaged"),
-        (vector(b"\x8a\x08" + b"\xff" * 7 + b"\x7f\x85", b"U\x04abcd"), "claims the shape (9223372036854775807,)"),
-        (vector(b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86", b"U\x04abcd"), "claims the shape (2147483647, 2147483647)"),
+        (
+            vector(b"\x8a\x08" + b"\xff" * 7 + b"\x7f\x85", b"U\x04abcd"),
+            "claims the shape (9223372036854775807,)",
+        ),
+        (
+            vector(b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86", b"U\x04abcd"),
+            "claims the shape (2147483647, 2147483647)",
+        ),
         (vector(b"J\xff\xff\xff\xff\x85", b"U\x04abcd"), "valid shape"),
         (vector(b"K\x01\x85", b"U\x04abcd", b"O8"), "dtype O8"),
         (vector(b"K\x01\x85", b"U\x04abcd", b"V4"), "dtype V4"),
@@ -249,7 +280,9 @@ def test_a_wrong_value_is_named(change, words, tmp_path):
 def test_a_transition_of_another_length_is_named(tmp_path):
     listed = rows(make())
     listed[4] = listed[4][:4]
-    assert "transition 4 is 4 values instead of a tuple (state, action" in refused_pickle(tmp_path, pickle.dumps(listed))
+    assert "transition 4 is 4 values instead of a tuple (state, action" in refused_pickle(
+        tmp_path, pickle.dumps(listed)
+    )
 
 
 # npz
@@ -257,12 +290,17 @@ def test_a_transition_of_another_length_is_named(tmp_path):
 
 def npy(array: np.ndarray, claim: tuple[int, ...] | None = None) -> bytes:
     target = io.BytesIO()
-    np.lib.format.write_array_header_1_0(target, {"descr": array.dtype.str, "fortran_order": False, "shape": claim or array.shape})
+    np.lib.format.write_array_header_1_0(
+        target, {"descr": array.dtype.str, "fortran_order": False, "shape": claim or array.shape}
+    )
     return target.getvalue() + array.tobytes()
 
 
 def write_npz(path: Path, **members: bytes) -> Path:
-    arrays = {name: npy(getattr(make(), name)) for name in ("observation", "action", "reward", "next_observation", "terminated")}
+    arrays = {
+        name: npy(getattr(make(), name))
+        for name in ("observation", "action", "reward", "next_observation", "terminated")
+    }
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in (arrays | members).items():
             archive.writestr(f"{name}.npy", data)
@@ -289,7 +327,13 @@ def test_the_npz_by_hand_is_one(tmp_path):
         ({"reward": b"\x93NUMPY\x03\x00" + bytes(100)}, "npy version"),
         ({"reward": b"\x93NUMPY\x01\x00\xff\x0f" + b"(" * 4095}, "damaged"),
         ({"reward": npy(np.zeros(0, np.float32))}, "no transitions"),
-        ({"observation": npy(np.zeros((13, 10**6), np.int8)), "next_observation": npy(np.zeros((13, 10**7 * 3), np.int8))}, "claims 4"),
+        (
+            {
+                "observation": npy(np.zeros((13, 10**6), np.int8)),
+                "next_observation": npy(np.zeros((13, 10**7 * 3), np.int8)),
+            },
+            "claims 4",
+        ),
     ],
 )
 def test_a_bad_npz_is_refused(members, word, tmp_path):
@@ -303,10 +347,15 @@ def test_an_npz_of_objects_runs_nothing(tmp_path):
     array[:] = [Payload(tmp_path / "canary")] * 13
     np.savez(
         tmp_path / "a.npz",
-        **{name: getattr(make(), name) for name in ("observation", "action", "next_observation", "terminated")},
+        **{
+            name: getattr(make(), name)
+            for name in ("observation", "action", "next_observation", "terminated")
+        },
         reward=array,
     )
-    assert "reward is of the type object" in refusal(tmp_path / "a.npz") and not (tmp_path / "canary").exists()
+    assert (
+        "reward is of the type object" in refusal(tmp_path / "a.npz") and not (tmp_path / "canary").exists()
+    )
 
 
 def test_an_npz_that_is_none(tmp_path):
@@ -330,15 +379,29 @@ def test_a_zip_that_declares_less_than_it_holds(tmp_path):
 
 @pytest.mark.timeout(300)
 def test_ten_thousand_damaged_files(tmp_path):
-    """Each is refused in a line or sound. A crash, a hang, other errors, an executed payload and much memory fail."""
+    """Each is refused in a line or sound. A crash, a hang, other errors, an executed payload and much memory
+    fail.
+    """
     pytest.importorskip("h5py")
-    command = [sys.executable, str(Path(__file__).with_name("demo_files.py")), str(tmp_path), json.dumps(COUNTS)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])}
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("demo_files.py")),
+        str(tmp_path),
+        json.dumps(COUNTS),
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]),
+    }
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
     number = tmp_path / "number"
-    assert done.returncode == 0, f"{number.read_text() if number.exists() else 'start'}: {done.returncode} {done.stderr[-2000:]}"
+    assert done.returncode == 0, (
+        f"{number.read_text() if number.exists() else 'start'}: {done.returncode} {done.stderr[-2000:]}"
+    )
     report = json.loads(done.stdout)
     assert report["loaded"] + report["refused"] == sum(COUNTS.values()) == 10_000
-    assert all(count > 0 for count in report["kinds"].values()), report  # some damage does no harm: the seeds are read at all
+    assert all(count > 0 for count in report["kinds"].values()), (
+        report
+    )  # some damage does no harm: the seeds are read at all
     assert report["slowest"] < 10 and report["peak_mb"] < 600, report
     assert not (tmp_path / "canary").exists()

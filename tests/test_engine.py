@@ -14,22 +14,30 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sac_dist import checkpoint
-from sac_dist.compiled import compile_obstacle
-from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
 from sac_dist.engine.supervisor import TrainingFailed
 from sac_dist.engine.train import resume, train
+from sac_dist.execution.compiled import compile_obstacle
+from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
+from sac_dist.storage import checkpoint
 
 pytestmark = pytest.mark.timeout(120)
 AGENT = AgentConfig(hidden_width=16, hidden_depth=1)
 OFTEN_LOGGED = (  # a program for start()
     "-c",
-    "import sys, sac_dist.engine.supervisor as s; s.LOG_INTERVAL = 200; from sac_dist import cli; sys.exit(cli.main())",
+    "import sys, sac_dist.engine.supervisor as s; s.LOG_INTERVAL = 200; from sac_dist import cli; "
+    "sys.exit(cli.main())",
 )
 
 
 def config(tmp_path: Path, env: str = "toy_envs:Point-v0", **settings) -> Config:
-    small = {"workers": 1, "warmup_steps": 20, "batch_size": 16, "buffer_size": 5000, "eval_interval": 0, "compile": "off"}
+    small = {
+        "workers": 1,
+        "warmup_steps": 20,
+        "batch_size": 16,
+        "buffer_size": 5000,
+        "eval_interval": 0,
+        "compile": "off",
+    }
     defaults = small | {"update_ratio": 1.0, "run_dir": str(tmp_path / "run")}
     return Config(EnvConfig(env=env), AGENT, TrainConfig(**(defaults | settings)))
 
@@ -44,7 +52,11 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def shared_memory() -> set[str]:
     """The named shared memory on this machine; semaphores are other programs', as this one makes none."""
-    return {name for name in os.listdir("/dev/shm") if not name.startswith("sem.")} if os.path.isdir("/dev/shm") else set()
+    return (
+        {name for name in os.listdir("/dev/shm") if not name.startswith("sem.")}
+        if os.path.isdir("/dev/shm")
+        else set()
+    )
 
 
 def descendants(parent: int) -> list[int]:
@@ -67,23 +79,43 @@ def descendants(parent: int) -> list[int]:
 
 
 def holds_listening_socket(pid: int) -> bool:
-    inodes = {line.split()[6] for line in Path("/proc/net/unix").read_text().splitlines()[1:] if "/replay-" in line}
+    inodes = {
+        line.split()[6] for line in Path("/proc/net/unix").read_text().splitlines()[1:] if "/replay-" in line
+    }
     links = (os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir())
     return any(link.startswith("socket:[") and link[8:-1] in inodes for link in links)
 
 
 def start(
-    tmp_path: Path, *flags: str, env: str = "toy_envs:Slow-v0", program: Sequence[str] = ("-m", "sac_dist"), **variables: str
+    tmp_path: Path,
+    *flags: str,
+    env: str = "toy_envs:Slow-v0",
+    program: Sequence[str] = ("-m", "sac_dist"),
+    **variables: str,
 ) -> subprocess.Popen:
     """The command line in a process of its own; its workers leave their ids in ``tmp_path/pids``."""
     pids = tmp_path / "pids"
     pids.mkdir()
     (tmp_path / "c.yaml").write_text(
-        "hidden_width: 16\nwarmup_steps: 20\nupdate_ratio: 1\nbatch_size: 16\nbuffer_size: 5000\neval_interval: 0\ncompile: 'off'"
+        "hidden_width: 16\nwarmup_steps: 20\nupdate_ratio: 1\nbatch_size: 16\nbuffer_size: "
+        "5000\neval_interval: 0\ncompile: 'off'"
     )
-    command = [sys.executable, *program, "--train", "--env", env, "--run-dir", "run", "--config", "c.yaml", *flags]
+    command = [
+        sys.executable,
+        *program,
+        "--train",
+        "--env",
+        env,
+        "--run-dir",
+        "run",
+        "--config",
+        "c.yaml",
+        *flags,
+    ]
     variables = {**os.environ, "TOY_PIDS": str(pids), **variables}
-    return subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=variables, start_new_session=True)
+    return subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=variables, start_new_session=True
+    )
 
 
 def worker_ids(tmp_path: Path, process: subprocess.Popen, count: int) -> list[int]:
@@ -145,14 +177,18 @@ def test_policies_are_kept_at_intervals(tmp_path):
 
 
 def test_learns_the_toy_and_stops_at_the_success_target(tmp_path):
-    run = train(config(tmp_path, workers=2, steps=20_000, success_target=0.9, eval_interval=500, eval_episodes=10))
+    run = train(
+        config(tmp_path, workers=2, steps=20_000, success_target=0.9, eval_interval=500, eval_episodes=10)
+    )
     assert run.outcome.reason == "success_target"
     assert run.outcome.steps < 20_000 and run.outcome.evaluation.success_rate >= 0.9
 
 
 def test_one_worker_with_a_seed_repeats_bit_for_bit(tmp_path):
     first = train(config(tmp_path / "a", steps=300, seed=3))
-    again = train(config(tmp_path / "b", steps=300, seed=3, eval_interval=50, eval_episodes=2, checkpoint_interval=70))
+    again = train(
+        config(tmp_path / "b", steps=300, seed=3, eval_interval=50, eval_episodes=2, checkpoint_interval=70)
+    )
     other = train(config(tmp_path / "c", steps=300, seed=4))
     assert same(policy_of(first), policy_of(again)), "evaluations and checkpoints must not touch the run"
     assert not same(policy_of(first), policy_of(other))
@@ -210,7 +246,9 @@ def test_killed_worker_is_replaced_and_training_goes_on(tmp_path):
     saved = checkpoint.read(tmp_path / "run/checkpoints/last.safetensors")
     steps, updates, _, _ = saved.run["counters"]
     assert steps >= 1500 and updates >= 0.98 * (steps - 20)
-    assert sum(saved.run["replay"]["segments"][-1]["stop"]) == steps, "every counted transition is in the replay"
+    assert sum(saved.run["replay"]["segments"][-1]["stop"]) == steps, (
+        "every counted transition is in the replay"
+    )
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -230,7 +268,9 @@ def test_signal_saves_and_leaves_nothing_behind(tmp_path, number, status):
 
 def test_ctrl_c_reaches_the_whole_group_and_still_saves(tmp_path):
     """A terminal sends SIGINT to every process of the group: the children must leave it to the supervisor."""
-    process = start(tmp_path, "--workers", "2", "--eval-interval", "100", "--eval-episodes", "2", "--steps", "100000")
+    process = start(
+        tmp_path, "--workers", "2", "--eval-interval", "100", "--eval-episodes", "2", "--steps", "100000"
+    )
     worker_ids(tmp_path, process, 2)
     os.killpg(process.pid, signal.SIGINT)
     errors = process.communicate(timeout=30)[1]
@@ -282,19 +322,28 @@ def test_compiles_once_beside_the_workers_which_change_over(tmp_path):
     obstacle = compile_obstacle()
     if obstacle is not None:
         pytest.skip(obstacle)
-    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache/torch")}
+    cache = {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache/torch"),
+    }
     flags = "--workers", "2", "--compile"
     (tmp_path / "cold").mkdir()
-    process = start(tmp_path / "cold", *flags, "auto", "--steps", "1000000", program=("-c", IMPATIENT), **cache)
+    process = start(
+        tmp_path / "cold", *flags, "auto", "--steps", "1000000", program=("-c", IMPATIENT), **cache
+    )
     workers = worker_ids(tmp_path / "cold", process, 2)
     assert not any(tmp_path.glob("cache/sac_dist/update-*.bin"))  # they have trained for a second
     deadline = time.monotonic() + 90
-    while not all(str(tmp_path / "cache") in Path(f"/proc/{pid}/maps").read_text() for pid in workers):  # compiled code lies there
+    while not all(
+        str(tmp_path / "cache") in Path(f"/proc/{pid}/maps").read_text() for pid in workers
+    ):  # compiled code lies there
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and errors.count("compiling the update") == 1 and "uncompiled" not in errors, errors
+    assert (
+        process.returncode == 130 and errors.count("compiling the update") == 1 and "uncompiled" not in errors
+    ), errors
     (tmp_path / "warm").mkdir()
     process = start(tmp_path / "warm", *flags, "on", "--steps", "150", env="toy_envs:Point-v0", **cache)
     errors = process.communicate(timeout=60)[1]
@@ -305,14 +354,26 @@ def test_compiles_once_beside_the_workers_which_change_over(tmp_path):
 def test_without_a_compiler_auto_goes_on_and_on_is_refused(tmp_path):
     (tmp_path / "auto").mkdir()
     missing = {"CXX": "no-such-compiler", "XDG_CACHE_HOME": str(tmp_path)}
-    process = start(tmp_path / "auto", "--workers", "1", "--steps", "150", "--compile", "auto", env="toy_envs:Point-v0", **missing)
+    process = start(
+        tmp_path / "auto",
+        "--workers",
+        "1",
+        "--steps",
+        "150",
+        "--compile",
+        "auto",
+        env="toy_envs:Point-v0",
+        **missing,
+    )
     errors = process.communicate(timeout=90)[1]
     assert process.returncode == 0, errors
     assert errors.count("the update stays uncompiled, which is slower: no C++ compiler") == 1, errors
     (tmp_path / "on").mkdir()
     process = start(tmp_path / "on", "--compile", "on", env="toy_envs:Point-v0", **missing)
     errors = process.communicate(timeout=90)[1]
-    assert process.returncode == 2 and len(errors.strip().splitlines()) == 1 and "no C++ compiler" in errors, errors
+    assert (
+        process.returncode == 2 and len(errors.strip().splitlines()) == 1 and "no C++ compiler" in errors
+    ), errors
     assert not (tmp_path / "on/run").exists()
 
 

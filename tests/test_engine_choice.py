@@ -1,4 +1,6 @@
-"""``--engine``: what it goes with, what a run takes along to the other one, and that only the cluster's needs Ray."""
+"""``--engine``: what it goes with, what a run takes along to the other one, and that only the cluster's needs
+Ray.
+"""
 
 import subprocess
 import sys
@@ -6,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from sac_dist import cli
-from sac_dist.config import ClusterConfig, Config, ConfigError, TrainConfig
+from sac_dist.cli import main as cli
 from sac_dist.engine.control import DONE, STEPS, UPDATES, Control
+from sac_dist.settings import ClusterConfig, Config, ConfigError, TrainConfig
 
 
 def test_counters_of_the_others_count_as_if_they_were_here():
@@ -52,10 +54,28 @@ def test_a_run_changes_its_engine_and_leaves_the_other_ones_settings_behind():
 
 
 def test_without_ray_the_flag_says_what_to_install(tmp_path):
-    program = "import sys; sys.modules['ray'] = None; from sac_dist import cli; sys.exit(cli.main(sys.argv[1:]))"
-    command = [sys.executable, "-c", program, "--train", "--engine", "ray", "--env", "Pendulum-v1", "--run-dir", "run", "--compile", "off"]
+    program = (
+        "import sys; sys.modules['ray'] = None; from sac_dist import cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "--train",
+        "--engine",
+        "ray",
+        "--env",
+        "Pendulum-v1",
+        "--run-dir",
+        "run",
+        "--compile",
+        "off",
+    ]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    assert result.returncode == 2 and result.stderr == 'sac-dist: --engine ray needs Ray: pip install "sac_dist[ray]"\n'
+    assert (
+        result.returncode == 2
+        and result.stderr == 'sac-dist: --engine ray needs Ray: pip install "sac_dist[ray]"\n'
+    )
     assert not (tmp_path / "run").exists()
 
 

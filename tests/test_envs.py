@@ -15,10 +15,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import envs
-from envs import BackendError, choice
-from envs.expert import Expert
-from envs.sawyer import JOINT_LIMITS, START_POSE, START_POSES, WORKPLACE
-from envs.sawyer_task import SawyerGraspEnv
+from envs import BackendError
+from envs.backends import choice
+from envs.robots.sawyer import JOINT_LIMITS, START_POSE, START_POSES, WORKPLACE
+from envs.tasks.expert import Expert
+from envs.tasks.sawyer import SawyerGraspEnv
 
 
 def draws(make: Any) -> bool:
@@ -37,20 +38,29 @@ sawyer_ids = pytest.mark.parametrize("id", envs.SAWYER_IDS)
 @pytest.mark.parametrize("observation", ["relative", "book"])
 @pytest.mark.parametrize("control", ["joint_velocity", "end_position"])
 @sawyer_ids
-def test_gymnasium_checker_finds_nothing(make: Any, id: str, control: str, observation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gymnasium_checker_finds_nothing(
+    make: Any, id: str, control: str, observation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env = make(id, control=control, observation=observation)
-        check_env(env, skip_render_check=(control, observation) != ("joint_velocity", "relative") or not draws(make))
+        check_env(
+            env, skip_render_check=(control, observation) != ("joint_velocity", "relative") or not draws(make)
+        )
     assert env.observation_space.shape == ((31,) if observation == "relative" else (17,))
     assert env.action_space.shape == ((7 if control == "joint_velocity" else 4) + (id == "SawyerLift-v0"),)
 
 
-@pytest.mark.parametrize("options", [{}, {"control": "end_position", "reward": "dense"}, {"observation": "book", "reward": "sparse"}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"control": "end_position", "reward": "dense"}, {"observation": "book", "reward": "sparse"}],
+)
 @sawyer_ids
-def test_random_actions_keep_everything_finite_and_in_bounds(make: Any, id: str, options: dict[str, Any]) -> None:
+def test_random_actions_keep_everything_finite_and_in_bounds(
+    make: Any, id: str, options: dict[str, Any]
+) -> None:
     env = make(id, **options)
     env.action_space.seed(1)
     for episode in range(3):
@@ -101,12 +111,21 @@ def test_vector_environments(mode: str) -> None:
 
 def test_import_is_cheap_and_the_task_has_no_simulator() -> None:
     code = "import sys, envs; sys.exit('mujoco' in sys.modules or 'torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], timeout=60).returncode == 0
-    for name in ("sawyer_task.py", "quantities.py", "control.py", "expert.py"):
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], timeout=60).returncode
+        == 0
+    )
+    for name in ("sawyer_task.py", "terms.py", "control.py", "expert.py"):
         tree = ast.parse((Path(envs.__file__).parent / name).read_text())
         imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-        assert not any(word in module for module in imported for word in ("mujoco", "pyrep", "coppelia", "sac_dist", "torch"))
+        imported |= {
+            alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        }
+        assert not any(
+            word in module
+            for module in imported
+            for word in ("mujoco", "pyrep", "coppelia", "sac_dist", "torch")
+        )
 
 
 def test_start_and_target_follow_their_options(make: Any) -> None:
@@ -158,12 +177,19 @@ def test_bad_option_is_named(name: str, value: Any) -> None:
 def test_auto_takes_coppelia_then_mujoco_then_pendulum(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "coppelia_obstacle", lambda: "reason one")
     monkeypatch.setattr(choice, "mujoco_obstacle", lambda: None)
-    assert envs.resolve("auto")[:2] == ("SawyerGrasp-v0", "mujoco") and "reason one" in envs.resolve("auto").reason
+    assert (
+        envs.resolve("auto")[:2] == ("SawyerGrasp-v0", "mujoco")
+        and "reason one" in envs.resolve("auto").reason
+    )
     assert envs.resolve("SawyerLift-v0")[:2] == ("SawyerLift-v0", "mujoco")
     assert envs.resolve("Pendulum-v1")[:2] == ("Pendulum-v1", None)
     monkeypatch.setattr(choice, "mujoco_obstacle", lambda: "reason two")
     fallback = envs.resolve("auto")
-    assert fallback[:2] == ("Pendulum-v1", None) and "reason one" in fallback.reason and "reason two" in fallback.reason
+    assert (
+        fallback[:2] == ("Pendulum-v1", None)
+        and "reason one" in fallback.reason
+        and "reason two" in fallback.reason
+    )
     with pytest.raises(BackendError, match="reason two"):
         envs.make("SawyerLift-v0")
     assert envs.make("auto").spec.id == "Pendulum-v1"

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import envs
-from envs import Readings, quantities
-from envs.sawyer import START_POSE, WORKPLACE
-from envs.sawyer_task import SawyerGraspEnv
+from envs import Readings
+from envs.robots.sawyer import START_POSE, WORKPLACE
+from envs.tasks import terms
+from envs.tasks.sawyer import SawyerGraspEnv
 
 DOWN = np.array([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]])  # the tool at the start pose
 AT_REST = Readings(
@@ -32,7 +33,14 @@ AT_REST = Readings(
     base_position=np.zeros(3),
     object_sides=4,
 )
-HELD = replace(AT_REST, tool_position=AT_REST.object_position, left_contact=True, right_contact=True, proximity=True, opening=0.5)
+HELD = replace(
+    AT_REST,
+    tool_position=AT_REST.object_position,
+    left_contact=True,
+    right_contact=True,
+    proximity=True,
+    opening=0.5,
+)
 
 
 class ScriptedBackend:
@@ -70,7 +78,9 @@ def scripted(id: str, *script: Readings, **options: Any) -> tuple[Any, ScriptedB
 
 
 def yawed(angle: float) -> np.ndarray:
-    return np.array([[np.cos(angle), -np.sin(angle), 0.0], [np.sin(angle), np.cos(angle), 0.0], [0.0, 0.0, 1.0]])
+    return np.array(
+        [[np.cos(angle), -np.sin(angle), 0.0], [np.sin(angle), np.cos(angle), 0.0], [0.0, 0.0, 1.0]]
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,70 +88,77 @@ def yawed(angle: float) -> np.ndarray:
     [(0.0, 0.0), (0.3, -0.3), (-0.3, 0.3), (pi / 2 + 0.1, -0.1), (pi / 4 + 0.1, pi / 4 - 0.1), (pi, 0.0)],
 )
 def test_yaw_error_is_to_the_nearest_side(object_yaw: float, expected: float) -> None:
-    assert quantities.yaw_error(replace(AT_REST, object_rotation=yawed(object_yaw))) == pytest.approx(expected, abs=1e-12)
+    assert terms.yaw_error(replace(AT_REST, object_rotation=yawed(object_yaw))) == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize(
-    ("object_yaw", "expected"), [(0.3, pi / 2 - 0.3), (-0.3, -pi / 2 + 0.3), (pi / 2 - 0.1, 0.1), (pi / 2 + 0.1, -0.1)]
+    ("object_yaw", "expected"),
+    [(0.3, pi / 2 - 0.3), (-0.3, -pi / 2 + 0.3), (pi / 2 - 0.1, 0.1), (pi / 2 + 0.1, -0.1)],
 )
 def test_yaw_error_of_a_long_object_is_to_the_side_that_fits(object_yaw: float, expected: float) -> None:
     readings = replace(AT_REST, object_sides=2, object_rotation=yawed(object_yaw))
-    assert quantities.yaw_error(readings) == pytest.approx(expected)
-    observed = quantities.relative_observation(readings)[26:28]
+    assert terms.yaw_error(readings) == pytest.approx(expected)
+    observed = terms.relative_observation(readings)[26:28]
     np.testing.assert_allclose(observed, [np.sin(2 * expected), np.cos(2 * expected)], atol=1e-6)
 
 
 def test_the_books_observation_has_the_object_in_the_world() -> None:
     there = replace(AT_REST, base_position=np.array([-0.3, 0.1, 0.76]))
-    np.testing.assert_allclose(quantities.book_observation(there)[14:], [0.25, 0.1, 0.66], atol=1e-6)
-    np.testing.assert_array_equal(quantities.relative_observation(there), quantities.relative_observation(AT_REST))
+    np.testing.assert_allclose(terms.book_observation(there)[14:], [0.25, 0.1, 0.66], atol=1e-6)
+    np.testing.assert_array_equal(terms.relative_observation(there), terms.relative_observation(AT_REST))
 
 
 def test_tilt_is_the_angle_from_straight_down() -> None:
-    assert quantities.tilt(AT_REST) == 0.0
+    assert terms.tilt(AT_REST) == 0.0
     lean = np.array([[1.0, 0.0, 0.0], [0.0, np.cos(0.4), -np.sin(0.4)], [0.0, np.sin(0.4), np.cos(0.4)]])
-    assert quantities.tilt(replace(AT_REST, tool_rotation=lean @ DOWN)) == pytest.approx(0.4)
+    assert terms.tilt(replace(AT_REST, tool_rotation=lean @ DOWN)) == pytest.approx(0.4)
 
 
 def test_relative_observation_by_hand() -> None:
     moved = replace(AT_REST, object_rotation=yawed(0.1), object_position=np.array([0.6, 0.1, -0.1]))
     readings = replace(moved, left_contact=True, opening=0.25)
-    observation = quantities.relative_observation(readings)
+    observation = terms.relative_observation(readings)
     expected = [*START_POSE, *np.zeros(7), 0.6, 0.1, -0.1, 0.55, 0.0, 0.1, 0.25, 0.5, -1.0, 0, 0, -1]
     expected += [np.sin(-0.4), np.cos(-0.4), 0.25, 1, 0]
     np.testing.assert_allclose(observation, expected, atol=1e-6)
-    np.testing.assert_array_equal(quantities.book_observation(readings), observation[:17])
+    np.testing.assert_array_equal(terms.book_observation(readings), observation[:17])
 
 
 def test_held_takes_both_pads_and_the_ray() -> None:
-    assert quantities.is_held(HELD)
+    assert terms.is_held(HELD)
     for missing in ("left_contact", "right_contact", "proximity"):
-        assert not quantities.is_held(replace(HELD, **{missing: False}))
+        assert not terms.is_held(replace(HELD, **{missing: False}))
 
 
 def test_grasp_reward_by_hand() -> None:
     off = replace(AT_REST, object_rotation=yawed(0.3))
-    assert quantities.grasp_reward(off, "augmented", False) == pytest.approx(-0.2 - 0.02 * 0.3)
-    assert quantities.grasp_reward(replace(off, table_contact=True), "augmented", False) == pytest.approx(-1.206)
-    assert quantities.grasp_reward(off, "augmented", True) == pytest.approx(10 - 0.206)
-    assert quantities.grasp_reward(off, "dense", False) == pytest.approx(-0.2)
-    assert quantities.grasp_reward(off, "sparse", False) == 0.0
+    assert terms.grasp_reward(off, "augmented", False) == pytest.approx(-0.2 - 0.02 * 0.3)
+    assert terms.grasp_reward(replace(off, table_contact=True), "augmented", False) == pytest.approx(-1.206)
+    assert terms.grasp_reward(off, "augmented", True) == pytest.approx(10 - 0.206)
+    assert terms.grasp_reward(off, "dense", False) == pytest.approx(-0.2)
+    assert terms.grasp_reward(off, "sparse", False) == 0.0
     fallen = replace(AT_REST, object_position=np.array([0.55, 0.0, -0.2]))
-    assert quantities.grasp_reward(fallen, "sparse", False) == -10.0
-    assert quantities.grasp_reward(fallen, "dense", False) == pytest.approx(-10.3)
+    assert terms.grasp_reward(fallen, "sparse", False) == -10.0
+    assert terms.grasp_reward(fallen, "dense", False) == pytest.approx(-10.3)
 
 
 def test_lift_reward_by_hand() -> None:
     rest = -0.1
-    assert quantities.lift_reward(AT_REST, "augmented", False, rest) == pytest.approx(-0.4 * tanh(0.8) - 0.25 - 0.35)
-    assert quantities.lift_reward(HELD, "augmented", False, rest) == pytest.approx(-0.35)
-    half_up = replace(HELD, object_position=np.array([0.55, 0.0, -0.06]), tool_position=np.array([0.55, 0.0, -0.06]))
-    assert quantities.lift_reward(half_up, "augmented", False, rest) == pytest.approx(-0.175)
+    assert terms.lift_reward(AT_REST, "augmented", False, rest) == pytest.approx(
+        -0.4 * tanh(0.8) - 0.25 - 0.35
+    )
+    assert terms.lift_reward(HELD, "augmented", False, rest) == pytest.approx(-0.35)
+    half_up = replace(
+        HELD, object_position=np.array([0.55, 0.0, -0.06]), tool_position=np.array([0.55, 0.0, -0.06])
+    )
+    assert terms.lift_reward(half_up, "augmented", False, rest) == pytest.approx(-0.175)
     touching = replace(half_up, table_contact=True, object_rotation=yawed(0.2))
-    assert quantities.lift_reward(touching, "augmented", False, rest) == pytest.approx(-0.175 - 0.05 - 0.004)
-    assert quantities.lift_reward(touching, "dense", True, rest) == pytest.approx(10 - 0.175)
+    assert terms.lift_reward(touching, "augmented", False, rest) == pytest.approx(-0.175 - 0.05 - 0.004)
+    assert terms.lift_reward(touching, "dense", True, rest) == pytest.approx(10 - 0.175)
     thrown = replace(half_up, left_contact=False)  # height counts only while it is held
-    assert quantities.lift_reward(thrown, "dense", False, rest) == pytest.approx(-0.6)
+    assert terms.lift_reward(thrown, "dense", False, rest) == pytest.approx(-0.6)
 
 
 def test_grasp_closes_by_itself_and_ends() -> None:
@@ -191,7 +208,8 @@ def test_fallen_object_terminates(id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("id", "options", "steps"), [("SawyerGrasp-v0", {}, 30), ("SawyerLift-v0", {}, 60), ("SawyerLift-v0", {"horizon": 4}, 4)]
+    ("id", "options", "steps"),
+    [("SawyerGrasp-v0", {}, 30), ("SawyerLift-v0", {}, 60), ("SawyerLift-v0", {"horizon": 4}, 4)],
 )
 def test_truncation_at_the_horizon(id: str, options: dict[str, Any], steps: int) -> None:
     env, _ = scripted(id, AT_REST, **options)

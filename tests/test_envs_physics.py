@@ -10,10 +10,11 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs import BackendError, quantities
-from envs.control import tool_to_joint_velocities
-from envs.expert import Expert
-from envs.sawyer import JOINT_LIMITS, LIMIT_MARGIN, START_POSE, WORKPLACE
+from envs import BackendError
+from envs.controllers.joint_velocity import tool_to_joint_velocities
+from envs.robots.sawyer import JOINT_LIMITS, LIMIT_MARGIN, START_POSE, WORKPLACE
+from envs.tasks import terms
+from envs.tasks.expert import Expert
 
 
 @pytest.fixture
@@ -26,10 +27,14 @@ def test_start_pose_and_jacobian_are_the_real_arms(make: Any) -> None:
     here = backend.reset(START_POSE, WORKPLACE.fixed_target, 0.0)
     np.testing.assert_allclose(here.tool_position, [0.55, 0.0, 0.1], atol=1e-3)
     jacobian = backend.jacobian()
-    small, tolerance = (1e-5, 1e-4) if hasattr(backend, "model") else (1e-2, 0.02)  # CoppeliaSim holds the arm for a control step first
+    small, tolerance = (
+        (1e-5, 1e-4) if hasattr(backend, "model") else (1e-2, 0.02)
+    )  # CoppeliaSim holds the arm for a control step first
     for joint in range(7):
         moved = backend.reset(START_POSE + small * np.eye(7)[joint], WORKPLACE.fixed_target, 0.0)
-        np.testing.assert_allclose((moved.tool_position - here.tool_position) / small, jacobian[:3, joint], atol=tolerance)
+        np.testing.assert_allclose(
+            (moved.tool_position - here.tool_position) / small, jacobian[:3, joint], atol=tolerance
+        )
         spin = (moved.tool_rotation - here.tool_rotation) / small @ here.tool_rotation.T
         np.testing.assert_allclose([spin[2, 1], spin[0, 2], spin[1, 0]], jacobian[3:, joint], atol=tolerance)
 
@@ -62,8 +67,8 @@ def test_end_position_moves_along_its_axis(make: Any, axis: int, sign: float) ->
         env.step(0.5 * sign * np.eye(4)[axis])
     moved = env.readings.tool_position - start.tool_position
     np.testing.assert_allclose(moved, 0.08 * sign * np.eye(3)[axis], atol=0.008)
-    assert quantities.tilt(env.readings) < 0.03
-    assert abs(quantities.yaw_error(env.readings) - quantities.yaw_error(start)) < 0.03
+    assert terms.tilt(env.readings) < 0.03
+    assert abs(terms.yaw_error(env.readings) - terms.yaw_error(start)) < 0.03
 
 
 def test_end_position_turns_on_the_spot(make: Any) -> None:
@@ -72,7 +77,7 @@ def test_end_position_turns_on_the_spot(make: Any) -> None:
     start = env.readings
     for _ in range(10):
         env.step(np.array([0.0, 0.0, 0.0, 1.0]))
-    turned = quantities.yaw_error(env.readings) - quantities.yaw_error(start)
+    turned = terms.yaw_error(env.readings) - terms.yaw_error(start)
     assert turned == pytest.approx(0.5, abs=0.05)
     assert np.abs(env.readings.tool_position - start.tool_position).max() < 0.01
 
@@ -96,14 +101,20 @@ def test_grasped_object_is_carried(make: Any) -> None:
             pass
         start = now = env.readings
         for _ in range(15):
-            up = tool_to_joint_velocities(env.backend.jacobian(), now.joint_positions, now.tool_rotation, np.array([0, 0, 0.3]), 0.0)
+            up = tool_to_joint_velocities(
+                env.backend.jacobian(), now.joint_positions, now.tool_rotation, np.array([0, 0, 0.3]), 0.0
+            )
             now = env.backend.step(up, None)
         assert now.object_position[2] - start.object_position[2] > 0.15
         slip = (now.object_position - now.tool_position) - (start.object_position - start.tool_position)
-        assert abs(slip[2]) < 0.005 and np.abs(slip).max() < 0.02  # along their line CoppeliaSim's two fingers move each by itself
+        assert (
+            abs(slip[2]) < 0.005 and np.abs(slip).max() < 0.02
+        )  # along their line CoppeliaSim's two fingers move each by itself
 
 
-def test_broken_simulation_raises_and_recovers(mujoco: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_simulation_raises_and_recovers(
+    mujoco: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     env = mujoco("SawyerGrasp-v0")
     env.reset(seed=0)

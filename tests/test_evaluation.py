@@ -7,9 +7,9 @@ from corridor import Corridor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sac_dist.config import ConfigError
-from sac_dist.evaluation import Evaluation, evaluate, evaluation_seed, record, wilson_interval
-from sac_dist.rollout import run_episode
+from sac_dist.acting.evaluation import Evaluation, evaluate, evaluation_seed, record, wilson_interval
+from sac_dist.acting.rollout import run_episode
+from sac_dist.settings import ConfigError
 
 
 def walk_right(observation):
@@ -43,7 +43,9 @@ def test_the_means_are_those_of_the_episodes():
 
 def test_an_environment_without_success_has_no_rate():
     evaluation = evaluate(Corridor(says_success=False), stand, 2)
-    assert evaluation.successes is None and evaluation.success_rate is None and "success" not in str(evaluation)
+    assert (
+        evaluation.successes is None and evaluation.success_rate is None and "success" not in str(evaluation)
+    )
     assert "success_rate" not in evaluation.summary()
 
 
@@ -58,7 +60,8 @@ def test_episodes_that_say_nothing_count_as_failures_beside_others_that_succeed(
 
 
 @pytest.mark.parametrize(
-    ("successes", "n", "low", "high"), [(10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962), (0, 20, 0.0, 0.1611), (0, 0, 0.0, 1.0)]
+    ("successes", "n", "low", "high"),
+    [(10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962), (0, 20, 0.0, 0.1611), (0, 0, 0.0, 1.0)],
 )
 def test_wilson_intervals_as_in_the_tables(successes, n, low, high):
     assert wilson_interval(successes, n) == pytest.approx((low, high), abs=1e-4)
@@ -108,6 +111,9 @@ def test_a_video_that_cannot_be_written_is_refused_in_one_line(tmp_path, monkeyp
     else:
         (tmp_path / "file").touch()
         path = tmp_path / "file" / "walk.mp4"
-    with pytest.raises(ConfigError, match="cannot write the video") as caught, record(path, fps=10) as on_frame:
+    with (
+        pytest.raises(ConfigError, match="cannot write the video") as caught,
+        record(path, fps=10) as on_frame,
+    ):
         on_frame(np.zeros((32, 32, 3), np.uint8))
     assert "\n" not in str(caught.value)

@@ -1,4 +1,6 @@
-"""The scripted expert does both tasks with either control: the physics is right, and demonstrations can be made."""
+"""The scripted expert does both tasks with either control: the physics is right, and demonstrations can be
+made.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs.expert import Expert
+from envs.tasks.expert import Expert
 
 
 def episode(env: Any, seed: int) -> tuple[bool, list[np.ndarray]]:

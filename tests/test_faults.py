@@ -1,4 +1,6 @@
-"""Bad simulators and bad numbers: each is met, reported, kept out of replay and checkpoints, and survived where that is possible."""
+"""Bad simulators and bad numbers: each is met, reported, kept out of replay and checkpoints, and survived
+where that is possible.
+"""
 
 import csv
 import multiprocessing
@@ -14,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from sac_dist import checkpoint, cli
-from sac_dist.agent import SACAgent
-from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
+from sac_dist.acting.rollout import EnvironmentFault, Play, make_env, run_episode
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.cli import main as cli
 from sac_dist.engine import guard, machine
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.divergence import Diverged, origin
@@ -25,7 +27,8 @@ from sac_dist.engine.guard import Guard, private_memory
 from sac_dist.engine.outcome import TrainingFailed
 from sac_dist.engine.processes import Child
 from sac_dist.engine.train import train
-from sac_dist.rollout import EnvironmentFault, Play, make_env, run_episode
+from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
+from sac_dist.storage import checkpoint
 
 pytestmark = pytest.mark.timeout(120)
 AGENT = AgentConfig(hidden_width=16, hidden_depth=1)
@@ -38,7 +41,15 @@ def flag():
 
 
 def config(tmp_path: Path, env: str = "Point", agent: AgentConfig = AGENT, **settings) -> Config:
-    small = {"workers": 1, "warmup_steps": 20, "batch_size": 16, "buffer_size": 5000, "eval_interval": 0, "compile": "off", "steps": 300}
+    small = {
+        "workers": 1,
+        "warmup_steps": 20,
+        "batch_size": 16,
+        "buffer_size": 5000,
+        "eval_interval": 0,
+        "compile": "off",
+        "steps": 300,
+    }
     return Config(
         EnvConfig(env=f"toy_envs:{env}-v0"),
         agent,
@@ -53,7 +64,10 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def assert_sound(folder: Path) -> None:
     """Nothing in the last checkpoint or the replay beside it is NaN or infinite."""
-    assert all(bool(tensor.isfinite().all()) for tensor in checkpoint.read(folder / "checkpoints/last.safetensors").agent.values())
+    assert all(
+        bool(tensor.isfinite().all())
+        for tensor in checkpoint.read(folder / "checkpoints/last.safetensors").agent.values()
+    )
     assert all(np.isfinite(np.load(path)).all() for path in (folder / "replay").glob("*.npy"))
 
 
@@ -86,7 +100,9 @@ def test_what_cannot_be_used_is_named_with_its_place(bad, what):
     play = Play(env, 123)
     play.step(np.zeros(2, np.float32))
     env.unwrapped.step = lambda action: (*(good | bad).values(), {})
-    with pytest.raises(EnvironmentFault, match=rf"^Point-v0: {what}.* after step 2 of an episode with seed 123$") as caught:
+    with pytest.raises(
+        EnvironmentFault, match=rf"^Point-v0: {what}.* after step 2 of an episode with seed 123$"
+    ) as caught:
         play.step(np.zeros(2, np.float32))
     assert "\n" not in str(caught.value)
 
@@ -101,10 +117,20 @@ def test_a_reset_that_gives_nan_is_met_before_anyone_acts():
 def test_usual_variants_of_numbers_and_flags_are_taken():
     env = make_env(EnvConfig(env="toy_envs:Point-v0"))
     play = Play(env, 0)
-    env.unwrapped.step = lambda action: ([9e14, -9e14], np.float64(2), np.bool_(False), 1, {"success": np.True_})
+    env.unwrapped.step = lambda action: (
+        [9e14, -9e14],
+        np.float64(2),
+        np.bool_(False),
+        1,
+        {"success": np.True_},
+    )
     assert play.step(np.zeros(2)) == (2.0, False, True)
     assert play.over and play.observation.dtype == np.float32
-    assert (play.episode().total_reward, play.episode().success, play.episode().terminated) == (2.0, True, False)
+    assert (play.episode().total_reward, play.episode().success, play.episode().terminated) == (
+        2.0,
+        True,
+        False,
+    )
 
 
 def test_an_environment_that_writes_into_one_array_does_not_change_earlier_observations():
@@ -147,7 +173,9 @@ def test_a_simulator_that_goes_wrong_is_reported_and_replaced(tmp_path, capfd, e
     assert line in errors and errors.count("restarting it") == 1, errors
     assert_sound(run.folder.path)
     last = checkpoint.read(run.folder.last).run
-    assert sum(last["replay"]["segments"][-1]["stop"]) == run.outcome.steps, "what was counted, and nothing else, is in the replay"
+    assert sum(last["replay"]["segments"][-1]["stop"]) == run.outcome.steps, (
+        "what was counted, and nothing else, is in the replay"
+    )
 
 
 def test_a_simulator_that_hangs_at_once_ends_the_start_in_a_line(tmp_path):
@@ -159,20 +187,29 @@ def test_a_simulator_that_hangs_at_once_ends_the_start_in_a_line(tmp_path):
 @pytest.mark.parametrize(
     ("env", "seconds", "line"),
     [
-        ("EvaluatedNan", 5, "evaluator failed:\nEvaluatedNan-v0: observation[1] is nan after step 1 of an episode with seed"),
+        (
+            "EvaluatedNan",
+            5,
+            "evaluator failed:\nEvaluatedNan-v0: observation[1] is nan after step 1 of an episode with seed",
+        ),
         ("EvaluatedExits", 5, "evaluator ended with status 0; restarting it"),
         ("EvaluatedHangs", 7, f"evaluator has not finished a step for {HANG:g} s: killed"),
     ],
 )
 def test_an_evaluator_whose_simulator_goes_wrong_is_replaced(tmp_path, capfd, env, seconds, line):
-    run = train(config(tmp_path, env, steps=None, time=seconds, step_timeout=HANG, eval_interval=100, eval_episodes=2))
+    run = train(
+        config(tmp_path, env, steps=None, time=seconds, step_timeout=HANG, eval_interval=100, eval_episodes=2)
+    )
     assert run.outcome.evaluation is not None and np.isfinite(run.outcome.evaluation.returns).all()
     assert line in capfd.readouterr().err
 
 
 def test_a_simulator_that_never_returns_numbers_is_given_up_saved_and_named(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(Child, "MAX_FAILURES", 2)
-    with pytest.raises(TrainingFailed, match=r"2 times in a row; saved to .*; the last time: AlwaysNan-v0: observation\[0\] is nan after"):
+    with pytest.raises(
+        TrainingFailed,
+        match=r"2 times in a row; saved to .*; the last time: AlwaysNan-v0: observation\[0\] is nan after",
+    ):
         train(config(tmp_path, "AlwaysNan"))
     assert_sound(tmp_path / "run")
     assert "Traceback" not in capfd.readouterr().err
@@ -186,7 +223,9 @@ def test_exit_in_the_constructor_is_no_silent_success():
 def test_a_leaking_simulator_is_replaced_before_it_takes_the_machine(tmp_path, capfd):
     if private_memory("self") is None:
         pytest.skip("no /proc")
-    run = train(config(tmp_path, "Leaks", steps=400, worker_memory=1000))  # a worker with torch holds some 300
+    run = train(
+        config(tmp_path, "Leaks", steps=400, worker_memory=1000)
+    )  # a worker with torch holds some 300
     assert run.outcome.steps >= 400
     errors = capfd.readouterr().err
     assert "MiB of memory, the limit is 1,000: killed" in errors and "restarting it" in errors, errors
@@ -212,7 +251,9 @@ def test_private_memory_counts_what_a_process_writes_to():
 
 
 def stop_child(name: str, after: float) -> None:
-    """In a thread of its own: SIGSTOP to the child of this process whose name begins so, some seconds after it has started."""
+    """In a thread of its own: SIGSTOP to the child of this process whose name begins so, some seconds after
+    it has started.
+    """
 
     def act() -> None:
         found: list = []
@@ -227,17 +268,24 @@ def stop_child(name: str, after: float) -> None:
 
 def test_an_idle_evaluator_that_is_stopped_is_replaced_and_one_that_waits_is_not(tmp_path, capfd):
     stop_child("evaluator", after=1.0)
-    run = train(config(tmp_path, "Slow", steps=None, time=8, step_timeout=HANG, eval_interval=10**6, eval_episodes=2))
+    run = train(
+        config(tmp_path, "Slow", steps=None, time=8, step_timeout=HANG, eval_interval=10**6, eval_episodes=2)
+    )
     assert run.outcome.evaluation is not None
     assert capfd.readouterr().err.count(f"evaluator has not finished a step for {HANG:g} s: killed") == 1
 
 
 def test_a_stopped_worker_among_several_is_replaced(tmp_path, capfd):
     stop_child("worker-1", after=1.0)
-    run = train(config(tmp_path, "Slow", workers=2, steps=None, time=7, step_timeout=HANG, checkpoint_interval=10**6))
+    run = train(
+        config(tmp_path, "Slow", workers=2, steps=None, time=7, step_timeout=HANG, checkpoint_interval=10**6)
+    )
     assert run.outcome.reason == "time"
     errors = capfd.readouterr().err
-    assert errors.count(f"worker-1 has not finished a step for {HANG:g} s: killed") == 1 and "worker-0" not in errors, errors
+    assert (
+        errors.count(f"worker-1 has not finished a step for {HANG:g} s: killed") == 1
+        and "worker-0" not in errors
+    ), errors
 
 
 def test_a_stopped_manager_does_not_hold_up_the_end(tmp_path):
@@ -256,7 +304,9 @@ class Clock:
         monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.control = Control(1)
         process = SimpleNamespace(is_alive=lambda: True, pid="self")
-        self.child = SimpleNamespace(name="worker-0", generation=0, running=True, process=process, kill=lambda: None, last_words="")
+        self.child = SimpleNamespace(
+            name="worker-0", generation=0, running=True, process=process, kill=lambda: None, last_words=""
+        )
         self.guard = Guard([self.child], self.control, timeout=10, memory=memory, note=self.notes.append)
 
     def look(self, seconds: float, beat: bool = False, steps: float = 0.5) -> None:
@@ -304,36 +354,75 @@ def test_a_diverging_run_ends_at_its_last_good_checkpoint_and_goes_on_with_small
     # The first update comes after two seconds, so that there are checkpoints from before it.
     settings = {"workers": 2, "steps": 5000, "warmup_steps": 400, "checkpoint_interval": 50}
     run = tmp_path / "run"
-    with pytest.raises(TrainingFailed, match=rf"^training diverged at update \d+: .*; the last good .*--resume {run} --actor-lr 0.02 "):
+    with pytest.raises(
+        TrainingFailed,
+        match=rf"^training diverged at update \d+: .*; the last good .*--resume {run} --actor-lr 0.02 ",
+    ):
         train(config(tmp_path, "Slow", agent=replace(AGENT, critic_lr=1e30, actor_lr=0.2), **settings))
     assert_sound(run)
     assert not all(np.isfinite(float(cell)) for cell in rows(run)[-1].values() if cell)
     before = checkpoint.read(run / "checkpoints/last.safetensors")
-    assert cli.main(["--resume", str(run), "--actor-lr", "1e-9", "--critic-lr", "1e-4", "--grad-clip", "1", "--steps", "600"]) == 0
+    assert (
+        cli.main(
+            [
+                "--resume",
+                str(run),
+                "--actor-lr",
+                "1e-9",
+                "--critic-lr",
+                "1e-4",
+                "--grad-clip",
+                "1",
+                "--steps",
+                "600",
+            ]
+        )
+        == 0
+    )
     after = checkpoint.read(run / "checkpoints/last.safetensors")
-    assert (after.config.agent.actor_lr, after.config.agent.critic_lr, after.config.agent.grad_clip) == (1e-9, 1e-4, 1.0)
+    assert (after.config.agent.actor_lr, after.config.agent.critic_lr, after.config.agent.grad_clip) == (
+        1e-9,
+        1e-4,
+        1.0,
+    )
     assert after.run["counters"][1] > before.run["counters"][1]
     for name in ("policy.linear1.weight", "critics.linear1.weight"):
         moved = float((after.agent[name] - before.agent[name]).abs().max())
-        assert moved < 1e-6 if name.startswith("policy") else 1e-4 < moved < 1, "the new sizes of the steps are the ones in use"
+        assert moved < 1e-6 if name.startswith("policy") else 1e-4 < moved < 1, (
+            "the new sizes of the steps are the ones in use"
+        )
     assert_sound(run)
 
 
 def test_the_message_shows_the_batch_and_whether_smaller_steps_would_help(tmp_path):
     pattern = (
-        r"^training diverged at update \d+: critic_loss inf.*its batch: reward_min .*reward_max 1e\+12, observation_max .*q_mean "
+        r"^training diverged at update \d+: critic_loss inf.*its batch: reward_min .*reward_max 1e\+12, "
+        r"observation_max .*q_mean "
         r".*come from the environment.*the last good checkpoint is .*last.safetensors"
     )
     with pytest.raises(TrainingFailed, match=pattern):
-        train(config(tmp_path, "LargeReward", agent=replace(AGENT, reward_scale=1e10), steps=2000, checkpoint_interval=30))
+        train(
+            config(
+                tmp_path,
+                "LargeReward",
+                agent=replace(AGENT, reward_scale=1e10),
+                steps=2000,
+                checkpoint_interval=30,
+            )
+        )
     assert_sound(tmp_path / "run")
 
 
 def test_a_run_that_diverges_at_once_says_so_and_leaves_its_row(tmp_path):
-    with pytest.raises(TrainingFailed, match=r"^training diverged at update \d: .*no checkpoint had been written yet; start anew with"):
+    with pytest.raises(
+        TrainingFailed,
+        match=r"^training diverged at update \d: .*no checkpoint had been written yet; start anew with",
+    ):
         train(config(tmp_path, agent=replace(AGENT, critic_lr=1e30, actor_lr=1e30)))
     (row,) = rows(tmp_path / "run")
-    assert not np.isfinite(float(row["actor_loss"])) and np.isfinite(float(row["critic_loss"])), "the critics were bad only after it"
+    assert not np.isfinite(float(row["actor_loss"])) and np.isfinite(float(row["critic_loss"])), (
+        "the critics were bad only after it"
+    )
     assert not (tmp_path / "run/checkpoints/last.safetensors").exists()
 
 
@@ -348,7 +437,10 @@ def test_a_checkpoint_of_networks_that_are_not_finite_is_never_written(tmp_path,
         return state
 
     monkeypatch.setattr(SACAgent, "state_dict", spoilt)
-    with pytest.raises(TrainingFailed, match=r"the networks hold NaN or infinite values; the last good checkpoint is .*--resume"):
+    with pytest.raises(
+        TrainingFailed,
+        match=r"the networks hold NaN or infinite values; the last good checkpoint is .*--resume",
+    ):
         train(config(tmp_path, "Slow", steps=1000, checkpoint_interval=40))
     assert len(calls) == 3
     assert_sound(tmp_path / "run")

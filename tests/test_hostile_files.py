@@ -1,4 +1,6 @@
-"""Files that are made to do harm: each is refused in a line, in bounded memory and time, and none runs anything."""
+"""Files that are made to do harm: each is refused in a line, in bounded memory and time, and none runs
+anything.
+"""
 
 import io
 import json
@@ -15,11 +17,12 @@ import pytest
 import torch
 from test_engine import config
 
-from sac_dist import checkpoint, cli
-from sac_dist.agent import SACAgent
-from sac_dist.book_format import load_book_policy, save_book_policy
-from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.book.policy_files import load_book_policy, save_book_policy
+from sac_dist.cli import main as cli
 from sac_dist.engine.train import train
+from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig
+from sac_dist.storage import checkpoint
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -47,7 +50,9 @@ def refused(capsys, *arguments: str) -> str:
 def policy(tmp_path) -> Path:
     network = AgentConfig(hidden_width=8, hidden_depth=1)
     path = tmp_path / "p.safetensors"
-    checkpoint.save_policy(path, SACAgent(3, 1, network), Config(EnvConfig(env="Pendulum-v1"), network), {"steps": 0})
+    checkpoint.save_policy(
+        path, SACAgent(3, 1, network), Config(EnvConfig(env="Pendulum-v1"), network), {"steps": 0}
+    )
     return path
 
 
@@ -84,7 +89,14 @@ def write_header(path: Path, header: bytes, body: bytes, size: int | None = None
 
 @pytest.mark.parametrize(
     ("header", "size"),
-    [(b"{}", 2**63), (b"{}", 2**40), (b"{}", 0), (b'{"a":' * 10**5, None), (b"[" * 10**6, None), (b'{"a":"' + b"x" * 10**6, None)],
+    [
+        (b"{}", 2**63),
+        (b"{}", 2**40),
+        (b"{}", 0),
+        (b'{"a":' * 10**5, None),
+        (b"[" * 10**6, None),
+        (b'{"a":"' + b"x" * 10**6, None),
+    ],
 )
 def test_a_header_that_is_a_bomb(capsys, policy, header, size):
     write_header(policy, header, b"", size)
@@ -101,7 +113,9 @@ def change_metadata(path: Path, place: str, value: object) -> None:
     write_header(path, json.dumps(header | {"__metadata__": {"sac_dist": json.dumps(meta)}}).encode(), body)
 
 
-@pytest.mark.parametrize("bomb", ["[" * 10**5, '{"a":' * 10**5, "1" * 10**6, "{}", "[]", "null", "NaN", "\\", '{"version":1}'])
+@pytest.mark.parametrize(
+    "bomb", ["[" * 10**5, '{"a":' * 10**5, "1" * 10**6, "{}", "[]", "null", "NaN", "\\", '{"version":1}']
+)
 def test_metadata_that_is_a_bomb(capsys, policy, bomb):
     header, body = header_of(policy)
     write_header(policy, json.dumps(header | {"__metadata__": {"sac_dist": bomb}}).encode(), body)
@@ -142,13 +156,17 @@ def test_metadata_of_another_version_or_with_nonsense(capsys, policy, place, val
 
 @pytest.fixture
 def book(tmp_path) -> Path:
-    save_book_policy(SACAgent(17, 7, AgentConfig(hidden_width=8, hidden_depth=2, layer_norm=False)), tmp_path / "b")
+    save_book_policy(
+        SACAgent(17, 7, AgentConfig(hidden_width=8, hidden_depth=2, layer_norm=False)), tmp_path / "b"
+    )
     return tmp_path / "b"
 
 
 def save_changed(book: Path, zipped: bool = True, **changes: object) -> Path:
     path = book.with_name("b_policy")
-    state = torch.load(path, weights_only=True) | {name.replace("__", "."): value for name, value in changes.items()}
+    state = torch.load(path, weights_only=True) | {
+        name.replace("__", "."): value for name, value in changes.items()
+    }
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
     return path
 
@@ -163,7 +181,9 @@ def test_a_pickle_in_a_book_file_runs_nothing(book, zipped):
 
 
 def test_formats_in_which_torch_has_run_code_are_refused(book):
-    """CVE-2025-32434: its oldest format, a tar of pickles, ran code in spite of weights_only. And an archive of TorchScript."""
+    """CVE-2025-32434: its oldest format, a tar of pickles, ran code in spite of weights_only. And an archive
+    of TorchScript.
+    """
     path, marker = book.with_name("b_policy"), book.with_name("marker")
     payload = pickle.dumps(Payload(marker))
     with tarfile.open(path, "w") as archive:
@@ -204,7 +224,9 @@ def test_a_book_file_that_unpacks_to_more(book):
 
 # Settings
 
-LAUGHS = "a: &a [ha]\n" + "".join(f"{name}: &{name} [{f'*{last}, ' * 10}]\n" for last, name in zip("abcdefgh", "bcdefghi", strict=True))
+LAUGHS = "a: &a [ha]\n" + "".join(
+    f"{name}: &{name} [{f'*{last}, ' * 10}]\n" for last, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
 
 
 @pytest.mark.parametrize(

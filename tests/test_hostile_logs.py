@@ -1,4 +1,6 @@
-"""Replay segments, metrics and the log of a run, made to do harm: each is refused in a line, and none runs anything."""
+"""Replay segments, metrics and the log of a run, made to do harm: each is refused in a line, and none runs
+anything.
+"""
 
 import contextlib
 import pickle
@@ -9,10 +11,10 @@ import numpy as np
 import pytest
 from test_hostile_files import Payload
 
-from sac_dist.config import ConfigError
-from sac_dist.metrics import RunLog, read_metrics, read_returns
-from sac_dist.replay import ReplayBuffer
-from sac_dist.replay_files import ReplayFiles
+from sac_dist.data.ring import ReplayBuffer
+from sac_dist.reporting.metrics import RunLog, read_metrics, read_returns
+from sac_dist.settings import ConfigError
+from sac_dist.storage.segments import ReplayFiles
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -50,7 +52,9 @@ def pickled(path: Path, marker: Path) -> None:
 
 def archive(path: Path, marker: Path) -> None:
     with open(path, "wb") as file:
-        np.savez(file, **{str(number): np.zeros(1) for number in range(40)})  # as long as the rows that are expected
+        np.savez(
+            file, **{str(number): np.zeros(1) for number in range(40)}
+        )  # as long as the rows that are expected
 
 
 HOSTILE_ARRAYS = {

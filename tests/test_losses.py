@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sac_dist import losses
-from sac_dist.networks import GaussianPolicy, QEnsemble, sample_action
+from sac_dist.algorithms import losses
+from sac_dist.networks.mlp import GaussianPolicy, QEnsemble, sample_action
 
 
 def tensor(*values: object) -> torch.Tensor:
@@ -37,7 +37,11 @@ def test_termination_stops_the_bootstrap() -> None:
 
 
 def test_target_carries_no_gradient() -> None:
-    inputs = [torch.ones(2, 3, requires_grad=True), torch.ones(3, requires_grad=True), torch.tensor(0.1, requires_grad=True)]
+    inputs = [
+        torch.ones(2, 3, requires_grad=True),
+        torch.ones(3, requires_grad=True),
+        torch.tensor(0.1, requires_grad=True),
+    ]
     assert not losses.td_target(torch.zeros(3), torch.zeros(3), *inputs, discount=0.9).requires_grad
 
 
@@ -68,16 +72,22 @@ def test_temperature_loss_by_hand_does_not_train_the_policy() -> None:
 
 
 @given(st.floats(-5, 5), st.floats(-10, 10), st.floats(-10, 10))
-def test_temperature_moves_towards_the_target_entropy(log_alpha: float, entropy: float, target_entropy: float) -> None:
+def test_temperature_moves_towards_the_target_entropy(
+    log_alpha: float, entropy: float, target_entropy: float
+) -> None:
     parameter = tensor(log_alpha).requires_grad_()
     losses.temperature_loss(parameter, tensor([-entropy]), target_entropy).backward()
     assert parameter.grad is not None
     # gradient descent: α falls where the entropy exceeds its target, rises where it is short of it
-    assert torch.sign(parameter.grad).item() == math.copysign(1, entropy - target_entropy) * (entropy != target_entropy)
+    assert torch.sign(parameter.grad).item() == math.copysign(1, entropy - target_entropy) * (
+        entropy != target_entropy
+    )
 
 
 def test_rewards_are_scaled_then_shifted() -> None:
-    torch.testing.assert_close(losses.scaled_reward(tensor(1.0, -2.0), 10.0, 0.5, standardise=False), tensor(10.5, -19.5))
+    torch.testing.assert_close(
+        losses.scaled_reward(tensor(1.0, -2.0), 10.0, 0.5, standardise=False), tensor(10.5, -19.5)
+    )
 
 
 def test_standardised_rewards_have_mean_bias_and_deviation_scale() -> None:
@@ -100,21 +110,29 @@ POLICY, Q = GaussianPolicy(3, 2, width=4, depth=2), QEnsemble(3, 2, width=4, dep
 
 
 def parameters(network: GaussianPolicy | QEnsemble, seed: int) -> torch.Tensor:
-    return torch.randn(sum(network.sizes), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
+    return torch.randn(
+        sum(network.sizes), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).requires_grad_()
 
 
 def test_critic_gradients_equal_numerical_ones(problem: dict[str, torch.Tensor]) -> None:
     def loss(vector: torch.Tensor) -> torch.Tensor:
-        return losses.critic_loss(Q(Q.unpack(vector), problem["observation"], problem["action"]), problem["target"])
+        return losses.critic_loss(
+            Q(Q.unpack(vector), problem["observation"], problem["action"]), problem["target"]
+        )
 
     assert torch.autograd.gradcheck(loss, (parameters(Q, 0),))
 
 
-def test_actor_gradients_equal_numerical_ones_and_none_reach_the_critics(problem: dict[str, torch.Tensor]) -> None:
+def test_actor_gradients_equal_numerical_ones_and_none_reach_the_critics(
+    problem: dict[str, torch.Tensor],
+) -> None:
     critics = parameters(Q, 1).detach()
 
     def loss(vector: torch.Tensor) -> torch.Tensor:
-        action, log_prob = sample_action(*POLICY(POLICY.unpack(vector), problem["observation"]), problem["noise"])
+        action, log_prob = sample_action(
+            *POLICY(POLICY.unpack(vector), problem["observation"]), problem["noise"]
+        )
         q = Q(Q.unpack(critics), problem["observation"], action)
         return losses.actor_loss(log_prob, q, torch.tensor(0.2, dtype=torch.float64))
 
@@ -126,4 +144,6 @@ def test_actor_gradients_equal_numerical_ones_and_none_reach_the_critics(problem
 
 def test_temperature_gradient_equals_the_numerical_one() -> None:
     log_prob = torch.linspace(-3, 5, 6, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: losses.temperature_loss(x, log_prob, -2.0), (tensor(0.3).requires_grad_(),))
+    assert torch.autograd.gradcheck(
+        lambda x: losses.temperature_loss(x, log_prob, -2.0), (tensor(0.3).requires_grad_(),)
+    )

@@ -1,4 +1,6 @@
-"""Machines that fail a run: no room, no folder, no file handles. One line, a status, nothing left, and the last whole checkpoint kept."""
+"""Machines that fail a run: no room, no folder, no file handles. One line, a status, nothing left, and the
+last whole checkpoint kept.
+"""
 
 import os
 import resource
@@ -15,13 +17,13 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from test_engine import OFTEN_LOGGED, assert_all_gone, descendants, shared_memory, start, wait_for, worker_ids
 from test_replay import wait_until
 
-from sac_dist import checkpoint
-from sac_dist.config import ConfigError
-from sac_dist.metrics import RunLog
-from sac_dist.replay import ReplayBuffer
-from sac_dist.replay_files import ReplayFiles
-from sac_dist.resources import replacing, write_npy
-from sac_dist.run_folder import RunFolder
+from sac_dist.data.ring import ReplayBuffer
+from sac_dist.reporting.metrics import RunLog
+from sac_dist.settings import ConfigError
+from sac_dist.storage import checkpoint
+from sac_dist.storage.run_folder import RunFolder
+from sac_dist.storage.segments import ReplayFiles
+from sac_dist.system.files import replacing, write_npy
 
 pytestmark = [
     pytest.mark.timeout(150),
@@ -57,7 +59,9 @@ def assert_ends_in_order(temporary: Path, process: subprocess.Popen, family: lis
     """The line that the run ends with; ``family``: its children."""
     errors = process.communicate(timeout=60)[1]
     lines = errors.strip().splitlines()
-    assert process.returncode == 1 and lines[-1].startswith("sac-dist: ") and "Traceback" not in errors, errors
+    assert process.returncode == 1 and lines[-1].startswith("sac-dist: ") and "Traceback" not in errors, (
+        errors
+    )
     assert_all_gone(family)
     assert not list(temporary.iterdir())
     return lines[-1]
@@ -76,7 +80,9 @@ def assert_whole(run: Path) -> None:
 
 
 def lead_to_full(path: Path) -> None:
-    """What the run writes under this temporary name finds no room; while the run has such a file, wait for its renaming."""
+    """What the run writes under this temporary name finds no room; while the run has such a file, wait for
+    its renaming.
+    """
 
     def led() -> bool:
         try:
@@ -89,7 +95,9 @@ def lead_to_full(path: Path) -> None:
 
 
 def metrics_to_full(process: subprocess.Popen, run: Path) -> None:
-    wait_until(lambda: len((run / "metrics.csv").read_text().splitlines()) > 1, 30)  # after that rows are only appended
+    wait_until(
+        lambda: len((run / "metrics.csv").read_text().splitlines()) > 1, 30
+    )  # after that rows are only appended
     (run / "metrics.link").symlink_to("/dev/full")
     (run / "metrics.link").rename(run / "metrics.csv")
 
@@ -131,7 +139,12 @@ def test_a_best_policy_that_has_no_room_ends_the_run(tmp_path, temporary, begin)
 def test_a_full_disk_ends_the_run(tmp_path, temporary, begin):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=140k", "none", str(disk)], capture_output=True).returncode != 0:
+    if (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=140k", "none", str(disk)], capture_output=True
+        ).returncode
+        != 0
+    ):
         pytest.skip("mounting a small disk is not allowed here")
     try:
         process = begin("--run-dir", "disk/run", run=disk / "run")
@@ -145,7 +158,9 @@ def test_a_full_disk_ends_the_run(tmp_path, temporary, begin):
 def test_a_folder_that_is_removed_ends_the_run(tmp_path, temporary, begin):
     process = begin()
     family = descendants(process.pid)
-    (tmp_path / "run").rename(tmp_path / "gone")  # in one step: else the run may write into what is being removed
+    (tmp_path / "run").rename(
+        tmp_path / "gone"
+    )  # in one step: else the run may write into what is being removed
     assert "cannot write to run: " in assert_ends_in_order(temporary, process, family)
 
 
@@ -176,24 +191,46 @@ def test_file_handles_that_run_out_end_the_run(tmp_path, temporary, begin):
 
 def refused(tmp_path: Path, temporary: Path, *flags: str, handles: int = 1024) -> str:
     """The one line that a run which cannot start ends with; it leaves nothing."""
-    command = ["bash", "-c", f'ulimit -n {handles}; exec "$@"', "bash", sys.executable, "-m", "sac_dist", "--train", "--workers", "2"]
+    command = [
+        "bash",
+        "-c",
+        f'ulimit -n {handles}; exec "$@"',
+        "bash",
+        sys.executable,
+        "-m",
+        "sac_dist",
+        "--train",
+        "--workers",
+        "2",
+    ]
     flags = ("--env", "toy_envs:Point-v0", "--compile", "off", "--steps", "100", "--run-dir", "run", *flags)
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    done = subprocess.run([*command, *flags], cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(
+        [*command, *flags], cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environment
+    )
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 2 and last.startswith("sac-dist: ") and "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == 2 and last.startswith("sac-dist: ") and "Traceback" not in done.stderr, (
+        done.stderr
+    )
     assert not list(temporary.iterdir()) and not list(tmp_path.iterdir())
     return last
 
 
 def test_too_few_file_handles_are_met_before_the_start(tmp_path, temporary):
     line = refused(tmp_path, temporary, handles=60)
-    assert "a run with 2 processes that train needs 72 file handles, 60 are allowed" in line and "ulimit -n" in line
+    assert (
+        "a run with 2 processes that train needs 72 file handles, 60 are allowed" in line
+        and "ulimit -n" in line
+    )
 
 
 def test_too_little_memory_is_met_before_the_start(tmp_path, temporary):
     line = refused(tmp_path, temporary, "--buffer-size", "100000000000")
-    assert "100,000,000,000 transitions" in line and "needs 3433227.5 MiB of memory" in line and "are available" in line
+    assert (
+        "100,000,000,000 transitions" in line
+        and "needs 3433227.5 MiB of memory" in line
+        and "are available" in line
+    )
 
 
 def test_a_folder_that_cannot_be_made_is_met_before_the_start(tmp_path, temporary):
@@ -233,7 +270,11 @@ def test_a_resumed_run_removes_its_own_temporaries_alone(tmp_path):
     folder = RunFolder.create(tmp_path / "run")
     folder.unlock()
     folder.last.touch()
-    mine = [folder.checkpoints / ".last.4711.safetensors", folder.path / ".metrics.4711.csv", folder.videos / ".final.1.mp4"]
+    mine = [
+        folder.checkpoints / ".last.4711.safetensors",
+        folder.path / ".metrics.4711.csv",
+        folder.videos / ".final.1.mp4",
+    ]
     theirs = [folder.path / ".gitignore", folder.checkpoints / ".DS_Store", folder.path / ".git"]
     for path in (*mine, *theirs[:-1]):
         path.touch()
@@ -269,7 +310,9 @@ def test_the_files_of_the_last_checkpoint_stay_until_the_next_is_in_place(tmp_pa
     newer = resumed.write(resumed.copy_new(again))
     assert len(ReplayFiles(tmp_path).read(saved).rows) == 300
     resumed.prune()
-    np.testing.assert_array_equal(np.sort(ReplayFiles(tmp_path).read(newer).rows, 0), np.sort(again.snapshot().rows, 0))
+    np.testing.assert_array_equal(
+        np.sort(ReplayFiles(tmp_path).read(newer).rows, 0), np.sort(again.snapshot().rows, 0)
+    )
 
 
 def test_a_clock_that_jumps_changes_no_time_of_a_log(tmp_path, monkeypatch):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sac_dist.config import ConfigError
-from sac_dist.evaluation import Evaluation
-from sac_dist.metrics import COLUMNS, RECENT, RunLog, read_metrics, read_returns
-from sac_dist.rollout import Episode
+from sac_dist.acting.evaluation import Evaluation
+from sac_dist.acting.rollout import Episode
+from sac_dist.reporting.metrics import COLUMNS, RECENT, RunLog, read_metrics, read_returns
+from sac_dist.settings import ConfigError
 
 
 def episode(total_reward: float, success: bool | None = None) -> Episode:
@@ -21,7 +21,9 @@ def evaluation(rate: float) -> Evaluation:
 
 
 def live(log: RunLog, first: int, last: int) -> None:
-    """Steps ``first`` … ``last`` of a made-up run: an episode every 10 steps, a row every 50, whose numbers follow from the step."""
+    """Steps ``first`` … ``last`` of a made-up run: an episode every 10 steps, a row every 50, whose numbers
+    follow from the step.
+    """
     for step in range(first + 10, last + 1, 10):
         log.episode(step, episode(step / 10, success=step % 20 == 0))
         log.updates(step, {"critic_loss": 1 / step})
@@ -44,7 +46,15 @@ def test_a_row_holds_what_happened_since_the_last_one(tmp_path):
     log.flush(7, {"updates": 6})
     log.flush(9, {"updates": 8})
     first, second = csv.DictReader((tmp_path / "metrics.csv").open())
-    expected = {"step": 7, "episodes": 2, "updates": 6, "train_return": 2, "train_success": 0.5, "train_length": 10, "critic_loss": 3}
+    expected = {
+        "step": 7,
+        "episodes": 2,
+        "updates": 6,
+        "train_return": 2,
+        "train_success": 0.5,
+        "train_length": 10,
+        "critic_loss": 3,
+    }
     expected |= {"eval_step": 4, "eval_return": 5, "eval_success": 0.8, "eval_length": 7, "eval_episodes": 10}
     assert {key: float(first[key]) for key in expected} == expected
     assert (second["step"], second["updates"]) == ("9", "8")
@@ -59,19 +69,30 @@ def test_no_evaluation_is_lost_between_two_rows_or_over_a_resume(tmp_path):
     resumed = RunLog(tmp_path, json.loads(json.dumps(log.state())))
     resumed.evaluation(16, evaluation(0.3))
     resumed.flush(20, {"updates": 7})
-    rows = [(row["step"], row["updates"], row["eval_step"], row["eval_success"]) for row in read_metrics(log.metrics_path)]
-    assert rows == [("10", "3", "", ""), ("20", "7", "12", "0.1"), ("20", "7", "14", "0.2"), ("20", "7", "16", "0.3")]
+    rows = [
+        (row["step"], row["updates"], row["eval_step"], row["eval_success"])
+        for row in read_metrics(log.metrics_path)
+    ]
+    assert rows == [
+        ("10", "3", "", ""),
+        ("20", "7", "12", "0.1"),
+        ("20", "7", "14", "0.2"),
+        ("20", "7", "16", "0.3"),
+    ]
 
 
 def test_rates_are_those_since_the_last_row(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("sac_dist.metrics.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sac_dist.reporting.metrics.time.monotonic", lambda: now[0])
     log = RunLog(tmp_path)
     for step, updates, clock in ((50, 0, 105.0), (250, 100, 107.0)):
         now[0] = clock
         log.flush(step, {"updates": updates})
     rows = read_metrics(log.metrics_path)
-    assert [(row["steps_per_s"], row["updates_per_s"], row["wall_time_s"]) for row in rows] == [("10", "0", "5"), ("100", "50", "7")]
+    assert [(row["steps_per_s"], row["updates_per_s"], row["wall_time_s"]) for row in rows] == [
+        ("10", "0", "5"),
+        ("100", "50", "7"),
+    ]
 
 
 def test_success_stays_empty_where_the_environment_does_not_say(tmp_path):
@@ -100,7 +121,10 @@ def test_a_new_metric_widens_the_file_and_keeps_its_rows(tmp_path):
     log.flush(2, {"updates": 2, "restarts": 1})
     rows = read_metrics(log.metrics_path)
     assert list(rows[0]) == [*COLUMNS, "critic_loss", "alpha", "restarts"]
-    assert [(row["critic_loss"], row["alpha"], row["restarts"]) for row in rows] == [("1", "", ""), ("2", "0.5", "1")]
+    assert [(row["critic_loss"], row["alpha"], row["restarts"]) for row in rows] == [
+        ("1", "", ""),
+        ("2", "0.5", "1"),
+    ]
 
 
 def test_the_reward_log_holds_every_return_in_order(tmp_path):
@@ -128,7 +152,9 @@ def test_a_resumed_log_equals_one_that_never_stopped(tmp_path, stop):
     assert resumed.recent_return == np.mean(np.arange(1, stop // 10 + 1))
     live(resumed, stop, 300)
     resumed.close()
-    np.testing.assert_array_equal(np.load(tmp_path / "stopped" / "reward_log.npy"), np.load(tmp_path / "whole" / "reward_log.npy"))
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "stopped" / "reward_log.npy"), np.load(tmp_path / "whole" / "reward_log.npy")
+    )
     known = [{key: value for key, value in row.items() if key != "seen_once"} for row in timeless(resumed)]
     assert known == timeless(whole)
     assert not list((tmp_path / "stopped").glob(".*")), "temporary files stay behind"
@@ -136,7 +162,7 @@ def test_a_resumed_log_equals_one_that_never_stopped(tmp_path, stop):
 
 def test_wall_time_goes_on_over_a_resume(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("sac_dist.metrics.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sac_dist.reporting.metrics.time.monotonic", lambda: now[0])
     log = RunLog(tmp_path)
     now[0] = 8.0
     state = log.state()
@@ -146,7 +172,9 @@ def test_wall_time_goes_on_over_a_resume(tmp_path, monkeypatch):
     assert resumed.wall_time_s == 10
 
 
-@pytest.mark.parametrize("cut", ["150,15,15", "150,15,150,1,2,3,4,5,6,,,,,,0.0"])  # the second lacks only its last digits
+@pytest.mark.parametrize(
+    "cut", ["150,15,15", "150,15,150,1,2,3,4,5,6,,,,,,0.0"]
+)  # the second lacks only its last digits
 def test_a_row_that_a_crash_cut_short_is_not_read(tmp_path, cut):
     log = RunLog(tmp_path)
     live(log, 0, 100)

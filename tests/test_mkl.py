@@ -1,4 +1,6 @@
-"""MKL with the AVX-512 of a processor that Intel did not make. What loads torch does so in a process of its own: the order matters."""
+"""MKL with the AVX-512 of a processor that Intel did not make. What loads torch does so in a process of its
+own: the order matters.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sac_dist import mkl
+from sac_dist.system import mkl
 
 AMD = "processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu sse2 avx2 avx512f avx512dq avx512bw avx512vl\n\nprocessor\t: 1\n"
 # What MKL found out about the processor; 0 are instructions that any has, and Intel's AVX-512 is 7.
@@ -25,7 +27,9 @@ for rows, inner, columns in ((1, 31, 64), (128, 38, 64), (128, 64, 14), (64, 128
 
 
 def python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True
+    ).stdout.strip()
 
 
 def reads(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -61,7 +65,10 @@ def test_without_the_compiled_file_nothing_is_loaded(monkeypatch: pytest.MonkeyP
     mkl.use_avx512()
 
 
-@pytest.mark.skipif(not mkl.held_back() or mkl.library() is None, reason="MKL holds nothing back here, or mkl.c is not compiled")
+@pytest.mark.skipif(
+    not mkl.held_back() or mkl.library() is None,
+    reason="MKL holds nothing back here, or mkl.c is not compiled",
+)
 def test_mkl_uses_avx512_where_sac_dist_comes_before_torch() -> None:
     try:
         without = python(ASK)

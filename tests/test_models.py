@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from envs import Resolved, resolve
-from sac_dist import playback
-from sac_dist.config import EnvConfig
-from sac_dist.playback import find_policy, play
-from sac_dist.resources import models_dir
+from sac_dist.acting import playback
+from sac_dist.acting.playback import find_policy, play
+from sac_dist.settings import EnvConfig
+from sac_dist.system.files import models_dir
 
 POLICIES = sorted(models_dir().glob("*.safetensors"))
 
@@ -28,7 +28,9 @@ def test_shipped_policy_still_solves_its_task(path):
         assert evaluation.success_rate >= 0.9
 
 
-def test_without_a_run_the_policy_shown_is_the_one_for_what_auto_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_run_the_policy_shown_is_the_one_for_what_auto_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_policy(None, "auto")[1].config.env.env == resolve("auto").id
     assert find_policy(None, "SawyerLift-v0")[0].stem == "SawyerLift-v0"

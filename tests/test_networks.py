@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from sac_dist.networks import LOG_STD_MAX, LOG_STD_MIN, GaussianPolicy, Network, QEnsemble, sample_action
+from sac_dist.networks.mlp import LOG_STD_MAX, LOG_STD_MIN, GaussianPolicy, Network, QEnsemble, sample_action
 
 POLICY = GaussianPolicy(observation_size=5, action_size=3, width=8, depth=2)
 Q = QEnsemble(observation_size=5, action_size=3, width=8, depth=2, critics=4)
@@ -27,7 +27,9 @@ def random_parameters(network: Network) -> torch.Tensor:
 
 def test_log_prob_agrees_with_torch_distributions() -> None:
     generator = torch.Generator().manual_seed(0)
-    mean, log_std, noise = (0.7 * torch.randn(64, 3, generator=generator, dtype=torch.float64) for _ in range(3))
+    mean, log_std, noise = (
+        0.7 * torch.randn(64, 3, generator=generator, dtype=torch.float64) for _ in range(3)
+    )
     action, log_prob = sample_action(mean, log_std, noise)
     reference = TransformedDistribution(Normal(mean, log_std.exp()), [TanhTransform()])
     torch.testing.assert_close(log_prob, reference.log_prob(action).sum(-1), rtol=1e-8, atol=1e-8)
@@ -43,7 +45,9 @@ def test_density_over_actions_integrates_to_one(mean: float, std: float) -> None
 
 
 @given(st.floats(-60, 60), st.floats(LOG_STD_MIN, LOG_STD_MAX), st.floats(-6, 6))
-def test_log_prob_and_its_gradient_are_finite_far_in_the_tails(mean: float, log_std: float, noise: float) -> None:
+def test_log_prob_and_its_gradient_are_finite_far_in_the_tails(
+    mean: float, log_std: float, noise: float
+) -> None:
     inputs = [torch.tensor([[value]], requires_grad=True) for value in (mean, log_std)]
     action, log_prob = sample_action(inputs[0], inputs[1], torch.tensor([[noise]]))
     gradients = torch.autograd.grad(log_prob.sum(), inputs)
@@ -95,4 +99,6 @@ def test_initial_values_lie_within_their_bounds_and_fill_them() -> None:
         assert parameter.abs().max() <= bound
         if parameter.numel() > 50:
             assert parameter.max() > 0.9 * bound and parameter.min() < -0.9 * bound
-    assert not torch.equal(network.unpack(vector)["linear1.weight"][0], network.unpack(vector)["linear1.weight"][1])
+    assert not torch.equal(
+        network.unpack(vector)["linear1.weight"][0], network.unpack(vector)["linear1.weight"][1]
+    )

@@ -13,10 +13,10 @@ from agents import ACT, OBS, flat, make_batch
 from test_central import central
 
 from sac_dist import SACAgent
-from sac_dist.config import AgentConfig, ConfigError, TrainConfig
+from sac_dist.data.batch import Batch
 from sac_dist.engine.train import train
-from sac_dist.on_device import WARM_UP, OnDevice
-from sac_dist.types import Batch
+from sac_dist.execution.gpu import WARM_UP, OnDevice
+from sac_dist.settings import AgentConfig, ConfigError, TrainConfig
 
 pytestmark = pytest.mark.timeout(120)
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
@@ -24,7 +24,10 @@ COPY = "cpu:0"  # the same processor, and yet not "cpu": the agent is copied as 
 SMALL = {"hidden_width": 16}
 CASES = {
     "sac": ("sac", AgentConfig(**SMALL)),
-    "plain critics, a fixed temperature": ("sac", AgentConfig(**SMALL, layer_norm=False, alpha=0.1, grad_clip=0.5)),
+    "plain critics, a fixed temperature": (
+        "sac",
+        AgentConfig(**SMALL, layer_norm=False, alpha=0.1, grad_clip=0.5),
+    ),
     "subsets of critics": ("sac", AgentConfig(**SMALL, critics=4, target_critics=2)),
     "cql": ("cql", AgentConfig(**SMALL, cql_samples=3)),
     "cal-ql with a tuned weight": ("cql", AgentConfig(**SMALL, cql_samples=3, cal_ql=True, cql_lagrange=1.0)),
@@ -46,11 +49,15 @@ def test_updates_there_are_those_made_here(case: str, device: str) -> None:
         agent.share_memory()
         agent.use(algorithm)
     there.step = OnDevice(there, device)
-    far = 0 if device == COPY else 0.01  # Adam's step is as long for a gradient near 0, whose sign is a matter of rounding
+    far = (
+        0 if device == COPY else 0.01
+    )  # Adam's step is as long for a gradient near 0, whose sign is a matter of rounding
     for i in range(2 * WARM_UP + 2):
         for agent in (here, there):
             agent.scale_policy_steps(i / 10)
-        given = batch(here, 24 if i < 2 * WARM_UP else 32, seed=i)  # another size, as the last batches of a data set may have
+        given = batch(
+            here, 24 if i < 2 * WARM_UP else 32, seed=i
+        )  # another size, as the last batches of a data set may have
         expected, found = here.update(given), there.update(given)
         torch.testing.assert_close(found, expected, rtol=far, atol=far)
     for expected, found in zip(flat(here), flat(there), strict=True):
@@ -83,14 +90,18 @@ def test_memory_is_locked_while_its_agent_lives() -> None:
         assert there.memory.is_pinned()
         for agent in (here, there):
             agent.update(make_batch(24))
-        torch.testing.assert_close(there.tensors.critics.exp_avg, here.tensors.critics.exp_avg, rtol=1e-2, atol=1e-5)
+        torch.testing.assert_close(
+            there.tensors.critics.exp_avg, here.tensors.critics.exp_avg, rtol=1e-2, atol=1e-5
+        )
         del agent, there
         gc.collect()
 
 
 @pytest.mark.parametrize("device", [COPY, pytest.param("cuda", marks=GPU)])
 def test_a_central_learner_learns_there(tmp_path: Path, device: str) -> None:
-    config = central(tmp_path, workers=2, steps=20_000, success_target=0.9, eval_interval=500, eval_episodes=10)
+    config = central(
+        tmp_path, workers=2, steps=20_000, success_target=0.9, eval_interval=500, eval_episodes=10
+    )
     object.__setattr__(config.train, "device", device)  # a flag can only say cpu and cuda
     run = train(config)
     assert run.outcome.reason == "success_target" and run.outcome.steps < 20_000
@@ -101,7 +112,18 @@ def test_what_cannot_be_is_said_in_a_line(tmp_path: Path) -> None:
         TrainConfig(device="cuda")
     if torch.cuda.is_available():
         return
-    command = [sys.executable, "-m", "sac_dist", "--train", "--learner", "central", "--device", "cuda", "--run-dir", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        "-m",
+        "sac_dist",
+        "--train",
+        "--learner",
+        "central",
+        "--device",
+        "cuda",
+        "--run-dir",
+        str(tmp_path / "run"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("sac-dist: --device cuda: torch finds no GPU here")

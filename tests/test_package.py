@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import sac_dist
-from sac_dist.config import ConfigError
-from sac_dist.resources import demons_dir, models_dir, replacing
+from sac_dist.settings import ConfigError
+from sac_dist.system.files import demons_dir, models_dir, replacing
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGED = ("sac_dist", "envs", "models", "demons_data")
@@ -27,7 +27,12 @@ for place in (sac_dist.__path__[0], envs.__path__[0], models_dir(), demons_dir()
 def run(*command: object, cwd: Path, **environment: str) -> str:
     """What the command prints; a failure shows all of its output."""
     done = subprocess.run(
-        [str(word) for word in command], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=100
+        [str(word) for word in command],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -35,7 +40,9 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
-    """A copy of what is packaged: building in the checkout would leave build/ there, and old files in it would be packaged too."""
+    """A copy of what is packaged: building in the checkout would leave build/ there, and old files in it
+    would be packaged too.
+    """
     copy = tmp_path_factory.mktemp("source") / "copy"
     for name in PACKAGED:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -62,11 +69,24 @@ def new_environment(folder: Path) -> Path:
 
 def install(python: Path, *what: object, **environment: str) -> None:
     flags = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet")
-    run(sys.executable, "-m", "pip", "--python", python, "install", *flags, *what, cwd=python.parent, **environment)
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        *flags,
+        *what,
+        cwd=python.parent,
+        **environment,
+    )
 
 
 def lend_dependencies(python: Path) -> None:
-    """Put this environment's packages behind the new one's own; its .pth files, so an editable sac-dist, do not count there."""
+    """Put this environment's packages behind the new one's own; its .pth files, so an editable sac-dist, do
+    not count there.
+    """
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site_packages = Path(run(python, "-c", code, cwd=python.parent).strip())
     folders = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
@@ -79,13 +99,19 @@ def test_a_checkout_uses_its_own_folders():
 
 
 def test_missing_folders_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("sac_dist.resources.__file__", str(tmp_path / "sac_dist" / "resources.py"))
-    with pytest.raises(ConfigError, match=r"folder models is neither at .*models nor at .*sac_dist/models: reinstall"):
+    monkeypatch.setattr("sac_dist.system.files.__file__", str(tmp_path / "sac_dist" / "resources.py"))
+    with pytest.raises(
+        ConfigError, match=r"folder models is neither at .*models nor at .*sac_dist/models: reinstall"
+    ):
         models_dir()
 
 
 def test_the_wheel_holds_all_files_and_nothing_else(wheel):
-    packaged = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name and not name.endswith(".so")}
+    packaged = {
+        name
+        for name in zipfile.ZipFile(wheel).namelist()
+        if ".dist-info/" not in name and not name.endswith(".so")
+    }
     expected = set()
     for name in PACKAGED:
         for path in (ROOT / name).rglob("*"):
@@ -103,7 +129,9 @@ def test_the_wheel_holds_all_files_and_nothing_else(wheel):
 def test_the_wheel_bears_the_packages_own_version_and_readme(wheel):
     assert wheel.name.split("-")[1] == sac_dist.__version__
     (metadata,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA")]
-    assert (ROOT / "README.md").read_text(encoding="utf-8").strip() in zipfile.ZipFile(wheel).read(metadata).decode()
+    assert (ROOT / "README.md").read_text(encoding="utf-8").strip() in zipfile.ZipFile(wheel).read(
+        metadata
+    ).decode()
 
 
 def test_neither_data_folder_holds_code():

@@ -10,21 +10,30 @@ import numpy as np
 import pytest
 import torch
 
-from sac_dist import checkpoint
-from sac_dist.cli import main
-from sac_dist.config import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
-from sac_dist.dataset import Batches, DataSet, returns_to_go
-from sac_dist.demos import files
-from sac_dist.demos.transitions import Demonstrations
+from sac_dist.acting.recording import record
+from sac_dist.cli.main import main
+from sac_dist.data.dataset import Batches, DataSet, returns_to_go
+from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.transitions import Demonstrations
 from sac_dist.engine.phases import CLONING, OFFLINE, ONLINE, due, phases, policy_share
 from sac_dist.engine.train import resume, train
-from sac_dist.metrics import read_metrics
-from sac_dist.recording import record
-from sac_dist.replay import ReplayBuffer
+from sac_dist.formats import files
+from sac_dist.reporting.metrics import read_metrics
+from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
+from sac_dist.storage import checkpoint
 
 ENV = "toy_envs:Point-v0"
 AGENT = AgentConfig(hidden_width=16, cql_samples=2)
-TRAIN = TrainConfig(workers=1, steps=60, warmup_steps=20, update_ratio=1.0, batch_size=8, eval_interval=0, compile="off", buffer_size=500)
+TRAIN = TrainConfig(
+    workers=1,
+    steps=60,
+    warmup_steps=20,
+    update_ratio=1.0,
+    batch_size=8,
+    eval_interval=0,
+    compile="off",
+    buffer_size=500,
+)
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -39,7 +48,9 @@ def demos(recorded: Demonstrations, tmp_path: Path) -> str:
     return str(tmp_path / "demos.npz")
 
 
-def run(tmp_path: Path, data: DataConfig, name: str = "run", agent: AgentConfig = AGENT, **settings: object) -> checkpoint.Checkpoint:
+def run(
+    tmp_path: Path, data: DataConfig, name: str = "run", agent: AgentConfig = AGENT, **settings: object
+) -> checkpoint.Checkpoint:
     """A finished run's last checkpoint."""
     settings = {"run_dir": str(tmp_path / name)} | settings
     train(Config(EnvConfig(ENV), agent, replace(TRAIN, **settings), data), quiet=True)  # type: ignore[arg-type]
@@ -57,7 +68,19 @@ def counters(saved: checkpoint.Checkpoint) -> list[int]:
 
 def test_phases_come_in_their_order() -> None:
     data = DataConfig(demos=("x",), bc_steps=5, offline_steps=10, offline_every=100)
-    places = [(0, 0), (0, 4), (0, 5), (0, 14), (0, 15), (99, 15), (100, 15), (100, 24), (100, 25), (250, 25), (250, 35)]
+    places = [
+        (0, 0),
+        (0, 4),
+        (0, 5),
+        (0, 14),
+        (0, 15),
+        (99, 15),
+        (100, 15),
+        (100, 24),
+        (100, 25),
+        (250, 25),
+        (250, 35),
+    ]
     expected = [CLONING, CLONING, OFFLINE, OFFLINE, ONLINE, ONLINE, OFFLINE, OFFLINE, ONLINE, OFFLINE, ONLINE]
     assert [due(data, *place) for place in places] == expected
     offline = DataConfig(offline=("x",), offline_steps=10)
@@ -83,33 +106,49 @@ def rows_from(batch: object, tag: float) -> int:
 def mixture() -> tuple[ReplayBuffer, DataSet]:
     """A replay of 300 transitions with reward 1, and data of 100 with reward 2."""
     replay = ReplayBuffer(500, 2, 2)
-    replay.extend(np.zeros((300, 2)), np.zeros((300, 2)), np.ones(300), np.zeros((300, 2)), np.zeros(300), np.zeros(300))
+    replay.extend(
+        np.zeros((300, 2)), np.zeros((300, 2)), np.ones(300), np.zeros((300, 2)), np.zeros(300), np.zeros(300)
+    )
     zeros = np.zeros((100, 2), np.float32)
     ends = np.arange(100) % 10 == 9
-    return replay, DataSet(Demonstrations(zeros, zeros, np.full(100, 2, np.float32), zeros, ends, np.zeros(100, bool)), AGENT)
+    return replay, DataSet(
+        Demonstrations(zeros, zeros, np.full(100, 2, np.float32), zeros, ends, np.zeros(100, bool)), AGENT
+    )
 
 
-def test_a_mixed_batch_has_its_share_of_demonstrations_annealed_to_none(mixture: tuple[ReplayBuffer, DataSet]) -> None:
+def test_a_mixed_batch_has_its_share_of_demonstrations_annealed_to_none(
+    mixture: tuple[ReplayBuffer, DataSet],
+) -> None:
     batches = Batches(*mixture, DataConfig(demos=("x",), demo_ratio=0.25, demo_anneal=1000), 40)
     rng = np.random.default_rng(0)
     assert [rows_from(batches.online(steps, rng), 2) for steps in (0, 500, 1000, 5000)] == [10, 5, 0, 0]
     assert rows_from(batches.online(0, rng), 1) == 30
 
 
-def test_prefilled_demonstrations_are_drawn_as_if_they_lay_in_the_buffer(mixture: tuple[ReplayBuffer, DataSet]) -> None:
-    batches, rng = Batches(*mixture, DataConfig(demos=("x",), demo_mode="prefill"), 40), np.random.default_rng(0)
+def test_prefilled_demonstrations_are_drawn_as_if_they_lay_in_the_buffer(
+    mixture: tuple[ReplayBuffer, DataSet],
+) -> None:
+    batches, rng = (
+        Batches(*mixture, DataConfig(demos=("x",), demo_mode="prefill"), 40),
+        np.random.default_rng(0),
+    )
     share = np.mean([rows_from(batches.online(0, rng), 2) for _ in range(300)]) / 40
     assert share == pytest.approx(0.25, abs=0.02)  # 100 of 400
 
 
 def test_append_adds_the_whole_file_to_each_batch(mixture: tuple[ReplayBuffer, DataSet]) -> None:
-    batches, rng = Batches(*mixture, DataConfig(demos=("x",), demo_mode="append"), 40), np.random.default_rng(0)
+    batches, rng = (
+        Batches(*mixture, DataConfig(demos=("x",), demo_mode="append"), 40),
+        np.random.default_rng(0),
+    )
     for _ in range(3):
         batch = batches.online(0, rng)
         assert len(batch.reward) == 140 and rows_from(batch, 1) == 40 and rows_from(batch, 2) == 100
 
 
-def test_an_offline_batch_is_of_data_alone_until_there_is_a_replay(mixture: tuple[ReplayBuffer, DataSet]) -> None:
+def test_an_offline_batch_is_of_data_alone_until_there_is_a_replay(
+    mixture: tuple[ReplayBuffer, DataSet],
+) -> None:
     replay, data = mixture
     rng, config = np.random.default_rng(0), DataConfig(demos=("x",), offline_steps=1)
     assert rows_from(Batches(ReplayBuffer(5, 2, 2), data, config, 40).offline(rng), 2) == 40
@@ -129,9 +168,17 @@ def test_returns_to_go_are_discounted_scaled_and_unknown_behind_a_time_limit() -
     ends = np.array([0, 0, 1, 0, 0], bool), np.array([0, 0, 0, 0, 1], bool)
     demos = Demonstrations(zeros, zeros, np.array([1, 2, 3, 4, 5], np.float32), zeros, *ends)
     config = AgentConfig(discount=0.5, reward_scale=2.0, reward_bias=1.0)  # rewards 3 5 7 9 11
-    assert returns_to_go(demos, config).tolist() == [3 + 0.5 * (5 + 0.5 * 7), 5 + 0.5 * 7, 7, -np.inf, -np.inf]
+    assert returns_to_go(demos, config).tolist() == [
+        3 + 0.5 * (5 + 0.5 * 7),
+        5 + 0.5 * 7,
+        7,
+        -np.inf,
+        -np.inf,
+    ]
     data = DataSet(demos, config)
-    batch = Batches(ReplayBuffer(5, 2, 2), data, DataConfig(offline=("x",)), 50, calibrated=True).offline(np.random.default_rng(0))
+    batch = Batches(ReplayBuffer(5, 2, 2), data, DataConfig(offline=("x",)), 50, calibrated=True).offline(
+        np.random.default_rng(0)
+    )
     assert batch.return_to_go is not None
     pairs = set(zip(batch.reward.tolist(), batch.return_to_go.tolist(), strict=True))
     assert pairs == {(1, 7.25), (2, 8.5), (3, 7), (4, -np.inf), (5, -np.inf)}
@@ -145,7 +192,11 @@ def test_offline_training_takes_no_environment_step(algo: str, demos: str, tmp_p
     saved = run(tmp_path, DataConfig(offline=(demos,), algo=algo, offline_steps=40), steps=None, workers=2)  # type: ignore[arg-type]
     steps, updates, episodes, offline = counters(saved)
     assert (steps, episodes) == (0, 0) and updates == offline and 40 <= offline <= 41
-    fresh = checkpoint.Checkpoint(saved.agent, saved.observation_size, saved.action_size, saved.config, {}).build_agent().state_dict()
+    fresh = (
+        checkpoint.Checkpoint(saved.agent, saved.observation_size, saved.action_size, saved.config, {})
+        .build_agent()
+        .state_dict()
+    )
     assert fresh["policy.step"] == offline and fresh["critics.step"] == (0 if algo == "bc" else offline)
 
 
@@ -154,7 +205,9 @@ def test_an_offline_run_repeats_bit_for_bit_and_resumes_exactly(demos: str, tmp_
     whole = run(tmp_path, data, "whole", steps=None)
     again = run(tmp_path, data, "again", steps=None)
     half = run(tmp_path, replace(data, offline_steps=15), "half", steps=None)
-    resumed = Config(half.config.env, half.config.agent, half.config.train, replace(half.config.data, offline_steps=40))
+    resumed = Config(
+        half.config.env, half.config.agent, half.config.train, replace(half.config.data, offline_steps=40)
+    )
     resume(tmp_path / "half", resumed, quiet=True)
     continued = checkpoint.read(tmp_path / "half" / "checkpoints" / "last.safetensors")
     for name, tensor in whole.agent.items():
@@ -171,8 +224,15 @@ def test_an_offline_run_repeats_bit_for_bit_and_resumes_exactly(demos: str, tmp_
     ],
     ids=["mix", "prefill", "overwrite", "append"],
 )
-def test_training_with_demonstrations(data: DataConfig, demos: str, recorded: Demonstrations, tmp_path: Path) -> None:
-    saved = run(tmp_path, replace(data, demos=(demos,)), workers=2, agent=replace(AGENT, layer_norm=True, critics=4, target_critics=2))
+def test_training_with_demonstrations(
+    data: DataConfig, demos: str, recorded: Demonstrations, tmp_path: Path
+) -> None:
+    saved = run(
+        tmp_path,
+        replace(data, demos=(demos,)),
+        workers=2,
+        agent=replace(AGENT, layer_norm=True, critics=4, target_critics=2),
+    )
     assert counters(saved)[0] >= 60 and counters(saved)[3] == pytest.approx(data.bc_steps, abs=1)
     assert saved.run is not None
     stored = sum(sum(segment["stop"]) - sum(segment["start"]) for segment in saved.run["replay"]["segments"])
@@ -198,12 +258,16 @@ def test_cal_ql_and_its_weight_run_through_the_engine(demos: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["demos.hdf5", "demos.pickle", "minari:toy/demos-v0"])
-def test_every_kind_of_file_trains(name: str, recorded: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_of_file_trains(
+    name: str, recorded: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     path = name if name.startswith("minari:") else str(tmp_path / name)
     files.write(recorded, path)
     saved = run(tmp_path, DataConfig(offline=(path,), offline_steps=10), steps=None)
-    native = run(tmp_path, DataConfig(offline=(demos_of(recorded, tmp_path),), offline_steps=10), "native", steps=None)
+    native = run(
+        tmp_path, DataConfig(offline=(demos_of(recorded, tmp_path),), offline_steps=10), "native", steps=None
+    )
     assert all(torch.equal(tensor, native.agent[name]) for name, tensor in saved.agent.items())
 
 
@@ -214,7 +278,9 @@ def demos_of(recorded: Demonstrations, tmp_path: Path) -> str:
 
 def test_a_run_learns_from_another_ones_replay(tmp_path: Path) -> None:
     run(tmp_path, DataConfig(), "online")
-    saved = run(tmp_path, DataConfig(offline=(str(tmp_path / "online"),), offline_steps=10), "offline", steps=None)
+    saved = run(
+        tmp_path, DataConfig(offline=(str(tmp_path / "online"),), offline_steps=10), "offline", steps=None
+    )
     assert counters(saved)[3] == 10
 
 
@@ -228,10 +294,17 @@ def test_a_policy_trained_offline_acts_from_the_first_step(recorded: Demonstrati
 
 
 @pytest.mark.parametrize("learner", ["workers", "central"])
-def test_after_an_offline_phase_the_policys_steps_rise_from_nothing(demos: str, tmp_path: Path, learner: str) -> None:
+def test_after_an_offline_phase_the_policys_steps_rise_from_nothing(
+    demos: str, tmp_path: Path, learner: str
+) -> None:
     data = DataConfig(demos=(demos,), offline_steps=10, online_algo="cql")
     agent, saved = replace(AGENT, cql_lagrange=1.0), {}
-    for name, settings in {"no": {"steps": 1}, "default": {}, "late": {"actor_warmup_steps": 55}, "off": {"actor_warmup_steps": 0}}.items():
+    for name, settings in {
+        "no": {"steps": 1},
+        "default": {},
+        "late": {"actor_warmup_steps": 55},
+        "off": {"actor_warmup_steps": 0},
+    }.items():
         saved[name] = run(tmp_path, data, name, agent=agent, learner=learner, **settings).agent  # type: ignore[arg-type]
 
     def moved(name: str, tensor: str) -> float:
@@ -242,14 +315,24 @@ def test_after_an_offline_phase_the_policys_steps_rise_from_nothing(demos: str, 
         assert 0.1 * moved("off", trained) < moved("late", trained)
     for trained in ("critics.linear1.weight", "targets.linear1.weight", "log_weight"):
         assert moved("default", trained) > 0.5 * moved("off", trained)
-    average = {name: torch.equal(tensors["policy.linear1.weight"], tensors["average.linear1.weight"]) for name, tensors in saved.items()}
+    average = {
+        name: torch.equal(tensors["policy.linear1.weight"], tensors["average.linear1.weight"])
+        for name, tensors in saved.items()
+    }
     assert average["default"] and not average["off"], "it goes on as what was evaluated"
 
 
 def test_a_policy_that_data_trained_is_left_alone_at_first(demos: str) -> None:
     assert policy_share(Config(), 0) == policy_share(Config(data=DataConfig(demos=(demos,))), 0) == 1
     trained = Config(data=DataConfig(demos=(demos,), bc_steps=1))
-    assert [policy_share(trained, steps) for steps in (0, 5000, 6000, 9000, 10_000, 20_000)] == [0, 0, 0.2, 0.8, 1, 1]
+    assert [policy_share(trained, steps) for steps in (0, 5000, 6000, 9000, 10_000, 20_000)] == [
+        0,
+        0,
+        0.2,
+        0.8,
+        1,
+        1,
+    ]
     late = Config(train=TrainConfig(warmup_steps=80, actor_warmup_steps=100))
     assert [policy_share(late, steps) for steps in (80, 90, 100)] == [0, 0.5, 1]
     at_once = Config(train=TrainConfig(warmup_steps=100, actor_warmup_steps=100))
@@ -270,8 +353,14 @@ def test_a_policy_that_data_trained_is_left_alone_at_first(demos: str) -> None:
         ("--train --demos DEMOS --offline-every 5", "offline_steps"),
         ("--train --demos DEMOS --demo-ratio 1.5", "demo_ratio is 1.5"),
         ("--train --demos DEMOS --demo-overwrite", "demo_overwrite is for demo_mode prefill"),
-        ("--train --demos DEMOS --demo-mode prefill --demo-overwrite --buffer-size 20", "raise --buffer-size"),
-        ("--train --demos DEMOS --cal-ql --online-algo cql --demo-mode append", "for demo_mode mix or prefill"),
+        (
+            "--train --demos DEMOS --demo-mode prefill --demo-overwrite --buffer-size 20",
+            "raise --buffer-size",
+        ),
+        (
+            "--train --demos DEMOS --cal-ql --online-algo cql --demo-mode append",
+            "for demo_mode mix or prefill",
+        ),
         ("--train --demos missing.npz", "no such file: missing.npz"),
         ("--train --demos DEMOS --critics 3 --target-critics 4", "only 3 critics"),
         ("--train --demos DEMOS --critics 10 --target-critics 2 --batch-size 4", "at least 10"),
@@ -285,7 +374,12 @@ def test_a_policy_that_data_trained_is_left_alone_at_first(demos: str) -> None:
     ],
 )
 def test_refusals_are_one_line(
-    flags: str, words: str, demos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    flags: str,
+    words: str,
+    demos: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
@@ -305,9 +399,14 @@ def test_demonstrations_of_another_reward_are_refused(recorded: Demonstrations, 
 # Commands
 
 
-def test_record_inspect_and_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_record_inspect_and_convert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["--record-demos", "3", "--env", ENV, "--policy", "random", "--out", "a.npz", "--seed", "4"]) == 0
+    assert (
+        main(["--record-demos", "3", "--env", ENV, "--policy", "random", "--out", "a.npz", "--seed", "4"])
+        == 0
+    )
     assert main(["--convert", "a.npz", "b.hdf5"]) == 0 and main(["--convert", "b.hdf5", "c.pickle"]) == 0
     assert main(["--convert", "a.npz", "a.pickle"]) == 0
     assert main(["--inspect", "a.npz", "a.pickle"]) == 0
@@ -318,7 +417,9 @@ def test_record_inspect_and_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert main(["--convert", "a.npz", "b.hdf5"]) == 2
 
 
-def test_data_name_their_environment(recorded: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_name_their_environment(
+    recorded: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     files.write(recorded, "demos.npz")
     flags = "--offline demos.npz --offline-steps 5 --workers 1 --batch-size 4 --hidden-width 8 --compile off --run-dir run"

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from sac_dist.config import ConfigError
-from sac_dist.evaluation import Evaluation
-from sac_dist.metrics import RunLog
-from sac_dist.plots import EVALUATION, TRAINING, learning_curve
-from sac_dist.rollout import Episode
+from sac_dist.acting.evaluation import Evaluation
+from sac_dist.acting.rollout import Episode
+from sac_dist.reporting.metrics import RunLog
+from sac_dist.reporting.plots import EVALUATION, TRAINING, learning_curve
+from sac_dist.settings import ConfigError
 
 
 def made_up_run(folder, steps=3000, has_success=True):
@@ -14,10 +14,14 @@ def made_up_run(folder, steps=3000, has_success=True):
     log = RunLog(folder)
     for step in range(20, steps + 1, 20):
         success = bool(rng.random() < step / steps)
-        log.episode(step, Episode(-5 + 10 * success + rng.normal(), 20, success if has_success else None, success))
+        log.episode(
+            step, Episode(-5 + 10 * success + rng.normal(), 20, success if has_success else None, success)
+        )
         if step % 500 == 0:
             successes = rng.random(20) < step / steps
-            log.evaluation(step, Evaluation(-5.0 + 10 * successes, np.full(20, 20), successes if has_success else None))
+            log.evaluation(
+                step, Evaluation(-5.0 + 10 * successes, np.full(20, 20), successes if has_success else None)
+            )
         if step % 100 == 0:
             log.flush(step, {"updates": step})
     log.close()
@@ -35,8 +39,14 @@ def test_the_curves_of_training_and_evaluation_are_drawn(tmp_path):
     assert path == tmp_path / "learning_curve.png" and picture.shape[0] > 800 and picture.shape[1] > 1000
     assert pixels(picture, TRAINING) > 1000 and pixels(picture, EVALUATION) > 1000
     half = picture.shape[0] // 2
-    assert pixels(picture[:half], TRAINING) > 300 and pixels(picture[half:], TRAINING) > 300, "success above, returns below"
-    assert sorted(file.suffix for file in tmp_path.iterdir() if "tfevents" not in file.name) == [".csv", ".npy", ".png"]
+    assert pixels(picture[:half], TRAINING) > 300 and pixels(picture[half:], TRAINING) > 300, (
+        "success above, returns below"
+    )
+    assert sorted(file.suffix for file in tmp_path.iterdir() if "tfevents" not in file.name) == [
+        ".csv",
+        ".npy",
+        ".png",
+    ]
 
 
 def test_without_success_only_returns_are_drawn(tmp_path):
@@ -63,7 +73,9 @@ def test_disasters_do_not_flatten_the_curve(tmp_path):
     returns[9] = np.nan
     np.save(tmp_path / "reward_log.npy", returns)
     after = imread(learning_curve(tmp_path))
-    assert np.mean(np.abs(before - after).max(axis=-1) > 0.1) < 0.15  # on the scale of the disaster all dots would be one line
+    assert (
+        np.mean(np.abs(before - after).max(axis=-1) > 0.1) < 0.15
+    )  # on the scale of the disaster all dots would be one line
     assert pixels(after, TRAINING) > 0.8 * pixels(before, TRAINING)
 
 

@@ -1,4 +1,6 @@
-"""``--engine ray`` on a cluster of three nodes of this machine: the same files and counts as locally, and what happens when parts die."""
+"""``--engine ray`` on a cluster of three nodes of this machine: the same files and counts as locally, and
+what happens when parts die.
+"""
 
 import csv
 import os
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from test_engine import alive, assert_all_gone, descendants, shared_memory, start, wait_for
 
-from sac_dist import checkpoint
+from sac_dist.storage import checkpoint
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'sac_dist[ray]'")
 pytestmark = pytest.mark.timeout(180)
@@ -74,15 +76,39 @@ def saved(tmp_path: Path) -> tuple[int, int, int]:
 
 
 def test_a_run_gives_the_same_files_and_holds_the_ratio(cluster, tmp_path):
-    flags = ("--workers", "2", "--steps", "600", "--replay-shards", "2", "--update-ratio", "1.5", "--checkpoint-interval", "200")
-    errors = finish(begin(cluster, tmp_path, *flags, "--eval-interval", "200", "--eval-episodes", "3", env="toy_envs:Point-v0"))
+    flags = (
+        "--workers",
+        "2",
+        "--steps",
+        "600",
+        "--replay-shards",
+        "2",
+        "--update-ratio",
+        "1.5",
+        "--checkpoint-interval",
+        "200",
+    )
+    errors = finish(
+        begin(
+            cluster,
+            tmp_path,
+            *flags,
+            "--eval-interval",
+            "200",
+            "--eval-episodes",
+            "3",
+            env="toy_envs:Point-v0",
+        )
+    )
     folder = tmp_path / "run"
     files = "config.yaml metrics.csv reward_log.npy learning_curve.png checkpoints/last.safetensors checkpoints/best.safetensors"
     for name in files.split():
         assert (folder / name).stat().st_size > 0, name
     steps, updates, stored = saved(tmp_path)
     assert steps >= 600 and updates == int(1.5 * (steps - 20)) and stored == steps, errors
-    assert checkpoint.read(folder / "checkpoints/best.safetensors").build_agent().act(np.zeros(2)).shape == (2,)
+    assert checkpoint.read(folder / "checkpoints/best.safetensors").build_agent().act(np.zeros(2)).shape == (
+        2,
+    )
     with open(folder / "metrics.csv") as file:
         row = list(csv.DictReader(file))[-1]
     assert int(row["step"]) == steps and float(row["updates"]) == updates and int(row["eval_episodes"]) == 100
@@ -112,7 +138,18 @@ def test_a_killed_learner_is_replaced_and_its_lost_updates_are_made_up(cluster, 
 
 @pytest.mark.ray_faults
 def test_a_killed_shard_comes_back_from_the_checkpoint_and_its_loss_is_counted(cluster, tmp_path):
-    process = begin(cluster, tmp_path, "--workers", "2", "--steps", "2000", "--replay-shards", "2", "--checkpoint-interval", "300")
+    process = begin(
+        cluster,
+        tmp_path,
+        "--workers",
+        "2",
+        "--steps",
+        "2000",
+        "--replay-shards",
+        "2",
+        "--checkpoint-interval",
+        "300",
+    )
     wait_for(last(tmp_path), process)
     os.kill(one("ray::Shard", process), signal.SIGKILL)
     errors = finish(process)
@@ -126,7 +163,18 @@ def test_a_killed_shard_comes_back_from_the_checkpoint_and_its_loss_is_counted(c
 @pytest.mark.ray_faults
 def test_a_lost_node_is_survived_by_its_run(cluster, tmp_path, capfd):
     node = cluster.add_node(**NODE)
-    process = begin(cluster, tmp_path, "--workers", "4", "--steps", "3000", "--checkpoint-interval", "300", "--replay-shards", "3")
+    process = begin(
+        cluster,
+        tmp_path,
+        "--workers",
+        "4",
+        "--steps",
+        "3000",
+        "--checkpoint-interval",
+        "300",
+        "--replay-shards",
+        "3",
+    )
     wait_for(last(tmp_path), process)
     cluster.remove_node(node, allow_graceful=False)
     errors = finish(process)
@@ -138,10 +186,15 @@ def test_a_lost_node_is_survived_by_its_run(cluster, tmp_path, capfd):
 def test_local_to_the_cluster_and_back(cluster, tmp_path):
     flags = ("--workers", "2", "--checkpoint-interval", "200", "--learner", "central")
     finish(start(tmp_path, *flags, "--steps", "300", env="toy_envs:Point-v0"))
-    for steps, more in ((600, ("--engine", "ray", "--address", cluster.address)), (900, ("--engine", "local"))):
+    for steps, more in (
+        (600, ("--engine", "ray", "--address", cluster.address)),
+        (900, ("--engine", "local")),
+    ):
         command = ["-m", "sac_dist", "--resume", "run", "--steps", str(steps), *more]
 
-        result = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        result = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=100
+        )
         assert result.returncode == 0, result.stderr
         taken, updates, stored = saved(tmp_path)
         assert taken >= steps and updates == taken - 20 and stored == taken
@@ -150,7 +203,10 @@ def test_local_to_the_cluster_and_back(cluster, tmp_path):
 
 def test_too_few_cpus_are_said_before_anything_is_written(cluster, tmp_path):
     errors = finish(begin(cluster, tmp_path, "--workers", "50", env="toy_envs:Point-v0"), status=2)
-    assert len(errors.strip().splitlines()) == 1 and "50 workers of 1 CPUs need 50, and the cluster has 6" in errors
+    assert (
+        len(errors.strip().splitlines()) == 1
+        and "50 workers of 1 CPUs need 50, and the cluster has 6" in errors
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -159,7 +215,17 @@ def test_too_few_cpus_are_said_before_anything_is_written(cluster, tmp_path):
 def test_a_signal_saves_and_a_cluster_of_its_own_leaves_nothing(tmp_path, number, status):
     before = shared_memory()
     process = start(
-        tmp_path, "--engine", "ray", "--address", "local", "--workers", "2", "--steps", "100000", "--checkpoint-interval", "200"
+        tmp_path,
+        "--engine",
+        "ray",
+        "--address",
+        "local",
+        "--workers",
+        "2",
+        "--steps",
+        "100000",
+        "--checkpoint-interval",
+        "200",
     )
     wait_for(last(tmp_path), process)
     family = descendants(process.pid)

@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 
-from sac_dist.config import ClusterConfig, Config, ConfigError, TrainConfig
-from sac_dist.engine.on_ray.cluster import connected
+from sac_dist.engine.ray.cluster import connected
+from sac_dist.settings import ClusterConfig, Config, ConfigError, TrainConfig
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'sac_dist[ray]'")
-from sac_dist.engine.on_ray.replay import ChunkSender, NoBatch, Shard, ShardLost, Shards, ShardSampler
+from sac_dist.engine.ray.replay import ChunkSender, NoBatch, Shard, ShardLost, Shards, ShardSampler
 
 SIZES = (2, 1)
 
 
 class LocalShards(Shards):
-    """The shards in this process: a call is made at once, and its result is kept until it is asked for. ``lost``: dead ones."""
+    """The shards in this process: a call is made at once, and its result is kept until it is asked for.
+    ``lost``: dead ones.
+    """
 
     def __init__(self, *capacities: int) -> None:
         super().__init__([Shard(capacity, *SIZES) for capacity in capacities])
@@ -37,7 +39,9 @@ def transition(number: int) -> tuple:
     return [number, -number], [0.5], number, [number + 1, 0], False, False
 
 
-def sender(shards: Shards, chunk: int, pause=lambda: None, stopped=lambda: False, shard: int = 0) -> ChunkSender:
+def sender(
+    shards: Shards, chunk: int, pause=lambda: None, stopped=lambda: False, shard: int = 0
+) -> ChunkSender:
     return ChunkSender(shards, shard, (3, 1), SIZES, chunk, pause, stopped)
 
 
@@ -127,7 +131,10 @@ def test_a_block_is_on_its_way_while_one_is_used():
     assert requests == [2, 2, 3, 3]
 
 
-@pytest.mark.parametrize(("address", "message"), [("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9: "), ("there", "it is host:port")])
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9: "), ("there", "it is host:port")],
+)
 def test_an_address_without_a_cluster_is_refused_at_once(address, message):
     settings = Config(train=TrainConfig(engine="ray"), cluster=ClusterConfig(address=address))
     with pytest.raises(ConfigError, match=message), connected(settings):

@@ -1,4 +1,6 @@
-"""Recorded demonstrations are what happened, can be made again, and the shipped ones are what their cards say."""
+"""Recorded demonstrations are what happened, can be made again, and the shipped ones are what their cards
+say.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,17 @@ import pytest
 import toy_envs
 from corridor import Corridor
 
-from sac_dist import recording
-from sac_dist.agent import SACAgent
-from sac_dist.checkpoint import save_policy
-from sac_dist.config import AgentConfig, Config, ConfigError, EnvConfig
-from sac_dist.demos.files import read
-from sac_dist.demos.transitions import Demonstrations
-from sac_dist.evaluation import evaluation_seed
-from sac_dist.playback import find_policy, play
-from sac_dist.recording import demonstration_seed, record
-from sac_dist.resources import demons_dir, models_dir
-from sac_dist.rollout import TRAINING_SEEDS, Episode
+from sac_dist.acting import recording
+from sac_dist.acting.evaluation import evaluation_seed
+from sac_dist.acting.playback import find_policy, play
+from sac_dist.acting.recording import demonstration_seed, record
+from sac_dist.acting.rollout import TRAINING_SEEDS, Episode
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.data.transitions import Demonstrations
+from sac_dist.formats.files import read
+from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig
+from sac_dist.storage.checkpoint import save_policy
+from sac_dist.system.files import demons_dir, models_dir
 
 ARRAYS = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
 POINT = EnvConfig("toy_envs:Point-v0")
@@ -81,7 +83,9 @@ def to_bytes(demos: Demonstrations) -> bytes:
 def episodes_of(demos: Demonstrations) -> list[bytes]:
     """Each episode's observations, actions and rewards."""
     return [
-        b"".join(array[end - length : end].tobytes() for array in (demos.observation, demos.action, demos.reward))
+        b"".join(
+            array[end - length : end].tobytes() for array in (demos.observation, demos.action, demos.reward)
+        )
         for end, length in zip(demos.ends, demos.lengths, strict=True)
     ]
 
@@ -92,12 +96,16 @@ def episodes_of(demos: Demonstrations) -> list[bytes]:
 @pytest.mark.parametrize("id", ["toy_envs:Point-v0", "Reusing-v0"])
 def test_each_transition_is_what_the_environment_did_also_the_last_of_an_episode(id):
     demos = record(EnvConfig(id), "random", 40)
-    np.testing.assert_allclose(demos.next_observation, demos.observation + np.float32(0.3) * demos.action, atol=1e-6)
+    np.testing.assert_allclose(
+        demos.next_observation, demos.observation + np.float32(0.3) * demos.action, atol=1e-6
+    )
     distance = np.linalg.norm(demos.next_observation, axis=1)
     np.testing.assert_allclose(demos.reward, 5.0 * (distance < 0.2) - distance, atol=1e-6)
     follows = np.flatnonzero(~(demos.terminated | demos.truncated))
     np.testing.assert_array_equal(demos.next_observation[follows], demos.observation[follows + 1])
-    assert (demos.next_observation[demos.ends[:-1] - 1] != demos.observation[demos.ends[:-1]]).any(axis=1).all()
+    assert (
+        (demos.next_observation[demos.ends[:-1] - 1] != demos.observation[demos.ends[:-1]]).any(axis=1).all()
+    )
     assert [getattr(demos, name).dtype for name in ARRAYS] == [np.float32] * 4 + [np.bool_] * 2
 
 
@@ -113,7 +121,9 @@ def test_the_goal_and_the_time_limit_are_told_apart():
 
 def test_random_actions_fill_the_range_and_do_not_repeat_the_environments_draws():
     demos = record(POINT, "random", 60)
-    assert -1 <= demos.action.min() < -0.95 and 0.95 < demos.action.max() <= 1 and abs(demos.action.mean()) < 0.1
+    assert (
+        -1 <= demos.action.min() < -0.95 and 0.95 < demos.action.max() <= 1 and abs(demos.action.mean()) < 0.1
+    )
     starts, firsts = demos.observation[demos.ends - demos.lengths], demos.action[demos.ends - demos.lengths]
     assert len(np.unique(firsts, axis=0)) == 60
     assert abs(np.corrcoef(starts.ravel(), firsts.ravel())[0, 1]) < 0.4
@@ -121,7 +131,9 @@ def test_random_actions_fill_the_range_and_do_not_repeat_the_environments_draws(
 
 def test_any_environment_can_be_recorded_and_one_that_knows_no_success_says_none():
     demos = record(EnvConfig("corridor:Parts-v0"), "random", 2)
-    assert demos.observation.shape == (20, 4) and demos.action.min() < -0.5, "flattened, and not in the environment's own ±0.5"
+    assert demos.observation.shape == (20, 4) and demos.action.min() < -0.5, (
+        "flattened, and not in the environment's own ±0.5"
+    )
     silent = record(EnvConfig("Silent-v0"), "random", 2)
     assert silent.success is None and len(silent.ends) == 2
 
@@ -130,14 +142,18 @@ def test_any_environment_can_be_recorded_and_one_that_knows_no_success_says_none
 def test_a_policys_recording_is_what_play_shows(name, monkeypatch):
     path = models_dir() / f"{name}.safetensors"
     demos = record(EnvConfig(), path, 3, seed=5)
-    monkeypatch.setattr("sac_dist.playback.evaluation_seed", lambda index: demonstration_seed(5, index))
+    monkeypatch.setattr(
+        "sac_dist.acting.playback.evaluation_seed", lambda index: demonstration_seed(5, index)
+    )
     policy = find_policy(path, "auto")[1]
     shown = play(policy, EnvConfig(), 3)
     np.testing.assert_array_equal(demos.lengths, shown.lengths)
     np.testing.assert_allclose(demos.returns, shown.returns, rtol=1e-5)
     np.testing.assert_equal(demos.success, shown.successes)
     act = policy.build_agent().act
-    np.testing.assert_array_equal(demos.action, [act(observation, deterministic=True) for observation in demos.observation])
+    np.testing.assert_array_equal(
+        demos.action, [act(observation, deterministic=True) for observation in demos.observation]
+    )
     assert demos.source["policy"] == path.name and demos.source["env"]["env"] == name
 
 
@@ -156,9 +172,14 @@ def test_the_source_names_the_real_environment_and_simulator():
 # Made again
 
 
-@pytest.mark.parametrize(("config", "policy"), [(POINT, "random"), (LIFT, "expert"), (GRASP, models_dir() / "SawyerGrasp-v0.safetensors")])
+@pytest.mark.parametrize(
+    ("config", "policy"),
+    [(POINT, "random"), (LIFT, "expert"), (GRASP, models_dir() / "SawyerGrasp-v0.safetensors")],
+)
 def test_the_same_call_gives_the_same_bytes_and_another_seed_others(config, policy):
-    first, again, more, other = (record(config, policy, n, seed) for n, seed in ((3, 1), (3, 1), (4, 1), (3, 2)))
+    first, again, more, other = (
+        record(config, policy, n, seed) for n, seed in ((3, 1), (3, 1), (4, 1), (3, 2))
+    )
     assert to_bytes(first) == to_bytes(again) and first.source == again.source
     assert episodes_of(more)[:3] == episodes_of(first)
     assert not set(episodes_of(first)) & set(episodes_of(other))
@@ -180,7 +201,9 @@ def test_each_try_starts_from_its_own_seed(made):
 # Which episodes are kept
 
 
-@pytest.mark.parametrize(("config", "policy"), [(POINT, "random"), (EnvConfig("SawyerLift-v0", horizon=26), "expert")])
+@pytest.mark.parametrize(
+    ("config", "policy"), [(POINT, "random"), (EnvConfig("SawyerLift-v0", horizon=26), "expert")]
+)
 def test_only_success_keeps_the_successes_of_all_tries_in_their_order(config, policy):
     tries: list[tuple[int, Episode]] = []
     chosen = record(config, policy, 4, only_success=True, on_episode=lambda *told: tries.append(told))
@@ -188,7 +211,11 @@ def test_only_success_keeps_the_successes_of_all_tries_in_their_order(config, po
     assert [index for index, _ in tries] == list(range(len(tries)))
     assert chosen.source["episodes tried"] == len(tries) > 4
     assert chosen.success.all() and [episode.success for _, episode in tries] == everything.success.tolist()
-    wanted = [episode for episode, success in zip(episodes_of(everything), everything.success, strict=True) if success]
+    wanted = [
+        episode
+        for episode, success in zip(episodes_of(everything), everything.success, strict=True)
+        if success
+    ]
     assert episodes_of(chosen) == wanted
 
 
@@ -211,12 +238,18 @@ def test_failures_are_dropped_by_themselves_except_from_chance(tmp_path):
 @pytest.mark.parametrize(
     ("config", "policy", "options", "line"),
     [
-        (POINT, "expert", {}, r"^no expert for toy_envs:Point-v0: the expert knows the Sawyer tasks, not Point$"),
+        (
+            POINT,
+            "expert",
+            {},
+            r"^no expert for toy_envs:Point-v0: the expert knows the Sawyer tasks, not Point$",
+        ),
         (
             POINT,
             "no/such/run",
             {},
-            r"^there is no policy no/such/run: give expert, random, or a run folder, a checkpoint or the book's prefix$",
+            r"^there is no policy no/such/run: give expert, random, or a run folder, a checkpoint or "
+            r"the book's prefix$",
         ),
         (
             POINT,
@@ -224,8 +257,18 @@ def test_failures_are_dropped_by_themselves_except_from_chance(tmp_path):
             {},
             r"^the policy has 3 observations, toy_envs:Point-v0 with these options has 2$",
         ),
-        (GRASP, models_dir() / "SawyerLift-v0.safetensors", {}, r"^the policy has 8 actions, SawyerGrasp-v0 with these options has 7$"),
-        (GRASP, "random", {"only_success": True}, r"^only 0 of 20 episodes of SawyerGrasp-v0 succeed with the policy random, and 2 are"),
+        (
+            GRASP,
+            models_dir() / "SawyerLift-v0.safetensors",
+            {},
+            r"^the policy has 8 actions, SawyerGrasp-v0 with these options has 7$",
+        ),
+        (
+            GRASP,
+            "random",
+            {"only_success": True},
+            r"^only 0 of 20 episodes of SawyerGrasp-v0 succeed with the policy random, and 2 are",
+        ),
         (
             EnvConfig("Silent-v0"),
             "random",
@@ -236,15 +279,23 @@ def test_failures_are_dropped_by_themselves_except_from_chance(tmp_path):
             EnvConfig("NotFinite-v0"),
             "random",
             {},
-            r"^NotFinite-v0: reward is nan, not a number up to 1e\+15 after step 1 of an episode with seed \d+$",
+            r"^NotFinite-v0: reward is nan, not a number up to 1e\+15 after step 1 of an episode with "
+            r"seed \d+$",
         ),
         (EnvConfig("Nowhere-v0"), "random", {}, r"^there is no environment Nowhere-v0"),
-        (EnvConfig("SawyerGrasp-v0", backend="coppelia"), "expert", {}, r"^SawyerGrasp-v0 does not start: backend coppelia does not work"),
+        (
+            EnvConfig("SawyerGrasp-v0", backend="coppelia"),
+            "expert",
+            {},
+            r"^SawyerGrasp-v0 does not start: backend coppelia does not work",
+        ),
         (POINT, "random", {"episodes": 0}, r"^episodes is 0: it must be above 0$"),
         (POINT, "random", {"seed": -1}, r"^seed is -1: it must not be negative$"),
     ],
 )
-def test_what_cannot_be_recorded_gets_one_line_and_the_environment_is_closed(config, policy, options, line, made):
+def test_what_cannot_be_recorded_gets_one_line_and_the_environment_is_closed(
+    config, policy, options, line, made
+):
     with pytest.raises(ConfigError, match=line) as refusal:
         record(config, policy, **({"episodes": 2} | options))
     assert "\n" not in str(refusal.value)
@@ -266,7 +317,12 @@ def test_the_environment_is_closed_after_a_crash_an_interrupt_and_at_the_end(mad
 def test_a_policy_that_rarely_succeeds_is_given_up_after_ten_tries_per_episode():
     tries = []
     with pytest.raises(ConfigError, match=r"^only 0 of 30 episodes"):
-        record(EnvConfig("SawyerGrasp-v0", horizon=2), "expert", 3, on_episode=lambda index, episode: tries.append(index))
+        record(
+            EnvConfig("SawyerGrasp-v0", horizon=2),
+            "expert",
+            3,
+            on_episode=lambda index, episode: tries.append(index),
+        )
     assert tries == list(range(30))
 
 
@@ -285,15 +341,22 @@ def test_a_shipped_file_is_what_its_card_says(path):
     demos, content = read(path), path.read_bytes()
     lengths, returns, episodes, source = demos.lengths, demos.returns, len(demos.ends), demos.source
     assert card["file"] == f"{len(content):,} bytes, sha256 `{hashlib.sha256(content).hexdigest()}`"
-    assert card["transitions"] == f"{len(demos)}; {lengths.mean():.2f} steps per episode ({lengths.min()} to {lengths.max()})"
+    assert (
+        card["transitions"]
+        == f"{len(demos)}; {lengths.mean():.2f} steps per episode ({lengths.min()} to {lengths.max()})"
+    )
     assert card["return"] == f"{returns.mean():.2f} ± {returns.std():.2f} per episode, undiscounted"
     assert demos.terminated.sum() == episodes and not demos.truncated.any()
     assert card["episodes"] == (
-        f"{episodes}, all there were in {source['episodes tried']} tries; success {demos.success.sum()}/{episodes}; "
+        f"{episodes}, all there were in {source['episodes tried']} tries; success "
+        f"{demos.success.sum()}/{episodes}; "
         "the last step of each is terminated, none is truncated"
     )
     name = source["env"]["env"]
-    assert card["environment"].startswith(f"{name}; ") and f"({demos.action.shape[1]} actions)" in card["environment"]
+    assert (
+        card["environment"].startswith(f"{name}; ")
+        and f"({demos.action.shape[1]} actions)" in card["environment"]
+    )
     assert f"({demos.observation.shape[1]})" in card["environment"]
     recorded = f"--record-demos {episodes} --env {name} --policy {source['policy']} --out demons_data/{path.name} --seed {source['seed']}"
     assert card["command"] == f"`python -m sac_dist {recorded}`"
@@ -306,4 +369,6 @@ def test_recording_again_gives_the_shipped_episodes(path):
     again = record(EnvConfig(**shipped.source["env"]), shipped.source["policy"], 3, shipped.source["seed"])
     ours, theirs = ((demos.ends - demos.lengths)[:3, None] + np.arange(5) for demos in (again, shipped))
     for name in ARRAYS:
-        np.testing.assert_allclose(getattr(again, name)[ours], getattr(shipped, name)[theirs], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(
+            getattr(again, name)[ours], getattr(shipped, name)[theirs], rtol=0, atol=1e-4
+        )

@@ -36,7 +36,9 @@ def test_the_pattern_shows_a_torn_row():
     here = Pattern.observation(np.array([5, 5]), np.array([0, 9]))
     after = Pattern.observation(np.array([5, 5]), np.array([1, 10]))
     action = np.array([[0.5], [-0.25]], np.float32)
-    rows = np.concatenate([here, action, action, after, np.zeros((2, 1)), [[0], [1]]], axis=1).astype(np.float32)
+    rows = np.concatenate([here, action, action, after, np.zeros((2, 1)), [[0], [1]]], axis=1).astype(
+        np.float32
+    )
     assert faults.pattern_holds(rows).all()
     for column in (0, 1, 2, 3, 4, 5, 7, 8, 9):
         torn = rows.copy()

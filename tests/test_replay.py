@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sac_dist.config import ConfigError
-from sac_dist.replay import FIELDS, ReplayBuffer, shard_sizes
+from sac_dist.data.ring import FIELDS, ReplayBuffer, shard_sizes
+from sac_dist.settings import ConfigError
 
 pytestmark = pytest.mark.timeout(120)
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -27,7 +27,14 @@ OBSERVATION, ACTION = 3, 2
 
 def push(buffer: ReplayBuffer, number: float) -> None:
     observation, action = buffer._shapes[:2]
-    buffer.push(np.full(observation, number), np.full(action, number), number, np.full(observation, number), number, number)
+    buffer.push(
+        np.full(observation, number),
+        np.full(action, number),
+        number,
+        np.full(observation, number),
+        number,
+        number,
+    )
 
 
 def extend(buffer: ReplayBuffer, numbers) -> None:
@@ -108,14 +115,20 @@ def test_fields_come_back_as_they_went_in():
     buffer = ReplayBuffer(100, OBSERVATION, ACTION)
     pushed = {}
     for reward in range(50):
-        observation, action, following = rng.normal(size=OBSERVATION), rng.normal(size=ACTION), rng.normal(size=OBSERVATION)
+        observation, action, following = (
+            rng.normal(size=OBSERVATION),
+            rng.normal(size=ACTION),
+            rng.normal(size=OBSERVATION),
+        )
         pushed[reward] = (observation, action, following, reward % 3 == 0)
         buffer.push(observation, action, reward, following, reward % 3 == 0, reward % 3 == 1)
     batch = buffer.sample(256, rng)  # more than are stored
     assert all(tensor.dtype == torch.float32 for tensor in batch[:5])
     assert batch.return_to_go is None
     assert [tuple(tensor.shape) for tensor in batch[:5]] == [(256, 3), (256, 2), (256,), (256, 3), (256,)]
-    for observation, action, reward, following, terminated in zip(*(tensor.numpy() for tensor in batch[:5]), strict=True):
+    for observation, action, reward, following, terminated in zip(
+        *(tensor.numpy() for tensor in batch[:5]), strict=True
+    ):
         expected = pushed[int(reward)]
         for value, want in zip((observation, action, following, terminated), expected, strict=True):
             np.testing.assert_array_equal(value, np.float32(want))
@@ -140,7 +153,13 @@ def test_every_stored_transition_is_equally_likely():
     assert abs(chi_square - freedom) < 5 * np.sqrt(2 * freedom)
 
 
-GOOD = dict(zip(FIELDS, (np.zeros(OBSERVATION), np.zeros(ACTION), 0.0, np.zeros(OBSERVATION), False, False), strict=True))
+GOOD = dict(
+    zip(
+        FIELDS,
+        (np.zeros(OBSERVATION), np.zeros(ACTION), 0.0, np.zeros(OBSERVATION), False, False),
+        strict=True,
+    )
+)
 
 
 @pytest.mark.parametrize(
@@ -180,9 +199,13 @@ def test_large_finite_numbers_are_stored():
 def test_extend_names_the_field():
     buffer = ReplayBuffer(10, OBSERVATION, ACTION)
     with pytest.raises(ValueError, match=r"^action has the shape \(3, 2\) instead of \(2, 2\)"):
-        buffer.extend(np.zeros((2, 3)), np.zeros((3, 2)), np.zeros(2), np.zeros((2, 3)), np.zeros(2), np.zeros(2))
+        buffer.extend(
+            np.zeros((2, 3)), np.zeros((3, 2)), np.zeros(2), np.zeros((2, 3)), np.zeros(2), np.zeros(2)
+        )
     with pytest.raises(ValueError, match=r"^action must be finite"):
-        buffer.extend(np.zeros((2, 3)), np.full((2, 2), np.nan), np.zeros(2), np.zeros((2, 3)), np.zeros(2), np.zeros(2))
+        buffer.extend(
+            np.zeros((2, 3)), np.full((2, 2), np.nan), np.zeros(2), np.zeros((2, 3)), np.zeros(2), np.zeros(2)
+        )
 
 
 @pytest.mark.parametrize("sizes", [(0, 3, 2), (10, 0, 2), (10, 3, 0), (10, 3, 2, 0), (3, 3, 2, 4)])
@@ -212,7 +235,9 @@ def test_memory_is_the_raw_bytes_within_one_percent():
     raw = 20_000 * (2 * 31 + 7 + 3) * 4
     zeros = np.zeros
     for shard in range(4):
-        buffer.for_shard(shard).extend(zeros((6000, 31)), zeros((6000, 7)), zeros(6000), zeros((6000, 31)), zeros(6000), zeros(6000))
+        buffer.for_shard(shard).extend(
+            zeros((6000, 31)), zeros((6000, 7)), zeros(6000), zeros((6000, 31)), zeros(6000), zeros(6000)
+        )
     assert len(buffer) == 20_000
     assert raw <= buffer.nbytes == buffer.state()["bytes"] <= 1.01 * raw
     assert raw <= mapped_memory() - before <= 1.01 * raw
@@ -304,7 +329,10 @@ def write_forever(buffer: ReplayBuffer) -> None:
 def writing(buffer: ReplayBuffer, *shards: int):
     """Writer processes on these shards, at work when the body begins, killed after it."""
     before = buffer.state()["written"]
-    processes = [CONTEXT.Process(target=write_forever, args=(buffer.for_shard(shard),), daemon=True) for shard in shards]
+    processes = [
+        CONTEXT.Process(target=write_forever, args=(buffer.for_shard(shard),), daemon=True)
+        for shard in shards
+    ]
     for process in processes:
         process.start()
     try:
@@ -340,7 +368,9 @@ def test_snapshots_are_whole_while_others_write():
     with writing(buffer, 0, 2):
         for _ in range(300):
             segment = buffer.snapshot()
-            expected = np.concatenate([np.arange(a, b) for a, b in zip(segment.start, segment.stop, strict=True)])
+            expected = np.concatenate(
+                [np.arange(a, b) for a, b in zip(segment.start, segment.stop, strict=True)]
+            )
             np.testing.assert_array_equal(numbers_of(segment.rows), expected)
             assert (segment.stop - segment.start == np.minimum(segment.stop, 100)).all()
 
@@ -355,6 +385,8 @@ def test_a_killed_writer_leaves_whole_rows_and_its_successor_goes_on():
         segment = buffer.snapshot()
         stop = int(segment.stop[1])
         assert stop > before
-        assert numbers_of(segment.rows).tolist() == list(range(max(stop - 15, 0), stop))  # none torn, lost or twice
+        assert numbers_of(segment.rows).tolist() == list(
+            range(max(stop - 15, 0), stop)
+        )  # none torn, lost or twice
         numbers_of(buffer.sample_rows(64, np.random.default_rng(0)))
     assert stop > 100 and buffer.state()["written"][0] == 0

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from test_replay import ACTION, OBSERVATION, extend, linux, numbers_of, push, wait_until
 
-from sac_dist.config import ConfigError
-from sac_dist.replay import ReplayBuffer
-from sac_dist.replay_manager import ReplayManager, ServedReplay
+from sac_dist.book.replay_manager import ReplayManager, ServedReplay
+from sac_dist.data.ring import ReplayBuffer
+from sac_dist.settings import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,20 @@ def test_a_proxy_works_as_in_the_book(manager):
         replay.push(state, np.full(ACTION, -number), number, state + 1, number == 19)
     assert replay.get_length() == len(replay) == 20
     state, action, reward, next_state, done = replay.sample(64)
-    assert state.shape == next_state.shape == (64, OBSERVATION) and action.shape == (64, ACTION) and reward.shape == done.shape == (64,)
-    assert all(type(array) is np.ndarray and array.dtype == np.float32 for array in (state, action, reward, next_state, done))
-    assert (state == reward[:, None]).all() and (action == -reward[:, None]).all() and (next_state == reward[:, None] + 1).all()
+    assert (
+        state.shape == next_state.shape == (64, OBSERVATION)
+        and action.shape == (64, ACTION)
+        and reward.shape == done.shape == (64,)
+    )
+    assert all(
+        type(array) is np.ndarray and array.dtype == np.float32
+        for array in (state, action, reward, next_state, done)
+    )
+    assert (
+        (state == reward[:, None]).all()
+        and (action == -reward[:, None]).all()
+        and (next_state == reward[:, None] + 1).all()
+    )
     assert ((reward == 19) == done).all()
     rows = np.zeros((5, OBSERVATION))
     replay.extend(rows, np.zeros((5, ACTION)), np.zeros(5), rows, np.zeros(5), np.ones(5))
@@ -61,7 +72,10 @@ def test_a_proxy_works_as_in_the_book(manager):
 
 def test_pushes_of_many_clients_all_arrive_whole():
     served = ServedReplay(2000, OBSERVATION, ACTION)  # in the manager, each client is a thread
-    threads = [threading.Thread(target=lambda: [push_with(served, number) for number in range(250)]) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: [push_with(served, number) for number in range(250)])
+        for _ in range(4)
+    ]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -119,7 +133,9 @@ def test_workers_write_to_the_managers_memory(method):
         with_handle.join()
         push_seven(buffer)
         assert replay.state()["written"] == buffer.state()["written"] == [3, 1, 1]
-        assert (replay.sample(10)[0] == 7).all() and (buffer.sample(10, np.random.default_rng(0)).action == 7).all()
+        assert (replay.sample(10)[0] == 7).all() and (
+            buffer.sample(10, np.random.default_rng(0)).action == 7
+        ).all()
     finally:
         manager.shutdown()
     assert len(buffer) == 5 and not manager.is_alive()  # the memory lives as long as a handle
@@ -168,11 +184,16 @@ if __name__ == "__main__":
 def test_nothing_survives_the_process_that_owns_it(tmp_path, method, ending):
     script = tmp_path / "owner.py"
     script.write_text(OWNER)
-    with subprocess.Popen([sys.executable, str(script), method], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+    with subprocess.Popen(
+        [sys.executable, str(script), method], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as owner:
         assert owner.stdin is not None and owner.stdout is not None
         manager, folder = owner.stdout.readline().split()
         assert runs(manager) and os.path.exists(folder)
-        for pid in (owner.pid, manager):  # nothing under a name, so nothing to leave there; others' files come and go meanwhile
+        for pid in (
+            owner.pid,
+            manager,
+        ):  # nothing under a name, so nothing to leave there; others' files come and go meanwhile
             maps = Path(f"/proc/{pid}/maps").read_text()
             assert "/memfd:sac_dist" in maps and "/dev/shm" not in maps
         if ending == "kill":

@@ -1,4 +1,6 @@
-"""Going on with a run: the same bits with one worker, the same counts with several, and nothing lost or doubled in its log."""
+"""Going on with a run: the same bits with one worker, the same counts with several, and nothing lost or
+doubled in its log.
+"""
 
 import csv
 import time
@@ -9,12 +11,12 @@ import numpy as np
 import pytest
 from test_engine import OFTEN_LOGGED, config, policy_of, same, start
 
-from sac_dist import checkpoint
-from sac_dist.config import ConfigError
 from sac_dist.engine import supervisor
 from sac_dist.engine.train import resume, train
-from sac_dist.metrics import read_metrics
-from sac_dist.replay_files import ReplayFiles
+from sac_dist.reporting.metrics import read_metrics
+from sac_dist.settings import ConfigError
+from sac_dist.storage import checkpoint
+from sac_dist.storage.segments import ReplayFiles
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -26,7 +28,9 @@ def test_resumed_run_gives_the_bits_of_one_that_never_stopped(tmp_path):
     resumed = resume(half.folder.path, replace(saved, train=replace(saved.train, steps=400)))
     assert same(policy_of(whole), policy_of(resumed))
     assert resumed.outcome.steps == whole.outcome.steps and resumed.outcome.episodes == whole.outcome.episodes
-    np.testing.assert_array_equal(np.load(whole.folder.path / "reward_log.npy"), np.load(half.folder.path / "reward_log.npy"))
+    np.testing.assert_array_equal(
+        np.load(whole.folder.path / "reward_log.npy"), np.load(half.folder.path / "reward_log.npy")
+    )
 
 
 def test_resuming_a_finished_run_says_what_to_do(tmp_path):
@@ -36,8 +40,20 @@ def test_resuming_a_finished_run_says_what_to_do(tmp_path):
 
 
 def killed_at(tmp_path: Path, steps: int, *flags: str) -> Path:
-    """The run of a command that got SIGKILL some time after a checkpoint of so many steps; it writes a row every 200 steps, a second."""
-    process = start(tmp_path, *flags, "--steps", "620", "--checkpoint-interval", "70", "--hidden-depth", "1", program=OFTEN_LOGGED)
+    """The run of a command that got SIGKILL some time after a checkpoint of so many steps; it writes a row
+    every 200 steps, a second.
+    """
+    process = start(
+        tmp_path,
+        *flags,
+        "--steps",
+        "620",
+        "--checkpoint-interval",
+        "70",
+        "--hidden-depth",
+        "1",
+        program=OFTEN_LOGGED,
+    )
     last = tmp_path / "run/checkpoints/last.safetensors"
     while not (last.exists() and checkpoint.read(last).run["counters"][0] >= steps):
         time.sleep(0.02)
@@ -62,7 +78,10 @@ def test_resume_after_kill_minus_nine_goes_on_exactly(tmp_path, monkeypatch):
     states = [checkpoint.read(run.folder.last).run for run in (whole, resumed)]
     for name in ("counters", "workers", "best_score"):
         assert states[0][name] == states[1][name], name
-    rows = [ReplayFiles(run.folder.replay).read(state["replay"]) for run, state in zip((whole, resumed), states, strict=True)]
+    rows = [
+        ReplayFiles(run.folder.replay).read(state["replay"])
+        for run, state in zip((whole, resumed), states, strict=True)
+    ]
     np.testing.assert_array_equal(rows[0].rows, rows[1].rows)
     returns = [np.load(run.folder.path / "reward_log.npy") for run in (whole, resumed)]
     np.testing.assert_array_equal(*returns)
@@ -70,7 +89,9 @@ def test_resume_after_kill_minus_nine_goes_on_exactly(tmp_path, monkeypatch):
         assert [step // 200 for step in row_steps(run.folder.path) if step < 600] == [1, 2]
 
 
-def test_resume_after_kill_minus_nine_of_several_workers_loses_only_what_came_after_the_checkpoint(tmp_path, monkeypatch):
+def test_resume_after_kill_minus_nine_of_several_workers_loses_only_what_came_after_the_checkpoint(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(supervisor, "LOG_INTERVAL", 200)
     folder = killed_at(tmp_path, 200, "--workers", "2")
     saved = checkpoint.read(folder / "checkpoints/last.safetensors")
@@ -81,7 +102,9 @@ def test_resume_after_kill_minus_nine_of_several_workers_loses_only_what_came_af
     after = ReplayFiles(folder / "replay").read(again["replay"])
     assert after.stop.sum() == again["counters"][0] == resumed.outcome.steps >= 620
     for shard in range(2):
-        old, new = (part.rows[: part.stop[0]] if shard == 0 else part.rows[part.stop[0] :] for part in (before, after))
+        old, new = (
+            part.rows[: part.stop[0]] if shard == 0 else part.rows[part.stop[0] :] for part in (before, after)
+        )
         np.testing.assert_array_equal(old, new[: len(old)])
     assert [step // 200 for step in row_steps(folder) if step < 600] == [1, 2]
 
@@ -108,7 +131,13 @@ def test_resume_with_other_workers_keeps_counts_and_transitions(tmp_path):
 def test_an_evaluation_that_was_due_before_the_checkpoint_is_made_up_for(tmp_path):
     half = train(config(tmp_path, steps=200))
     saved = checkpoint.read(half.folder.last).config
-    settings = replace(saved.train, steps=None, time=half.outcome.seconds + 4, eval_interval=150, eval_episodes=2, workers=1)
-    resumed = resume(half.folder.path, replace(saved, env=replace(saved.env, env="toy_envs:Slow-v0"), train=settings))
-    first = next(int(row["eval_step"]) for row in read_metrics(resumed.folder.path / "metrics.csv") if row["eval_step"])
+    settings = replace(
+        saved.train, steps=None, time=half.outcome.seconds + 4, eval_interval=150, eval_episodes=2, workers=1
+    )
+    resumed = resume(
+        half.folder.path, replace(saved, env=replace(saved.env, env="toy_envs:Slow-v0"), train=settings)
+    )
+    first = next(
+        int(row["eval_step"]) for row in read_metrics(resumed.folder.path / "metrics.csv") if row["eval_step"]
+    )
     assert 200 <= first < 300

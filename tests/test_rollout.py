@@ -7,9 +7,9 @@ from corridor import CannotDraw, Corridor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sac_dist.config import ConfigError, EnvConfig
-from sac_dist.evaluation import evaluation_seed
-from sac_dist.rollout import TRAINING_SEEDS, make_env, run_episode, success_of, training_seed
+from sac_dist.acting.evaluation import evaluation_seed
+from sac_dist.acting.rollout import TRAINING_SEEDS, make_env, run_episode, success_of, training_seed
+from sac_dist.settings import ConfigError, EnvConfig
 
 FULL_SPEED = np.ones(1, np.float32)
 
@@ -69,7 +69,10 @@ def test_parts_are_flattened_to_a_vector():
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("DiscreteActions-v0", r"DiscreteActions-v0 has the action space Discrete\(4\): SAC needs continuous actions"),
+        (
+            "DiscreteActions-v0",
+            r"DiscreteActions-v0 has the action space Discrete\(4\): SAC needs continuous actions",
+        ),
         ("MatrixActions-v0", "one-dimensional Box of floats"),
         ("UnboundedActions-v0", "each action needs a finite range"),
         ("Image-v0", "the networks need numbers that flatten to a vector"),
@@ -92,12 +95,19 @@ def test_an_environment_that_cannot_be_used_is_refused_in_one_line(name, reason)
 
 def test_options_that_the_environment_does_not_have_are_refused():
     assert refusal(EnvConfig("Pendulum-v1", control="end_position")) == "Pendulum-v1 has no option control"
-    assert refusal(EnvConfig("HalfCheetah-v5", horizon=5)) == "HalfCheetah-v5 has no option horizon"  # in spite of its **kwargs
-    assert refusal(EnvConfig("Corridor-v0"), "human") == "Corridor-v0 has no render mode human; it has rgb_array"
+    assert (
+        refusal(EnvConfig("HalfCheetah-v5", horizon=5)) == "HalfCheetah-v5 has no option horizon"
+    )  # in spite of its **kwargs
+    assert (
+        refusal(EnvConfig("Corridor-v0"), "human") == "Corridor-v0 has no render mode human; it has rgb_array"
+    )
 
 
 def test_a_simulator_that_fails_is_told_by_its_first_line():
-    assert refusal(EnvConfig("BrokenSimulator-v0", backend="coppelia")) == "BrokenSimulator-v0 does not start: no coppelia here: install it"
+    assert (
+        refusal(EnvConfig("BrokenSimulator-v0", backend="coppelia"))
+        == "BrokenSimulator-v0 does not start: no coppelia here: install it"
+    )
 
 
 def test_a_module_can_bring_its_own_environment():
@@ -105,7 +115,9 @@ def test_a_module_can_bring_its_own_environment():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", [name for name, spec in gymnasium.registry.items() if "gymnasium." in str(spec.entry_point)])
+@pytest.mark.parametrize(
+    "name", [name for name, spec in gymnasium.registry.items() if "gymnasium." in str(spec.entry_point)]
+)
 def test_every_registered_environment_works_or_is_refused(name):
     try:
         env = make_env(EnvConfig(name))
@@ -113,7 +125,11 @@ def test_every_registered_environment_works_or_is_refused(name):
         assert "\n" not in str(error)
         return
     observation, _ = env.reset(seed=0)
-    assert env.observation_space.shape == observation.shape and observation.ndim == 1 and observation.dtype == np.float32
+    assert (
+        env.observation_space.shape == observation.shape
+        and observation.ndim == 1
+        and observation.dtype == np.float32
+    )
     observation, *_ = env.step(env.action_space.sample())
     assert observation.dtype == np.float32
     env.close()
@@ -146,7 +162,9 @@ def test_an_episode_that_runs_out_of_time_is_truncated():
 
 def test_the_same_seed_gives_the_same_episode():
     def play(seed):
-        return run_episode(make_env(EnvConfig("Corridor-v0")), lambda observation: FULL_SPEED * observation[1] / 8, seed)
+        return run_episode(
+            make_env(EnvConfig("Corridor-v0")), lambda observation: FULL_SPEED * observation[1] / 8, seed
+        )
 
     assert play(5) == play(5) != play(6)
 
@@ -164,7 +182,9 @@ def test_an_environment_that_cannot_draw_says_so_in_one_line():
         run_episode(CannotDraw(), lambda observation: np.zeros(1), 0, lambda frame: None)
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="not \\(height, width, 3\\) pictures"):
-        run_episode(make_env(EnvConfig("Pendulum-v1")), lambda observation: FULL_SPEED, 0, lambda frame: None)  # no render_mode
+        run_episode(
+            make_env(EnvConfig("Pendulum-v1")), lambda observation: FULL_SPEED, 0, lambda frame: None
+        )  # no render_mode
 
 
 def test_success_is_read_from_either_name():

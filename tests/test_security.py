@@ -18,9 +18,9 @@ import pytest
 from test_engine import config, descendants
 from test_replay import wait_until
 
-from sac_dist import checkpoint
+from sac_dist.book.replay_manager import PATIENCE, ReplayManager
 from sac_dist.engine.train import train
-from sac_dist.replay_manager import PATIENCE, ReplayManager
+from sac_dist.storage import checkpoint
 
 pytestmark = pytest.mark.timeout(120)
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -56,7 +56,16 @@ def hello(kind: str, marker: Path) -> bytes:
     return messages[kind]
 
 
-KINDS = ("silence", "garbage", "half a message", "a huge message", "a huger message", "a negative length", "a pickle", "a pickle alone")
+KINDS = (
+    "silence",
+    "garbage",
+    "half a message",
+    "a huge message",
+    "a huger message",
+    "a negative length",
+    "a pickle",
+    "a pickle alone",
+)
 
 
 def strangers(address: str, count: int, marker: Path) -> list[socket.socket]:
@@ -85,19 +94,27 @@ def handles(pid: int) -> int:
 def test_a_thousand_strangers_change_nothing_for_a_run(tmp_path, monkeypatch):
     managers, seen = [], {"let go": False}
     launch = ReplayManager.launch
-    monkeypatch.setattr(ReplayManager, "launch", lambda context: managers.append(launch(context)) or managers[0])
+    monkeypatch.setattr(
+        ReplayManager, "launch", lambda context: managers.append(launch(context)) or managers[0]
+    )
 
     def attack() -> None:
         wait_until(lambda: managers and len(list(tmp_path.glob("run/checkpoints/last*"))) == 1, 60)
         (manager,) = managers
         seen["family"] = {pid: everything_about(pid) for pid in (os.getpid(), *descendants(os.getpid()))}
-        seen["files"] = {path: path.read_bytes() for folder in (tmp_path / "run", Path(util.get_temp_dir())) for path in all_files(folder)}
+        seen["files"] = {
+            path: path.read_bytes()
+            for folder in (tmp_path / "run", Path(util.get_temp_dir()))
+            for path in all_files(folder)
+        }
         before = handles(manager._process.pid)
         crowd = strangers(manager.address, 1000, tmp_path / "marker")
         seen["steps"] = checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0]
         with pytest.raises(multiprocessing.AuthenticationError):
             connection.Client(manager.address, authkey=b"a wrong key")
-        wait_until(lambda: handles(manager._process.pid) <= before, PATIENCE + 10)  # although they are all still there
+        wait_until(
+            lambda: handles(manager._process.pid) <= before, PATIENCE + 10
+        )  # although they are all still there
         seen["let go"] = manager.is_alive()
         for stranger in crowd:
             stranger.close()
@@ -130,7 +147,8 @@ def test_the_key_is_new_for_each_run_and_only_it_opens():
     try:
         assert first._authkey != second._authkey
         key = bytes(first._authkey)
-        # The nearest wrong one differs by a bit. A key that is cut would not do: HMAC fills it up with zeros, and one in 256 ends with one.
+        # The nearest wrong one differs by a bit. A key that is cut would not do: HMAC fills it up with zeros,
+        # and one in 256 ends with one.
         for wrong in (b"", bytes(second._authkey), key[:-1] + bytes([key[-1] ^ 1]), b"\0" * 32):
             with pytest.raises(multiprocessing.AuthenticationError):
                 connection.Client(first.address, authkey=wrong)

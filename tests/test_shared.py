@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sac_dist import shared
-from sac_dist.config import ConfigError
-from sac_dist.shared import SharedArray, available_memory
+from sac_dist.settings import ConfigError
+from sac_dist.system import shared
+from sac_dist.system.shared import SharedArray, available_memory
 
 pytestmark = pytest.mark.timeout(60)
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -27,7 +27,11 @@ def open_files() -> int:
 
 def resident_shared_memory() -> int:
     """Bytes of shared memory that this process has touched."""
-    return 1024 * int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssShmem")).split()[1])
+    return 1024 * int(
+        next(
+            line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssShmem")
+        ).split()[1]
+    )
 
 
 def round_trip(array: SharedArray) -> SharedArray:
@@ -51,7 +55,11 @@ def add_one_to_received(connection) -> None:
 def test_is_a_zeroed_numpy_array(shape, dtype):
     array = SharedArray(shape, dtype)
     expected = np.zeros(shape, dtype)
-    assert array.array.dtype == expected.dtype and array.array.shape == expected.shape and array.nbytes == expected.nbytes
+    assert (
+        array.array.dtype == expected.dtype
+        and array.array.shape == expected.shape
+        and array.nbytes == expected.nbytes
+    )
     np.testing.assert_array_equal(array.array, expected)
     assert array.array.flags.writeable and array.array.flags.aligned
 
@@ -110,7 +118,9 @@ def test_files_close_and_memory_goes_with_the_last_view():
     array.array[:] = 1
     view = array.array[:10]
     del array
-    assert view.tolist() == [1] * 10 and resident_shared_memory() >= memory + 2**23  # the view keeps the mapping
+    assert (
+        view.tolist() == [1] * 10 and resident_shared_memory() >= memory + 2**23
+    )  # the view keeps the mapping
     del view
     assert open_files() == files and resident_shared_memory() < memory + 2**22
 
@@ -139,7 +149,10 @@ def test_other_pickles_are_refused(duplicate):
 
 
 def test_more_than_the_memory_is_refused_with_the_sizes():
-    with pytest.raises(ConfigError, match=r"^an array of shape \(1000000, 1000000\) needs 3814697\.3 MiB .* [0-9.]+ MiB are available$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^an array of shape \(1000000, 1000000\) needs 3814697\.3 MiB .* [0-9.]+ MiB are available$",
+    ):
         SharedArray((10**6, 10**6))
 
 

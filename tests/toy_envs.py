@@ -31,7 +31,13 @@ class Point(gymnasium.Env):
         self.place = np.clip(self.place + 0.3 * np.asarray(action, np.float32), -10, 10).astype(np.float32)
         distance = float(np.linalg.norm(self.place))
         success = distance < 0.2
-        return self.place, -distance + 5.0 * success, success, self.steps >= self.horizon, {"success": success}
+        return (
+            self.place,
+            -distance + 5.0 * success,
+            success,
+            self.steps >= self.horizon,
+            {"success": success},
+        )
 
 
 class Slow(Point):
@@ -91,7 +97,9 @@ def first() -> bool:
 
 
 class FaultyOnce(Point):
-    """Its 100th step in a process goes wrong, once per TOY_FLAG; with ``evaluated``, its first step of an evaluation."""
+    """Its 100th step in a process goes wrong, once per TOY_FLAG; with ``evaluated``, its first step of an
+    evaluation.
+    """
 
     evaluated = False
     taken = 0
@@ -223,6 +231,8 @@ class Pattern(gymnasium.Env):
         return self.observation(self.key, self.steps), float(action[0]), False, self.steps >= self.horizon, {}
 
 
-TOYS = [value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, Point)] + [Pattern]
+TOYS = [
+    value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, Point)
+] + [Pattern]
 for toy in TOYS:
     gymnasium.register(f"{toy.__name__}-v0", entry_point=toy)

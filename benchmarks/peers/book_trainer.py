@@ -1,9 +1,12 @@
-"""The trainer of "Deep Reinforcement Learning", chapter 16 (sac_learn.py), written anew, as a side of time_to_success.py.
+"""The trainer of "Deep Reinforcement Learning", chapter 16 (sac_learn.py), written anew, as a side of
+time_to_success.py.
 
-As there: a BaseManager's process keeps the replay buffer, a Python list, and workers push and sample through its proxy, so that every
-transition and every batch is pickled; the networks and Adam's moments lie in shared memory; each worker steps its own environment and
-makes one update after each step, without a lock. Unlike there the mathematics is SAC's as published, the networks are the other
-sides', and a worker has one torch thread: with more, the workers are slower. --envs is the number of workers.
+As there: a BaseManager's process keeps the replay buffer, a Python list, and workers push and sample through
+    its proxy, so that every
+transition and every batch is pickled; the networks and Adam's moments lie in shared memory; each worker steps
+its own environment and makes one update after each step, without a lock. Unlike there the mathematics is
+SAC's as published, the networks are the other sides', and a worker has one torch thread: with more, the
+workers are slower. --envs is the number of workers.
 """
 
 import copy
@@ -53,7 +56,11 @@ class SharedAdam(torch.optim.Adam):
     def __init__(self, parameters: Any) -> None:
         super().__init__(parameters, lr=common.LEARNING_RATE)
         for p in self.param_groups[0]["params"]:
-            state = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+            state = {
+                "step": torch.zeros(()),
+                "exp_avg": torch.zeros_like(p),
+                "exp_avg_sq": torch.zeros_like(p),
+            }
             self.state[p] = {name: tensor.share_memory_() for name, tensor in state.items()}
 
 
@@ -95,7 +102,9 @@ class Agent:
         return torch.minimum(critics[0](x), critics[1](x)).squeeze(-1)
 
     def update(self, batch: list[np.ndarray]) -> None:
-        observation, action, reward, following, terminated = (torch.from_numpy(np.asarray(column, np.float32)) for column in batch)
+        observation, action, reward, following, terminated = (
+            torch.from_numpy(np.asarray(column, np.float32)) for column in batch
+        )
         alpha = self.log_alpha.exp().detach()
         with torch.no_grad():
             next_action, log_density = self.sample(following)
@@ -104,8 +113,12 @@ class Agent:
         x = torch.cat([observation, action], dim=-1)
         self.step(self.critic_adam, sum(mse_loss(critic(x).squeeze(-1), target) for critic in self.critics))
         action, log_density = self.sample(observation)
-        self.step(self.policy_adam, (alpha * log_density - self.least(self.critics, observation, action)).mean())
-        self.step(self.alpha_adam, -(self.log_alpha.exp() * (log_density.detach() + common.TARGET_ENTROPY)).mean())
+        self.step(
+            self.policy_adam, (alpha * log_density - self.least(self.critics, observation, action)).mean()
+        )
+        self.step(
+            self.alpha_adam, -(self.log_alpha.exp() * (log_density.detach() + common.TARGET_ENTROPY)).mean()
+        )
         with torch.no_grad():
             for critic, target_critic in zip(self.critics, self.targets, strict=True):
                 for p, target_p in zip(critic.parameters(), target_critic.parameters(), strict=True):
@@ -151,14 +164,20 @@ def main() -> None:
     agent = Agent(env.observation_space.shape[0], actions := env.action_space.shape[0])
     counter = context.Value("q", 0)
     shared = arguments.steps, agent, buffer, counter
-    workers = [context.Process(target=work, args=(1000 * arguments.seed + i, *shared)) for i in range(arguments.envs)]
+    workers = [
+        context.Process(target=work, args=(1000 * arguments.seed + i, *shared)) for i in range(arguments.envs)
+    ]
     for worker in workers:
         worker.start()
     snapshots = common.Snapshots(arguments.out)
     while any(worker.is_alive() for worker in workers):
         time.sleep(0.02)
         if snapshots.due(steps := counter.value):
-            arrays = [(m.weight.detach().numpy().T, m.bias.detach().numpy()) for m in agent.policy if isinstance(m, nn.Linear)]
+            arrays = [
+                (m.weight.detach().numpy().T, m.bias.detach().numpy())
+                for m in agent.policy
+                if isinstance(m, nn.Linear)
+            ]
             arrays[-1] = tuple(array[..., :actions] for array in arrays[-1])  # the others are log σ
             snapshots.write(steps, arrays)
     if any(worker.exitcode for worker in workers):

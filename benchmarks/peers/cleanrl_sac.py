@@ -1,7 +1,9 @@
-"""CleanRL's sac_continuous_action.py as a side of time_to_success.py; CLEANRL in the environment names a clone of its repository.
+"""CleanRL's sac_continuous_action.py as a side of time_to_success.py; CLEANRL in the environment names a
+clone of its repository.
 
-The script is run as it is but for what its flags cannot set. EDITS of a copy in the working folder give it the sizes of the networks, the
-start of the temperature and its target, and the snapshots. Its flags give the rest; Adam's step size of the temperature is the critics'.
+The script is run as it is but for what its flags cannot set. EDITS of a copy in the working folder give it
+the sizes of the networks, the start of the temperature and its target, and the snapshots. Its flags give the
+rest; Adam's step size of the temperature is the critics'.
 """
 
 import math
@@ -25,7 +27,9 @@ EDITS = (  # text of the script, what takes its place, how often it is there
 def edited(text: str) -> str:
     for old, new, times in EDITS:
         if text.count(old) != times:
-            raise SystemExit(f"this version of {SCRIPT} has {old!r} {text.count(old)} times instead of {times}")
+            raise SystemExit(
+                f"this version of {SCRIPT} has {old!r} {text.count(old)} times instead of {times}"
+            )
         text = text.replace(old, new)
     return text
 
@@ -40,7 +44,9 @@ def main() -> None:
     def keep(steps, actor):
         if snapshots.due(steps):
             layers = (actor.fc1, actor.fc2, actor.fc_mean)
-            snapshots.write(steps, [(layer.weight.detach().numpy().T, layer.bias.detach().numpy()) for layer in layers])
+            snapshots.write(
+                steps, [(layer.weight.detach().numpy().T, layer.bias.detach().numpy()) for layer in layers]
+            )
 
     flags = {
         "seed": arguments.seed,

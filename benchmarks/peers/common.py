@@ -1,4 +1,6 @@
-"""What all sides of time_to_success.py share: the task, the settings, and a peer's command line and snapshots. Needs numpy alone."""
+"""What all sides of time_to_success.py share: the task, the settings, and a peer's command line and
+snapshots. Needs numpy alone.
+"""
 
 import argparse
 import os
@@ -36,23 +38,31 @@ HIDDEN, LEARNING_RATE, LAYER_NORM = CHOSEN.hidden, CHOSEN.learning_rate, CHOSEN.
 
 
 def frequency(envs: int) -> dict[str, int]:
-    """train_freq and gradient_steps of Stable-Baselines3: one environment, or a multiple of ``steps_per_update`` that step together."""
+    """train_freq and gradient_steps of Stable-Baselines3: one environment, or a multiple of
+    ``steps_per_update`` that step together.
+    """
     steps = CHOSEN.steps_per_update
     return {"train_freq": steps, "gradient_steps": 1} if envs == 1 else {"gradient_steps": envs // steps}
 
 
 def arguments(description: str) -> argparse.Namespace:
     """The command line that the driver gives each peer; ``unknown`` has the rest."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=20_000, help="environment steps over all environments")
-    parser.add_argument("--envs", type=int, default=1, help="environments, or workers, where the peer can have several")
+    parser.add_argument(
+        "--envs", type=int, default=1, help="environments, or workers, where the peer can have several"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the snapshots")
     return parser.parse_args()
 
 
 class Snapshots:
-    """The deterministic policy after about each EVERY environment steps, in files whose time of writing is the snapshot's."""
+    """The deterministic policy after about each EVERY environment steps, in files whose time of writing is
+    the snapshot's.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.next = folder, EVERY
@@ -61,8 +71,14 @@ class Snapshots:
         return steps >= self.next
 
     def write(self, steps: int, layers: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
-        """``layers``: weight (inputs, outputs) and bias (outputs,) of each; ReLU between them and tanh at the end."""
-        arrays = {f"{name}{i}": array for i, layer in enumerate(layers) for name, array in zip(("weight", "bias"), layer, strict=True)}
+        """``layers``: weight (inputs, outputs) and bias (outputs,) of each; ReLU between them and tanh at the
+        end.
+        """
+        arrays = {
+            f"{name}{i}": array
+            for i, layer in enumerate(layers)
+            for name, array in zip(("weight", "bias"), layer, strict=True)
+        }
         temporary = self.folder / "unfinished.npz"
         np.savez(temporary, **arrays)
         temporary.rename(self.folder / f"step-{steps:09d}.npz")

@@ -1,4 +1,6 @@
-"""SawyerGrasp-v0 in MuJoCo as ``peers.grasp:NotedGrasp-v0``: a process's first step leaves a file in the folder FIRST_STEPS, made then."""
+"""SawyerGrasp-v0 in MuJoCo as ``peers.grasp:NotedGrasp-v0``: a process's first step leaves a file in the
+folder FIRST_STEPS, made then.
+"""
 
 import os
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.sawyer_task import SawyerGraspEnv
+from envs.tasks.sawyer import SawyerGraspEnv
 
 
 class NotedGrasp(SawyerGraspEnv):

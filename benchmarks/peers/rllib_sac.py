@@ -1,9 +1,10 @@
 """RLlib's SAC (its new API stack, everything in one process) as a side of time_to_success.py.
 
-RLlib's own critic has a network for observations, one for actions and one that joins them; Catalog gives it the plain network of the other
-sides. What differs and cannot be set: the loss of its critics is Huber's, the warm-up acts with the untrained policy, not uniformly, and
-Adam's ε is 1e-7. The replay buffer is the uniform one, not RLlib's default with priorities. RLlib's own deterministic action leaves the
-tanh out; the snapshots' has it.
+RLlib's own critic has a network for observations, one for actions and one that joins them; Catalog gives it
+the plain network of the other sides. What differs and cannot be set: the loss of its critics is Huber's, the
+warm-up acts with the untrained policy, not uniformly, and Adam's ε is 1e-7. The replay buffer is the uniform
+one, not RLlib's default with priorities. RLlib's own deterministic action leaves the tanh out; the snapshots'
+has it.
 """
 
 import torch
@@ -47,7 +48,9 @@ def configuration(envs: int, seed: int) -> SACConfig:
     config.learners(num_learners=0)
     config.rl_module(
         rl_module_spec=RLModuleSpec(catalog_class=Catalog),
-        model_config=DefaultModelConfig(fcnet_hiddens=common.HIDDEN, fcnet_activation="relu", head_fcnet_hiddens=[]),
+        model_config=DefaultModelConfig(
+            fcnet_hiddens=common.HIDDEN, fcnet_activation="relu", head_fcnet_hiddens=[]
+        ),
     )
     config.training(
         twin_q=True,
@@ -77,7 +80,12 @@ def main() -> None:
         steps = int(algorithm.train()["env_runners"]["num_env_steps_sampled_lifetime"])
         if snapshots.due(steps):
             module = algorithm.get_module()
-            linear = [m for part in (module.pi_encoder, module.pi) for m in part.modules() if isinstance(m, torch.nn.Linear)]
+            linear = [
+                m
+                for part in (module.pi_encoder, module.pi)
+                for m in part.modules()
+                if isinstance(m, torch.nn.Linear)
+            ]
             arrays = [(m.weight.detach().numpy().T, m.bias.detach().numpy()) for m in linear]
             actions = algorithm.env_runner.env.single_action_space.shape[0]
             arrays[-1] = tuple(array[..., :actions] for array in arrays[-1])  # the others are log σ

@@ -1,7 +1,7 @@
 """SBX's SAC (Stable-Baselines3 in JAX) as a side of time_to_success.py.
 
-With --envs above 1 each environment has a process (SubprocVecEnv) and a step of all of them is followed by as many updates, in one
-compiled loop. Everything else that common.py does not name is SBX's default.
+With --envs above 1 each environment has a process (SubprocVecEnv) and a step of all of them is followed by as
+many updates, in one compiled loop. Everything else that common.py does not name is SBX's default.
 """
 
 import numpy as np
@@ -22,14 +22,20 @@ class Keep(BaseCallback):
             layers = self.model.policy.actor_state.params["params"]
             names = [f"Dense_{i}" for i in range(len(common.HIDDEN) + 1)]  # the next one is log σ
             self.snapshots.write(
-                self.num_timesteps, [(np.asarray(layers[name]["kernel"]), np.asarray(layers[name]["bias"])) for name in names]
+                self.num_timesteps,
+                [(np.asarray(layers[name]["kernel"]), np.asarray(layers[name]["bias"])) for name in names],
             )
         return True
 
 
 def main() -> None:
     arguments = common.arguments(__doc__)
-    env = make_vec_env(common.ENV, arguments.envs, arguments.seed, vec_env_cls=DummyVecEnv if arguments.envs == 1 else SubprocVecEnv)
+    env = make_vec_env(
+        common.ENV,
+        arguments.envs,
+        arguments.seed,
+        vec_env_cls=DummyVecEnv if arguments.envs == 1 else SubprocVecEnv,
+    )
     model = SAC(
         "MlpPolicy",
         env,

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from sac_dist.agent import SACAgent
-from sac_dist.compiled import compile_obstacle, compile_update, compiled_path
-from sac_dist.config import AgentConfig
+from sac_dist.algorithms.agent import SACAgent
 from sac_dist.engine.member import NotCompiled
 from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import settle_child
-from sac_dist.written_out import WrittenOut
+from sac_dist.execution.compiled import compile_obstacle, compile_update, compiled_path
+from sac_dist.execution.explicit import WrittenOut
+from sac_dist.settings import AgentConfig
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class CompilerTask:
 
 
 def not_compiled(agent: SACAgent, phases: Iterable[Phase]) -> tuple[Phase, ...]:
-    """Those whose update the cache lacks. Behaviour cloning is small and brief: compiling would cost more than it saves.
+    """Those whose update the cache lacks. Behaviour cloning is small and brief: compiling would cost more
+    than it saves.
 
     This one and the next leave the agent with the algorithm of the last phase in use.
     """

@@ -1,20 +1,21 @@
-"""Counters and commands that every process of a run sees, in one shared block where each cell has one writer."""
+"""Counters and commands that every process of a run sees: one shared block, one writer a cell."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from sac_dist.shared import SharedArray
+from sac_dist.system.shared import SharedArray
 
-# Columns of a member's row. OFFLINE: those of the UPDATES that offline phases made; BEATS: signs of life where nothing else is counted;
-# DONE: 1 once its work is done, for a learner that cannot see the others' newest counts.
+# Columns of a member's row. OFFLINE: those of the UPDATES that offline phases made; BEATS: signs of life
+# where nothing else is counted; DONE: 1 once its work is done, for a learner that cannot see the others'
+# newest counts.
 STEPS, UPDATES, EPISODES, OFFLINE, BEATS, DONE = range(6)
 PAUSE, RESUME, STOP, COMPILED = range(4)  # columns of the supervisor's row, the last
 
 
 class Control:
-    """Member k (a worker, or after them the learner) writes row k, the evaluator the row after the members', the supervisor the last
-    row; picklable to child processes.
+    """Member k (a worker, or after them the learner) writes row k, the evaluator the row after the members',
+    the supervisor the last row; picklable to child processes.
 
     A row is one cache line, so that no process slows another by counting.
     """
@@ -31,7 +32,9 @@ class Control:
         self._cells.array[rank, column] += 1
 
     def beat(self, row: int) -> None:
-        """A sign of life of a member or, with ``row`` = ``members``, of the evaluator. Everything that a member counts is one too."""
+        """A sign of life of a member or, with ``row`` = ``members``, of the evaluator. Everything that a
+        member counts is one too.
+        """
         self._cells.array[row, BEATS] += 1
 
     def life(self, row: int) -> bytes:
@@ -47,7 +50,7 @@ class Control:
         return self.total(STEPS) + self.total(OFFLINE)
 
     def restore(self, totals: list[int]) -> None:
-        """Start from earlier totals: they are carried by worker 0's row, whatever the number of workers was."""
+        """Start from earlier totals: worker 0's row carries them, whatever the number of workers was."""
         self._cells.array[0, : len(totals)] = totals
 
     # Where the processes share no memory each has a table of its own, and rows are carried between them.
@@ -67,7 +70,8 @@ class Control:
         sums: np.ndarray = table.sum(axis=0) - (table[row] if row < self.members else 0)
         return sums
 
-    # A pause is a ticket number: members park when they see a new one and leave when RESUME has caught up with it.
+    # A pause is a ticket number: members park when they see a new one and leave when RESUME has caught up
+    # with it.
 
     def pause(self) -> int:
         self._cells.array[-1, PAUSE] += 1

@@ -1,4 +1,4 @@
-"""The evaluation process: it measures a snapshot of the shared policy and keeps the best one as a checkpoint."""
+"""The evaluation process: it measures a snapshot of the policy and keeps the best one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sac_dist import checkpoint
-from sac_dist.agent import SACAgent
-from sac_dist.config import Config
+from sac_dist.acting.evaluation import Evaluation, evaluate, wilson_interval
+from sac_dist.acting.rollout import make_env
+from sac_dist.algorithms.agent import SACAgent
 from sac_dist.engine.control import Control
 from sac_dist.engine.divergence import all_finite
 from sac_dist.engine.member import reported
 from sac_dist.engine.processes import settle_child
-from sac_dist.evaluation import Evaluation, evaluate, wilson_interval
-from sac_dist.rollout import make_env
+from sac_dist.settings import Config
+from sac_dist.storage import checkpoint
 
 TARGET_EPISODES = 100  # episodes that must confirm a success target
 IDLE_BEAT = 0.1  # s between signs of life without a request
@@ -104,7 +104,9 @@ def serve(connection: Connection, task: EvaluatorTask) -> None:
             continue
         snapshot.load_state_dict(state)
         evaluation = evaluate(env, act, request.episodes)
-        promising = target is not None and evaluation.success_rate is not None and evaluation.success_rate >= target
+        promising = (
+            target is not None and evaluation.success_rate is not None and evaluation.success_rate >= target
+        )
         if promising and request.episodes < TARGET_EPISODES:
             evaluation = evaluate(env, act, TARGET_EPISODES)
         value = score(evaluation)

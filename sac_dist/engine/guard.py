@@ -1,4 +1,6 @@
-"""Finds workers and evaluators that hang, or that take ever more memory, and kills them: the supervisor restarts what died."""
+"""Finds workers and evaluators that hang, or that take ever more memory, and kills them: the supervisor
+restarts what died.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from pathlib import Path
 from sac_dist.engine.control import Control
 from sac_dist.engine.processes import Part
 
-LONGEST_GAP = 1.0  # s between two looks that count as silence: beyond that the supervisor itself was stopped or busy
+LONGEST_GAP = (
+    1.0  # s between two looks that count as silence: beyond that the supervisor itself was stopped or busy
+)
 WEIGHING_INTERVAL = 1.0  # s
 
 
@@ -22,9 +26,24 @@ class Guard:
         note: shows a line to the user.
     """
 
-    def __init__(self, children: Sequence[Part], control: Control, timeout: float, memory: int | None, note: Callable[[str], None]) -> None:
-        self._children, self._control, self._timeout, self._memory, self._note = children, control, timeout, memory, note
-        self._seen: list[tuple[int, bytes]] = [(-1, b"")] * len(children)  # start and newest sign of life of each child
+    def __init__(
+        self,
+        children: Sequence[Part],
+        control: Control,
+        timeout: float,
+        memory: int | None,
+        note: Callable[[str], None],
+    ) -> None:
+        self._children, self._control, self._timeout, self._memory, self._note = (
+            children,
+            control,
+            timeout,
+            memory,
+            note,
+        )
+        self._seen: list[tuple[int, bytes]] = [(-1, b"")] * len(
+            children
+        )  # start and newest sign of life of each child
         self._silence = [0.0] * len(children)  # s
         self._looked = self._weighed = time.monotonic()
 
@@ -54,7 +73,9 @@ class Guard:
 
 
 def private_memory(process: int | str | None) -> int | None:
-    """MiB that belong to this process alone, in memory or swapped out; None where the system does not tell (no /proc)."""
+    """MiB that belong to this process alone, in memory or swapped out; None where the system does not tell
+    (no /proc).
+    """
     try:
         fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
         return sum(int(fields[name].split()[0]) for name in ("RssAnon", "VmSwap")) // 1024

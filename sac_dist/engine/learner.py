@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from sac_dist.engine.control import DONE
 from sac_dist.engine.member import Member
-from sac_dist.on_device import OnDevice
+from sac_dist.execution.gpu import OnDevice
 
 
 class Learner(Member):
-    """Updates the shared networks as often as the workers' steps call for; they wait where it falls behind."""
+    """Updates the networks as often as the workers' steps call for; they wait where it falls behind."""
 
     def enter(self, phase: str | None) -> None:
         step = self.agent.step
@@ -27,5 +27,7 @@ class Learner(Member):
         """When no worker has a step to come and no step's update is missing, or at the supervisor's word."""
         if not super().finished():
             return False
-        steps_to_come = self.control.total(DONE) < self.config.workers  # the last ones may be on their way when the budget is reached
+        steps_to_come = (
+            self.control.total(DONE) < self.config.workers
+        )  # the last ones may be on their way when the budget is reached
         return self.control.stopped() or self.due() is None or (not steps_to_come and self.owed() < 1)

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
-from sac_dist.dataset import DataSet
-from sac_dist.demos.transitions import Demonstrations
+from sac_dist.book.replay_manager import ReplayManager
+from sac_dist.data.dataset import DataSet
+from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.transitions import Demonstrations
 from sac_dist.engine.evaluator import EvaluatorTask, evaluator_main
 from sac_dist.engine.learner import Learner
 from sac_dist.engine.member import Task
@@ -18,8 +20,6 @@ from sac_dist.engine.parts import Common, Engine, Life, Part
 from sac_dist.engine.processes import Child
 from sac_dist.engine.starting import context_on, quiet_start, start_context
 from sac_dist.engine.worker import Worker
-from sac_dist.replay import ReplayBuffer
-from sac_dist.replay_manager import ReplayManager
 
 PATIENCE = 5.0  # s for the manager's process to end
 
@@ -43,7 +43,14 @@ class LocalEngine(Engine):
         return self._replay
 
     def prefill(self, demos: Demonstrations) -> None:
-        fields = (demos.observation, demos.action, demos.reward, demos.next_observation, demos.terminated, demos.truncated)
+        fields = (
+            demos.observation,
+            demos.action,
+            demos.reward,
+            demos.next_observation,
+            demos.terminated,
+            demos.truncated,
+        )
         for rank, shard in enumerate(self.shards):
             shard.extend(*(field[rank :: len(self.shards)] for field in fields))
 
@@ -70,7 +77,11 @@ class LocalEngine(Engine):
         connection.wait([part.connection for part in parts if isinstance(part, Child)], timeout)
 
     def broken(self) -> str | None:
-        return None if self.manager.is_alive() else "the replay manager died; go on from the last checkpoint with --resume"
+        return (
+            None
+            if self.manager.is_alive()
+            else "the replay manager died; go on from the last checkpoint with --resume"
+        )
 
     def gather(self) -> dict[str, torch.Tensor]:
         return self.agent.state_dict()
@@ -80,7 +91,9 @@ class LocalEngine(Engine):
         evaluator.connection.send(request)
 
     def close(self) -> None:
-        """The manager has nothing to save, and one that is stopped would not answer: kill it, and let shutdown() clear up."""
+        """The manager has nothing to save, and one that is stopped would not answer: kill it, and let
+        shutdown() clear up.
+        """
         self.manager._process.kill()
         self.manager._process.join(PATIENCE)
         self.manager.shutdown()

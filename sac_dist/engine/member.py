@@ -1,4 +1,6 @@
-"""What worker and learner have in common: a process that takes part in the training of the shared networks, and what it tells."""
+"""What worker and learner have in common: a process that takes part in the training of the shared networks,
+and what it tells.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,17 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from sac_dist.agent import SACAgent, Step
-from sac_dist.compiled import compiled_path, load_update
-from sac_dist.config import Config
-from sac_dist.dataset import Batches, DataSet
+from sac_dist.acting.rollout import EnvironmentFault, Episode
+from sac_dist.algorithms.agent import SACAgent, Step
+from sac_dist.data.batch import Batch
+from sac_dist.data.dataset import Batches, DataSet
+from sac_dist.data.ring import ReplayBuffer
 from sac_dist.engine import divergence
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.phases import ONLINE, Phase, due, phases, policy_share
 from sac_dist.engine.processes import settle_child
-from sac_dist.replay import ReplayBuffer
-from sac_dist.rollout import EnvironmentFault, Episode
-from sac_dist.types import Batch
+from sac_dist.execution.compiled import compiled_path, load_update
+from sac_dist.settings import Config
 
 PARKED_POLL = 0.0005  # s between looks at the supervisor's row while parked
 WAIT_POLL = 0.0001  # s between looks at the others' rows while there is nothing to do
@@ -48,7 +50,9 @@ class UpdatesDone:
 
 @dataclass(frozen=True)
 class Boundary:
-    """The process stands still between two steps or updates (parked) or, ``final``, has done its work; ``state`` resumes it exactly."""
+    """The process stands still between two steps or updates (parked) or, ``final``, has done its work;
+    ``state`` resumes it exactly.
+    """
 
     state: dict[str, Any]
     final: bool = False
@@ -56,7 +60,9 @@ class Boundary:
 
 @dataclass(frozen=True)
 class Failure:
-    """The process dies of a Python error; the text is its traceback, or where the environment is to blame a line."""
+    """The process dies of a Python error; the text is its traceback, or where the environment is to blame a
+    line.
+    """
 
     text: str
 
@@ -82,19 +88,24 @@ class Task:
 
 @contextlib.contextmanager
 def reported(connection: Connection) -> Iterator[None]:
-    """Whatever ends the block is told to the supervisor and ends the process with status 1: an environment may call sys.exit."""
+    """Whatever ends the block is told to the supervisor and ends the process with status 1: an environment
+    may call sys.exit.
+    """
     try:
         yield
     except divergence.Divergence:
         raise SystemExit(1) from None
     except BaseException as error:
         with contextlib.suppress(OSError):  # the supervisor has gone, and this process ends too
-            connection.send(Failure(str(error) if isinstance(error, EnvironmentFault) else traceback.format_exc()))
+            connection.send(
+                Failure(str(error) if isinstance(error, EnvironmentFault) else traceback.format_exc())
+            )
         raise SystemExit(1) from None
 
 
 class Member:
-    """Goes from phase to phase until the budget is reached or the supervisor says stop, and parks when it is asked to.
+    """Goes from phase to phase until the budget is reached or the supervisor says stop, and parks when it is
+    asked to.
 
     A subclass says what ``online`` does; ``offline`` updates from data.
     """
@@ -104,7 +115,9 @@ class Member:
         self.rank, self.generation = task.rank, task.generation
         self.run_config, self.config, self.data_config = task.config, task.config.train, task.config.data
         self.agent, self.replay, self.control = task.agent, task.replay, task.control
-        noise_seed, sample_seed = np.random.SeedSequence((self.config.seed, self.rank, self.generation)).generate_state(2)
+        noise_seed, sample_seed = np.random.SeedSequence(
+            (self.config.seed, self.rank, self.generation)
+        ).generate_state(2)
         self.agent.reseed(int(noise_seed))
         self.rng = np.random.default_rng(sample_seed)
         self.metrics: dict[str, float] = {}
@@ -114,7 +127,9 @@ class Member:
         self.compilations = -1  # those announced when ``compiled`` was loaded
         self.phase: str | None = None
         self.share = 1.0  # of the policy's step sizes
-        self.batches = Batches(self.replay, task.data, self.data_config, self.config.batch_size, task.config.agent.cal_ql)
+        self.batches = Batches(
+            self.replay, task.data, self.data_config, self.config.batch_size, task.config.agent.cal_ql
+        )
         if task.state is not None:
             self.restore(task.state)
 
@@ -128,7 +143,9 @@ class Member:
             connection.send(Boundary(member.state(), final=True))
 
     def state(self) -> dict[str, Any]:
-        """Everything but the shared memory, ready for JSON (a tensor in a message would need this process to live on)."""
+        """Everything but the shared memory, ready for JSON (a tensor in a message would need this process to
+        live on).
+        """
         return {
             "generation": self.generation,
             "sampling": self.rng.bit_generator.state,
@@ -153,7 +170,9 @@ class Member:
         raise NotImplementedError
 
     def offline(self) -> None:
-        """One update from data; after the phase's last one the policy goes on as its average, which is what was evaluated."""
+        """One update from data; after the phase's last one the policy goes on as its average, which is what
+        was evaluated.
+        """
         self.update(self.batches.offline(self.rng))
         self.control.count(self.rank, OFFLINE)
         if self.due() == ONLINE:
@@ -193,7 +212,9 @@ class Member:
         time.sleep(seconds)
 
     def load_compiled(self, phase: Phase) -> Step | None:
-        """The phase's compiled update where there is one; one that does not load is reported and done without."""
+        """The phase's compiled update where there is one; one that does not load is reported and done
+        without.
+        """
         self.agent.use(phase.algorithm)
         if not self.config.compiles or not compiled_path(self.agent, phase.batch_size).exists():
             return None

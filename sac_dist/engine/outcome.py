@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
-from sac_dist.evaluation import Evaluation
+from sac_dist.acting.evaluation import Evaluation
 
 
 class TrainingFailed(RuntimeError):
@@ -21,7 +21,9 @@ class Outcome:
     updates: int
     episodes: int
     seconds: float
-    evaluation: Evaluation | None  # the newest; of the final policy over 100 unseen episodes unless interrupted
+    evaluation: (
+        Evaluation | None
+    )  # the newest; of the final policy over 100 unseen episodes unless interrupted
 
     @property
     def interrupted(self) -> bool:

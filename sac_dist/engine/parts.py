@@ -1,4 +1,6 @@
-"""What the supervisor asks of the place where a run's parts live: processes of this machine, or actors of a cluster."""
+"""What the supervisor asks of the place where a run's parts live: processes of this machine, or actors of a
+cluster.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +12,23 @@ from typing import Any
 
 import torch
 
-from sac_dist.agent import SACAgent
-from sac_dist.config import Config
-from sac_dist.demos.transitions import Demonstrations
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.data.ring import Replay, ReplaySegment
+from sac_dist.data.transitions import Demonstrations
 from sac_dist.engine.control import Control
-from sac_dist.replay import Replay, ReplaySegment
+from sac_dist.settings import Config
 
-Life = Callable[[int], tuple[int, dict[str, Any] | None]]  # generation and state of a member's start, which are counted from 0
+Life = Callable[
+    [int], tuple[int, dict[str, Any] | None]
+]  # generation and state of a member's start, which are counted from 0
 
 
 class Part:
-    """What the supervisor keeps of a part of the run, wherever that lives: it is started again with back-off when it dies.
+    """What the supervisor keeps of a part of the run, wherever that lives: it is started again with back-off
+    when it dies.
 
-    A subclass has ``start``, ``receive``, ``kill`` and ``process``, which says ``is_alive()`` and ``exitcode``.
+    A subclass has ``start``, ``receive``, ``kill`` and ``process``, which says ``is_alive()`` and
+    ``exitcode``.
     """
 
     MAX_FAILURES = 5  # deaths in a row, without a sign of progress, before the run gives up
@@ -103,7 +109,9 @@ class Engine(ABC):
 
     @abstractmethod
     def broken(self) -> str | None:
-        """Why the run cannot go on here, in a line; called often, so that the engine can look after what it alone knows of."""
+        """Why the run cannot go on here, in a line; called often, so that the engine can look after what it
+        alone knows of.
+        """
 
     @abstractmethod
     def gather(self) -> dict[str, torch.Tensor]:

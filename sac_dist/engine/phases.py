@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sac_dist.config import Config, DataConfig
+from sac_dist.settings import Config, DataConfig
 
 CLONING, OFFLINE, ONLINE = "cloning", "offline", "online"
 ACTOR_WARMUP = 10_000  # half of it without training the policy, see README
@@ -29,9 +29,11 @@ def phases(config: Config, data_size: int) -> dict[str, Phase]:
 
 
 def policy_share(config: Config, steps: int) -> float:
-    """The share of its step sizes that the policy is trained with after so many environment steps of the online phase.
+    """The share of its step sizes that the policy is trained with after so many environment steps of the
+    online phase.
 
-    The critics have yet to learn what a policy from data meets: it is left alone until half of ``actor_warmup_steps``.
+    The critics have yet to learn what a policy from data meets: it is left alone until half of
+        ``actor_warmup_steps``.
     """
     end, data = config.train.actor_warmup_steps, config.data
     if end is None:
@@ -43,7 +45,9 @@ def policy_share(config: Config, steps: int) -> float:
 
 
 def due(data: DataConfig, steps: int, offline_updates: int) -> str | None:
-    """The phase after so many environment steps and offline updates; None: a run without an online phase is done."""
+    """The phase after so many environment steps and offline updates; None: a run without an online phase is
+    done.
+    """
     if offline_updates < data.bc_steps:
         return CLONING
     if offline_updates < data.offline_updates(steps):

@@ -16,23 +16,27 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from sac_dist.config import ConfigError
 from sac_dist.engine.parts import Part
 from sac_dist.engine.starting import quiet_start
-from sac_dist.shared import show_role
+from sac_dist.settings import ConfigError
+from sac_dist.system.shared import show_role
 
 PARENT_DIED = 3  # exit status of a child that lost its supervisor
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>: a signal for when the process that started this one dies
 
 
 def settle_child() -> None:
-    """First call of every child: its role as its name, one torch thread, no Ctrl-C; the end of the supervisor is the child's end."""
+    """First call of every child: its role as its name, one torch thread, no Ctrl-C; the end of the supervisor
+    is the child's end.
+    """
     show_role(multiprocessing.current_process().name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # Adam's moments decay to such slow numbers: an update took a third longer
-    tqdm.set_lock(threading.RLock())  # torch uses it; its own lock is a semaphore with a name, which stays in /dev/shm after SIGKILL
+    tqdm.set_lock(
+        threading.RLock()
+    )  # torch uses it; its own lock is a semaphore with a name, which stays in /dev/shm after SIGKILL
     parent = multiprocessing.parent_process()
     assert parent is not None, "settle_child belongs into a child process"
 
@@ -40,7 +44,9 @@ def settle_child() -> None:
 
     def watch() -> None:
         connection.wait([parent.sentinel])
-        if starter != parent.pid:  # and with it the siblings that cannot watch: stopped ones, or deaf in a simulator's C code
+        if (
+            starter != parent.pid
+        ):  # and with it the siblings that cannot watch: stopped ones, or deaf in a simulator's C code
             with contextlib.suppress(OSError):
                 os.kill(starter, signal.SIGKILL)
         os._exit(PARENT_DIED)
@@ -50,8 +56,15 @@ def settle_child() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-def call_apart(context: BaseContext, what: str, function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Any:
-    """``function(*arguments)`` in a process of its own, so that a simulator can hang or crash there without harm to this one.
+def call_apart(
+    context: BaseContext,
+    what: str,
+    function: Callable[..., Any],
+    *arguments: Any,
+    timeout: float | None = None,
+) -> Any:
+    """``function(*arguments)`` in a process of its own, so that a simulator can hang or crash there without
+    harm to this one.
 
     Raises ConfigError: the function's, or in a line that begins with ``what`` what became of the process.
     """
@@ -85,11 +98,17 @@ def _answer(pipe: connection.Connection, function: Callable[..., Any], arguments
 
 def _end_of(process: Any) -> str:
     code = process.exitcode
-    return f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with status {code}"
+    return (
+        f"was killed by {signal.Signals(-code).name}"
+        if code is not None and code < 0
+        else f"ended with status {code}"
+    )
 
 
 class StopSignals:
-    """While entered, the first SIGINT or SIGTERM is noted in ``received``, so that the run ends in order; the second ends it at once."""
+    """While entered, the first SIGINT or SIGTERM is noted in ``received``, so that the run ends in order; the
+    second ends it at once.
+    """
 
     def __init__(self, on_first: Callable[[signal.Signals], None]) -> None:
         self.received: signal.Signals | None = None
@@ -98,7 +117,9 @@ class StopSignals:
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():  # signals belong to it
-            self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {
+                number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)
+            }
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

@@ -1,4 +1,6 @@
-"""How child processes are started. Loads in no time: the command line calls ``start_early`` before it loads torch."""
+"""How child processes are started. Loads in no time: the command line calls ``start_early`` before it loads
+torch.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,10 @@ from collections.abc import Iterator
 from multiprocessing import forkserver, util
 from multiprocessing.context import BaseContext
 
-from sac_dist.resources import cache_folder
+from sac_dist.system.files import cache_folder
 
-# One thread each, and freed memory is kept: giving an update's tensors back to the system and faulting them in again costs
-# up to a quarter of a large update. (32 MiB is the C library's largest mmap threshold.)
+# One thread each, and freed memory is kept: giving an update's tensors back to the system and faulting them
+# in again costs up to a quarter of a large update. (32 MiB is the C library's largest mmap threshold.)
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
@@ -23,34 +25,45 @@ _ENVIRONMENT = {
 
 
 def start_context(with_compiler: bool) -> BaseContext:
-    """The start method of all children: forkserver with torch (and its compiler) and the environments loaded once, else spawn."""
+    """The start method of all children: forkserver with torch (and its compiler) and the environments loaded
+    once, else spawn.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    compiler = ["torch._dynamo.aot_compile", "torch._inductor.select_algorithm"] if with_compiler else []  # take seconds
-    context.set_forkserver_preload(["sac_dist.engine.worker", "sac_dist.engine.learner", "sac_dist.engine.evaluator", *compiler])
+    compiler = (
+        ["torch._dynamo.aot_compile", "torch._inductor.select_algorithm"] if with_compiler else []
+    )  # take seconds
+    context.set_forkserver_preload(
+        ["sac_dist.engine.worker", "sac_dist.engine.learner", "sac_dist.engine.evaluator", *compiler]
+    )
     return context
 
 
 def context_on(device: str, context: BaseContext) -> BaseContext:
     """The start method of a child that uses ``device``, where others have ``context``.
 
-    CUDA works in no process that was forked from one that has looked for a GPU, as the compiler does while it loads.
+    CUDA works in no process that was forked from one that has looked for a GPU, as the compiler does while it
+    loads.
     """
     return context if device == "cpu" else multiprocessing.get_context("spawn")
 
 
 def environment() -> dict[str, str]:
     """Variables that every process of a run has."""
-    return _ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(cache_folder() / "torch")}
+    return _ENVIRONMENT | {
+        "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(cache_folder() / "torch")
+    }
 
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """Children started inside ignore SIGINT from their first instruction, and have ``_ENVIRONMENT`` before they load a library.
+    """Children started inside ignore SIGINT from their first instruction, and have ``_ENVIRONMENT`` before
+    they load a library.
 
-    Signal dispositions and environment are inherited; setting them in the child would leave its start-up unprotected. Their
-    temporary files lie in multiprocessing's folder, which is removed at the end: a child that is killed cannot remove its own.
+    Signal dispositions and environment are inherited; setting them in the child would leave its start-up
+    unprotected. Their temporary files lie in multiprocessing's folder, which is removed at the end: a child
+    that is killed cannot remove its own.
     """
     variables = environment() | {"TMPDIR": util.get_temp_dir()}
     before = {name: os.environ.get(name) for name in variables}
@@ -70,7 +83,9 @@ def quiet_start() -> Iterator[None]:
 
 
 def start_early(with_compiler: bool) -> None:
-    """Have the fork server load its libraries while this process still loads its own. Where it cannot start, machine.py says why later."""
+    """Have the fork server load its libraries while this process still loads its own. Where it cannot start,
+    machine.py says why later.
+    """
     if start_context(with_compiler).get_start_method() == "forkserver":
         with quiet_start(), contextlib.suppress(OSError):
             forkserver.ensure_running()

@@ -1,4 +1,6 @@
-"""The main process of a run: it starts and watches the others, logs, evaluates, checkpoints, and decides when to stop."""
+"""The main process of a run: it starts and watches the others, logs, evaluates, checkpoints, and decides when
+to stop.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,8 @@ from typing import Any, NoReturn
 
 import torch
 
-from sac_dist import checkpoint
-from sac_dist.agent import SACAgent
-from sac_dist.checkpoint import Checkpoint
-from sac_dist.config import Config
-from sac_dist.demos.transitions import Demonstrations
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.data.transitions import Demonstrations
 from sac_dist.engine.compiler import CompilerTask, compiler_main, not_compiled, quick_uncompiled
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.divergence import Diverged, all_finite, explain, origin
@@ -25,20 +24,26 @@ from sac_dist.engine.parts import Common, Engine, Life, Part
 from sac_dist.engine.phases import phases
 from sac_dist.engine.processes import Child, StopSignals
 from sac_dist.engine.starting import start_context
-from sac_dist.metrics import RunLog
-from sac_dist.progress import Progress
-from sac_dist.replay_files import ReplayFiles
-from sac_dist.run_folder import RunFolder
+from sac_dist.reporting.metrics import RunLog
+from sac_dist.reporting.terminal import Progress
+from sac_dist.settings import Config
+from sac_dist.storage import checkpoint
+from sac_dist.storage.checkpoint import Checkpoint
+from sac_dist.storage.run_folder import RunFolder
+from sac_dist.storage.segments import ReplayFiles
 
 LOG_INTERVAL = 1000  # environment steps, or offline updates, between rows of metrics.csv
-REST = 0.02  # s after messages in which the next ones gather: each would wake this process, and workers need the processor
+# s after messages in which the next ones gather: each would wake this process, and workers need the processor
+REST = 0.02
 COMPILE_AFTER = 20.0  # s of training before it is compiled for: a run that is over sooner has no use for it
 PATIENCE = 5.0  # s for workers to reach a boundary before the run goes on without their state
 MORE_REPORTS = 0.2  # s in which the other processes meet what one of them has met
 
 
 class Supervisor:
-    """One training run in ``folder``. :meth:`run` blocks until it ends; every child has ended when it returns."""
+    """One training run in ``folder``. :meth:`run` blocks until it ends; every child has ended when it
+    returns.
+    """
 
     def __init__(
         self,
@@ -56,10 +61,14 @@ class Supervisor:
         self.agent = SACAgent(observation_size, action_size, config.agent, config.train.seed)
         self.control = Control(config.train.members)
         self.log = RunLog(folder.path, None if saved is None or saved.run is None else saved.run["log"])
-        self.member_states: list[dict[str, Any]] = [{} for _ in range(config.train.members)]  # at the newest boundary; empty: unknown
+        self.member_states: list[dict[str, Any]] = [
+            {} for _ in range(config.train.members)
+        ]  # at the newest boundary; empty: unknown
         self.next_generation = [0] * config.train.members
         self.best_score: float | None = None
-        self.signals = StopSignals(lambda number: progress.note(f"{number.name}: saving (once more to leave at once)"))
+        self.signals = StopSignals(
+            lambda number: progress.note(f"{number.name}: saving (once more to leave at once)")
+        )
         self.target_reached = False
         self.last_evaluation: Result | None = None
         self.evaluation_pending = False
@@ -69,13 +78,17 @@ class Supervisor:
         self.phases = phases(config, 0 if demos is None else len(demos))
         in_ring = demos is not None and config.data.demo_overwrite
         data = None if in_ring else demos
-        self.engine = engine(Common(config, self.agent, self.control, data, self.replay_files.stored, progress.note))
+        self.engine = engine(
+            Common(config, self.agent, self.control, data, self.replay_files.stored, progress.note)
+        )
         try:
             if saved is not None:
                 self._restore(saved.agent, saved.run or {})
             elif demos is not None and in_ring:
                 self.engine.prefill(demos)
-                self.replay_files.write(self.replay_files.copy_new(self.engine.replay))  # now, when no worker has to wait for it
+                self.replay_files.write(
+                    self.replay_files.copy_new(self.engine.replay)
+                )  # now, when no worker has to wait for it
         except BaseException:
             self.engine.close()
             raise
@@ -93,7 +106,9 @@ class Supervisor:
     # Life of the run
 
     def run(self) -> Outcome:
-        """Train until a budget is reached or a signal arrives. Raise TrainingFailed when a part fails for good."""
+        """Train until a budget is reached or a signal arrives. Raise TrainingFailed when a part fails for
+        good.
+        """
         self.progress.begin(self.config)
         train = self.config.train
         self.members = [self.engine.member(rank, self._life(rank)) for rank in range(train.members)]
@@ -129,10 +144,18 @@ class Supervisor:
 
     def _compiler_task(self, start: int) -> tuple[CompilerTask]:
         agent = self.agent
-        return (CompilerTask(agent.observation_size, agent.action_size, agent.config, not_compiled(agent, self.phases.values())),)
+        return (
+            CompilerTask(
+                agent.observation_size,
+                agent.action_size,
+                agent.config,
+                not_compiled(agent, self.phases.values()),
+            ),
+        )
 
     def _compile(self) -> None:
-        """Have the updates compiled before the workers start, or after a while beside them where they are quick enough without.
+        """Have the updates compiled before the workers start, or after a while beside them where they are
+        quick enough without.
 
         A single worker never changes over: a run of the same seed gives the same bits.
         """
@@ -140,7 +163,11 @@ class Supervisor:
         missing = not_compiled(self.agent, self.phases.values()) if train.compiles else ()
         if not missing:
             return
-        if train.compile == "auto" and train.members > 1 and all(quick_uncompiled(self.agent, phase) for phase in missing):
+        if (
+            train.compile == "auto"
+            and train.members > 1
+            and all(quick_uncompiled(self.agent, phase) for phase in missing)
+        ):
             self.compile_at = COMPILE_AFTER
             return
         self._start_compiler()
@@ -149,15 +176,23 @@ class Supervisor:
             self._restart_dead()
 
     def _start_compiler(self) -> None:
-        self.progress.note("compiling the update, once for this machine and these networks: updates are quicker after")
+        self.progress.note(
+            "compiling the update, once for this machine and these networks: updates are quicker after"
+        )
         self.compile_at = None
         self.compiler.start()
 
     def _watch(self) -> None:
         train = self.config.train
         clock = self.control.clock()
-        next_log, next_evaluation = after(self.log.step, LOG_INTERVAL), after(self.evaluated, train.eval_interval)
-        next_checkpoint, next_kept = after(clock, train.checkpoint_interval), after(clock, train.keep_interval)
+        next_log, next_evaluation = (
+            after(self.log.step, LOG_INTERVAL),
+            after(self.evaluated, train.eval_interval),
+        )
+        next_checkpoint, next_kept = (
+            after(clock, train.checkpoint_interval),
+            after(clock, train.keep_interval),
+        )
         while self._reason_to_stop() is None and not all(member.ended for member in self.members):
             time.sleep(REST)
             self._receive(0.1 - REST)
@@ -171,7 +206,12 @@ class Supervisor:
             if clock >= next_log:
                 self._log_row()
                 next_log = after(clock, LOG_INTERVAL)
-            if train.eval_interval and clock >= next_evaluation and self.evaluator.running and not self.evaluation_pending:
+            if (
+                train.eval_interval
+                and clock >= next_evaluation
+                and self.evaluator.running
+                and not self.evaluation_pending
+            ):
                 self._request_evaluation(train.eval_episodes)
                 next_evaluation = after(clock, train.eval_interval)
             if clock >= next_checkpoint:
@@ -239,7 +279,9 @@ class Supervisor:
         at_boundary = []
         for child in children:
             for message in child.receive():
-                child.failures = 0 if isinstance(message, (EpisodeDone, UpdatesDone, Result)) else child.failures
+                child.failures = (
+                    0 if isinstance(message, (EpisodeDone, UpdatesDone, Result)) else child.failures
+                )
                 if isinstance(message, Boundary):
                     self.member_states[self.members.index(child)] = message.state
                     child.ended = message.final
@@ -275,7 +317,12 @@ class Supervisor:
             self.log.evaluation(message.steps, message.evaluation)
             self.progress.evaluation(message.steps, message.evaluation)
             target, rate = self.config.train.success_target, message.evaluation.success_rate
-            if target is not None and rate is not None and rate >= target and len(message.evaluation.returns) >= TARGET_EPISODES:
+            if (
+                target is not None
+                and rate is not None
+                and rate >= target
+                and len(message.evaluation.returns) >= TARGET_EPISODES
+            ):
                 self.target_reached = True
         elif isinstance(message, NotFinite):
             self.evaluation_pending = False
@@ -292,7 +339,9 @@ class Supervisor:
                 self.progress.note(f"{child.name} failed:\n{message.text}")
 
     def _restart_dead(self) -> None:
-        """Kill what hangs. Bury and, after a pause that grows, start again what died; give up on what never works."""
+        """Kill what hangs. Bury and, after a pause that grows, start again what died; give up on what never
+        works.
+        """
         self.guard.look()
         now = time.monotonic()
         if (reason := self.engine.broken()) is not None and not self._told_to_stop():
@@ -313,19 +362,25 @@ class Supervisor:
                 self.evaluation_pending = self.evaluation_pending and child is not self.evaluator
                 if child.failures >= child.MAX_FAILURES:
                     self._give_up(child)
-                self.progress.note(f"{child.describe_death()}{'' if self.control.stopped() else '; restarting it'}")
+                self.progress.note(
+                    f"{child.describe_death()}{'' if self.control.stopped() else '; restarting it'}"
+                )
             elif child.restart_at is not None and now >= child.restart_at and not self.control.stopped():
                 child.start()
 
     def _told_to_stop(self) -> bool:
-        """Whether this process has been too: a signal to the whole group, as batch systems send it, has reached the manager first."""
+        """Whether this process has been too: a signal to the whole group, as batch systems send it, has
+        reached the manager first.
+        """
         time.sleep(MORE_REPORTS)
         return self.signals.received is not None
 
     def _give_up(self, child: Part) -> None:
         self._checkpoint(self._stop_members)
         reason = f"; the last time: {child.last_words}" if child.last_words else ""
-        raise TrainingFailed(f"{child.describe_death()} {child.failures} times in a row; saved to {self.folder.last}{reason}")
+        raise TrainingFailed(
+            f"{child.describe_death()} {child.failures} times in a row; saved to {self.folder.last}{reason}"
+        )
 
     # Boundaries and checkpoints
 
@@ -338,8 +393,13 @@ class Supervisor:
         self._await_boundary()
 
     def _await_boundary(self) -> None:
-        """Until every living worker has sent its state; one that does not in time starts anew if the run is resumed."""
-        self.member_states = [state if member.ended else {} for member, state in zip(self.members, self.member_states, strict=True)]
+        """Until every living worker has sent its state; one that does not in time starts anew if the run is
+        resumed.
+        """
+        self.member_states = [
+            state if member.ended else {}
+            for member, state in zip(self.members, self.member_states, strict=True)
+        ]
         waiting = [member for member in self.members if member.generation >= 0 and member.running]
         deadline = time.monotonic() + PATIENCE
         while waiting and time.monotonic() < deadline:
@@ -365,13 +425,18 @@ class Supervisor:
         run["replay"] = self.replay_files.write(segment)
         info = {"steps": run["counters"][0], "offline_updates": run["counters"][3]}
         agent = self.agent
-        checkpoint.write(self.folder.last, Checkpoint(state, agent.observation_size, agent.action_size, self.config, info, run))
+        checkpoint.write(
+            self.folder.last,
+            Checkpoint(state, agent.observation_size, agent.action_size, self.config, info, run),
+        )
         self.replay_files.prune()
 
     # Showing and evaluating
 
     def _request_evaluation(self, episodes: int) -> None:
-        with contextlib.suppress(OSError):  # the evaluator died just now: it is restarted and asked again later
+        with contextlib.suppress(
+            OSError
+        ):  # the evaluator died just now: it is restarted and asked again later
             self.engine.ask(self.evaluator, Request(self.control.clock(), episodes))
             self.evaluation_pending = True
 

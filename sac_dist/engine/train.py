@@ -12,13 +12,9 @@ from typing import Any, cast
 from safetensors import SafetensorError
 
 import envs
-from sac_dist import checkpoint, plots
-from sac_dist.checkpoint import Checkpoint
-from sac_dist.compiled import compile_obstacle
-from sac_dist.config import Config, ConfigError, EnvConfig
-from sac_dist.demos import files
-from sac_dist.demos.check import check_fits
-from sac_dist.demos.transitions import Demonstrations
+from sac_dist.acting.playback import merge, play
+from sac_dist.acting.rollout import make_env
+from sac_dist.data.transitions import Demonstrations
 from sac_dist.engine.local import LocalEngine
 from sac_dist.engine.machine import check_machine, check_processes
 from sac_dist.engine.outcome import Outcome, TrainingFailed
@@ -26,15 +22,21 @@ from sac_dist.engine.parts import Engine
 from sac_dist.engine.processes import call_apart
 from sac_dist.engine.starting import start_context
 from sac_dist.engine.supervisor import Supervisor
-from sac_dist.playback import merge, play
-from sac_dist.progress import Progress
-from sac_dist.rollout import make_env
-from sac_dist.run_folder import RunFolder, default_path
+from sac_dist.execution.compiled import compile_obstacle
+from sac_dist.formats import files
+from sac_dist.formats.check import check_fits
+from sac_dist.reporting import plots
+from sac_dist.reporting.terminal import Progress
+from sac_dist.settings import Config, ConfigError, EnvConfig
+from sac_dist.storage import checkpoint
+from sac_dist.storage.checkpoint import Checkpoint
+from sac_dist.storage.run_folder import RunFolder, default_path
 
 DEFAULT_STEPS = 30_000
 DEFAULT_OFFLINE_STEPS = 20_000
 VIDEO_EPISODES = 4
-# What a run has to share with its demonstrations, and what it is where nothing is said; the others may differ.
+# What a run has to share with its demonstrations, and what it is where nothing is said; the others may
+# differ.
 SAME = {"env": "auto", "control": "joint_velocity", "observation": "relative", "reward": "augmented"}
 
 
@@ -63,14 +65,20 @@ def train(config: Config, quiet: bool = False) -> Run:
         raise ConfigError(f"--compile on cannot work: {obstacle}")
     sizes = observation_size, action_size
     with _engine(config) as engine:
-        folder = RunFolder.create(Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env))
+        folder = RunFolder.create(
+            Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env)
+        )
         progress = Progress(quiet=quiet)
         progress.note(choice)
-        return _run(folder, progress, lambda: Supervisor(config, folder, *sizes, progress, engine, _joined(demos)))
+        return _run(
+            folder, progress, lambda: Supervisor(config, folder, *sizes, progress, engine, _joined(demos))
+        )
 
 
 def resume(path: Path, config: Config, quiet: bool = False) -> Run:
-    """Go on with the run in ``path``; ``config`` is the one of its checkpoint with what may change (see cli.py) changed."""
+    """Go on with the run in ``path``; ``config`` is the one of its checkpoint with what may change (see
+    cli.py) changed.
+    """
     check_processes(config.train.members)
     folder = RunFolder.open(path)
     try:
@@ -83,7 +91,11 @@ def resume(path: Path, config: Config, quiet: bool = False) -> Run:
         _check_demos(config, demos, *sizes)
         with _engine(config) as engine:
             progress = Progress(quiet=quiet)
-            return _run(folder, progress, lambda: Supervisor(config, folder, *sizes, progress, engine, _joined(demos), saved))
+            return _run(
+                folder,
+                progress,
+                lambda: Supervisor(config, folder, *sizes, progress, engine, _joined(demos), saved),
+            )
     except ConfigError:
         folder.unlock()
         raise
@@ -95,10 +107,10 @@ def _engine(config: Config) -> Iterator[type[Engine]]:
     if config.train.engine == "local":
         yield LocalEngine
         return
-    from sac_dist.engine.on_ray.cluster import connected
+    from sac_dist.engine.ray.cluster import connected
 
     with connected(config):
-        from sac_dist.engine.on_ray.driver import RayEngine  # imports ray, which is there now
+        from sac_dist.engine.ray.driver import RayEngine  # imports ray, which is there now
 
         yield RayEngine
 
@@ -111,7 +123,9 @@ def read_run(path: Path) -> Checkpoint:
 def _check_unfinished(config: Config, saved: Checkpoint, path: Path) -> None:
     """Raise ConfigError if a budget of ``config`` is already used up."""
     assert saved.run is not None
-    steps, _, episodes, offline = (*saved.run["counters"], 0)[:4]  # runs of before there were offline phases have three
+    steps, _, episodes, offline = (*saved.run["counters"], 0)[
+        :4
+    ]  # runs of before there were offline phases have three
     budgets: dict[str, tuple[float | None, float]]
     if config.data.offline:
         budgets = {"offline_steps": (config.data.offline_updates(0), offline)}
@@ -121,7 +135,8 @@ def _check_unfinished(config: Config, saved: Checkpoint, path: Path) -> None:
     for name, (budget, done) in budgets.items():
         if budget is not None and done >= budget:
             raise ConfigError(
-                f"nothing left to do in {path}: {done:.0f} of {budget:.0f} {name} done; give a larger --{name.replace('_', '-')}"
+                f"nothing left to do in {path}: {done:.0f} of {budget:.0f} {name} done; give a larger "
+                f"--{name.replace('_', '-')}"
             )
 
 
@@ -130,32 +145,46 @@ def _joined(demos: list[Demonstrations]) -> Demonstrations | None:
 
 
 def _recorded_env(demos: Demonstrations) -> dict[str, Any]:
-    """The environment's options that a file of demonstrations names, but for the simulator; what is no option is left out."""
+    """The environment's options that a file of demonstrations names, but for the simulator; what is no option
+    is left out.
+    """
     env = demos.source.get("env")
     names = {option.name for option in fields(EnvConfig)} - {"backend"}
     return (
-        {name: value for name, value in env.items() if name in names and type(value) in (str, bool, int)} if isinstance(env, dict) else {}
+        {name: value for name, value in env.items() if name in names and type(value) in (str, bool, int)}
+        if isinstance(env, dict)
+        else {}
     )
 
 
-def _check_demos(config: Config, demos: list[Demonstrations], observation_size: int, action_size: int) -> None:
-    """Raise ConfigError unless the demonstrations are of this environment, as far as their files say, and fit the buffer."""
+def _check_demos(
+    config: Config, demos: list[Demonstrations], observation_size: int, action_size: int
+) -> None:
+    """Raise ConfigError unless the demonstrations are of this environment, as far as their files say, and fit
+    the buffer.
+    """
     for name, part in zip(config.data.files, demos, strict=True):
         check_fits(part, observation_size, action_size, name)
         recorded = _recorded_env(part)
         for option, default in SAME.items() if "env" in recorded else ():
             theirs, ours = recorded.get(option, default), getattr(config.env, option) or default
             if theirs != ours:
-                raise ConfigError(f"{name}: recorded with {option} {theirs}, this run has {ours}: record anew, or give --{option} {theirs}")
+                raise ConfigError(
+                    f"{name}: recorded with {option} {theirs}, this run has {ours}: record anew, or "
+                    f"give --{option} {theirs}"
+                )
     total = sum(map(len, demos))
     if config.data.demo_overwrite and total > config.train.buffer_size:
         raise ConfigError(
-            f"{total} transitions of demonstrations do not fit into a buffer of {config.train.buffer_size}: raise --buffer-size"
+            f"{total} transitions of demonstrations do not fit into a buffer of "
+            f"{config.train.buffer_size}: raise --buffer-size"
         )
 
 
 def _settle(config: Config, demos: list[Demonstrations]) -> tuple[Config, str]:
-    """``config`` with every ``auto`` and missing budget replaced by what it comes to, and a line about the choice."""
+    """``config`` with every ``auto`` and missing budget replaced by what it comes to, and a line about the
+    choice.
+    """
     if config.env.env == "auto" and demos:
         config = replace(config, env=merge(EnvConfig(**_recorded_env(demos[0])), config.env))
     data = config.data
@@ -166,7 +195,9 @@ def _settle(config: Config, demos: list[Demonstrations]) -> tuple[Config, str]:
         resolved = envs.resolve(config.env.env, config.env.backend or "auto")
     except envs.BackendError as error:
         raise ConfigError(str(error)) from None
-    env = replace(config.env, env=resolved.id, scene=None if config.env.scene is None else _absolute(config.env.scene))
+    env = replace(
+        config.env, env=resolved.id, scene=None if config.env.scene is None else _absolute(config.env.scene)
+    )
     if resolved.backend is not None:
         env = replace(env, backend=cast(Any, resolved.backend))
     train = config.train
@@ -181,9 +212,15 @@ def _absolute(name: str) -> str:
 
 
 def _sizes(config: Config) -> tuple[int, int]:
-    """Observation and action size; the environment is started once, in a process of its own: a broken one is met before all else."""
+    """Observation and action size; the environment is started once, in a process of its own: a broken one is
+    met before all else.
+    """
     sizes: tuple[int, int] = call_apart(
-        _context(config), f"starting {config.env.env}", _start_once, config.env, timeout=config.train.step_timeout
+        _context(config),
+        f"starting {config.env.env}",
+        _start_once,
+        config.env,
+        timeout=config.train.step_timeout,
     )
     return sizes
 
@@ -208,7 +245,9 @@ def _run(folder: RunFolder, progress: Progress, make: Callable[[], Supervisor]) 
         outcome = supervisor.run()
         plots.learning_curve(folder.path)
     except (OSError, SafetensorError) as error:  # the disk is full, the folder is gone
-        raise TrainingFailed(f"cannot write to {folder.path}: {error}; the last whole checkpoint there is kept") from error
+        raise TrainingFailed(
+            f"cannot write to {folder.path}: {error}; the last whole checkpoint there is kept"
+        ) from error
     finally:
         with contextlib.suppress(OSError):  # the folder is gone
             folder.clear()
@@ -220,7 +259,10 @@ def _run(folder: RunFolder, progress: Progress, make: Callable[[], Supervisor]) 
     progress.note(f"ended by {outcome.reason} after {done}, {outcome.seconds:.0f} s")
     if outcome.evaluation is not None:
         progress.note(f"final policy: {outcome.evaluation}")
-    progress.note(f"policy {model}, curve {folder.path / 'learning_curve.png'}; see it: python -m sac_dist --test --model {model}")
+    progress.note(
+        f"policy {model}, curve {folder.path / 'learning_curve.png'}; see it: python -m sac_dist --test "
+        f"--model {model}"
+    )
     return Run(folder, outcome)
 
 

@@ -1,4 +1,6 @@
-"""One worker process: it acts in its own environment, fills its shard of the replay, and updates the shared networks."""
+"""One worker process: it acts in its own environment, fills its shard of the replay, and updates the shared
+networks.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +11,21 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from sac_dist.agent import Step
+from sac_dist.acting.rollout import Play, make_env, training_seed
+from sac_dist.algorithms.agent import Step
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE, STEPS
 from sac_dist.engine.member import EpisodeDone, Member, Task
 from sac_dist.engine.phases import Phase
-from sac_dist.rollout import Play, make_env, training_seed
 
 LEAD = 2  # steps of each worker that a central learner may be behind before they wait for it
 
 
 class Worker(Member):
-    """Steps, inserts and updates; in offline phases it only updates. Beside a central learner it never updates.
+    """Steps, inserts and updates; in offline phases it only updates. Beside a central learner it never
+    updates.
 
-    With one worker, the run pauses and stops only between episodes: a new episode is a function of its seed, so the
+    With one worker, the run pauses and stops only between episodes: a new episode is a function of its seed,
+        so the
     checkpoint holds everything and a resumed run gives the same bits. Several workers pause at the next step.
     """
 
@@ -65,7 +69,9 @@ class Worker(Member):
             self.wait()
 
     def online(self) -> None:
-        """One training episode; ends early, without being counted, when several workers share a reached budget."""
+        """One training episode; ends early, without being counted, when several workers share a reached
+        budget.
+        """
         if self.env is None:
             self.env = make_env(self.env_config)
             self.control.beat(self.rank)
@@ -92,7 +98,9 @@ class Worker(Member):
         self.connection.send(EpisodeDone(play.episode(), self.metrics))
 
     def choose(self, observation: np.ndarray) -> np.ndarray:
-        """Uniform in [-1, 1] during the warm-up, then the policy's sample; at once if an offline phase has trained the policy."""
+        """Uniform in [-1, 1] during the warm-up, then the policy's sample; at once if an offline phase has
+        trained the policy.
+        """
         if self.control.total(STEPS) < self.config.warmup_steps and self.control.total(OFFLINE) == 0:
             return self.rng.uniform(-1, 1, self.agent.action_size).astype(np.float32)
         action = self.agent.act(observation)
@@ -101,7 +109,9 @@ class Worker(Member):
         return action
 
     def learn(self) -> None:
-        """The updates this step owes; each worker pays for its own steps, so the ratio holds over all of them."""
+        """The updates this step owes; each worker pays for its own steps, so the ratio holds over all of
+        them.
+        """
         if not self.learns:
             self.await_learner()
         elif self.control.total(STEPS) > self.config.warmup_steps:

@@ -1,0 +1,1 @@
+"""The simulators behind the tasks."""

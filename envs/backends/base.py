@@ -1,0 +1,83 @@
+"""What a simulator has to offer so that the Sawyer tasks run on it.
+
+A task (``sawyer_task.py``) computes observation, reward, success and termination from :class:`Readings`
+alone; a backend turns commands into physics and physics into Readings. Positions are in metres in the frame
+of the robot's base, angles in radians, so that every simulator gives the same task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from envs.robots.sawyer import Workplace
+
+CONTROL_TIMESTEP = 0.05  # s, one environment step
+
+
+class BackendError(RuntimeError):
+    """The simulator is missing, broken or misconfigured; the message says what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """One instant of the simulation, everything a task may look at."""
+
+    joint_positions: np.ndarray  # (7,) rad
+    joint_velocities: np.ndarray  # (7,) rad/s
+    tool_position: np.ndarray  # (3,) m, the tool-centre point between the finger tips
+    tool_rotation: (
+        np.ndarray
+    )  # (3, 3), columns: tool x, y (the fingers' line), z (the approach axis) in the base frame
+    object_position: np.ndarray  # (3,) m, the object's centre
+    object_rotation: np.ndarray  # (3, 3)
+    opening: float  # 0 closed … 1 open
+    left_contact: bool  # the left pad presses on the object with more than 0.5 N
+    right_contact: bool
+    table_contact: bool  # the robot touches the table
+    proximity: bool  # the ray along the approach axis meets the object within its range
+    table_height: float  # m, z of the table's top
+    base_position: np.ndarray  # (3,) m, the robot's base in the simulator's world, whose axes are the base's
+    object_sides: (
+        int  # on how many sides of the object the fingers fit: 4 of a square section, 2 of a long box
+    )
+
+
+class Backend(Protocol):
+    """A simulated Sawyer with a parallel gripper above a table with one object. Each method is one simulator
+    operation.
+    """
+
+    workplace: Workplace
+
+    def reset(self, joint_positions: np.ndarray, object_xy: np.ndarray, object_yaw: float) -> Readings:
+        """Put the arm at rest at (7,) rad with an open gripper, the object at rest on the table, and return
+        Readings.
+        """
+        ...
+
+    def step(self, joint_velocities: np.ndarray, opening: float | None) -> Readings:
+        """Hold (7,) rad/s for one control step of 0.05 s; ``opening`` 0 … 1 commands the gripper, None leaves
+        its command.
+        """
+        ...
+
+    def jacobian(self) -> np.ndarray:
+        """(6, 7) Jacobian of the tool-centre point in the base frame, rows: 3 linear (m/rad), 3 angular
+        (rad/rad).
+        """
+        ...
+
+    def render(self, camera: str, width: int, height: int) -> np.ndarray:
+        """(height, width, 3) uint8 picture from the camera ``"scene"`` or ``"closeup"``."""
+        ...
+
+    def show(self) -> None:
+        """Open the interactive window if it is not open, and draw this instant in it."""
+        ...
+
+    def close(self) -> None:
+        """End the simulator; may be called twice."""
+        ...

@@ -1,0 +1,122 @@
+"""Which simulator, and so which environment, can run on this machine. Imports no simulator."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from envs.backends.base import Backend, BackendError
+
+SAWYER_IDS = ("SawyerGrasp-v0", "SawyerLift-v0")
+BACKENDS = ("auto", "mujoco", "coppelia")
+
+
+class Resolved(NamedTuple):
+    """A choice: the environment's id, its backend (None where it has none), and one line that says why."""
+
+    id: str
+    backend: str | None
+    reason: str
+
+
+def resolve(id: str, backend: str = "auto") -> Resolved:
+    """Turn the id "auto" and the backend "auto" into what works here; other ids pass through.
+
+    Raises:
+        BackendError: a Sawyer id was asked for and no simulator works.
+        ValueError: an unknown backend.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}: choose one of {', '.join(BACKENDS)}")
+    if id != "auto" and id not in SAWYER_IDS:
+        return Resolved(id, None, "as asked")
+    if backend != "auto":
+        return Resolved("SawyerGrasp-v0" if id == "auto" else id, backend, "as asked")
+    no_coppelia, no_mujoco = coppelia_obstacle(), mujoco_obstacle()
+    sawyer = "SawyerGrasp-v0" if id == "auto" else id
+    if no_coppelia is None:
+        return Resolved(sawyer, "coppelia", "CoppeliaSim: PyRep and COPPELIASIM_ROOT work")
+    if no_mujoco is None:
+        return Resolved(sawyer, "mujoco", f"MuJoCo; no CoppeliaSim: {no_coppelia}")
+    if id == "auto":
+        return Resolved("Pendulum-v1", None, f"no CoppeliaSim: {no_coppelia}; no MuJoCo: {no_mujoco}")
+    raise BackendError(f"{id} finds no simulator: {no_coppelia}; {no_mujoco}; pip install mujoco")
+
+
+def coppelia_obstacle() -> str | None:
+    """What keeps CoppeliaSim from working, in a few words; None: nothing was found. Starts nothing."""
+    spec = importlib.util.find_spec("pyrep")
+    if spec is None:
+        return "PyRep is not installed"
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    if not any((folder / "robots").is_dir() and (folder / "backend").is_dir() for folder in folders):
+        return "the installed pyrep is PyPI's file manager of that name, not the robot library stepjam/PyRep"
+    root = os.environ.get("COPPELIASIM_ROOT")
+    if not root:
+        return "COPPELIASIM_ROOT is not set"
+    if not any(Path(root).glob("libcoppeliaSim*")):
+        return f"COPPELIASIM_ROOT={root} holds no libcoppeliaSim"
+    if not any(
+        Path(folder).resolve() == Path(root).resolve()
+        for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":")
+        if folder
+    ):
+        return "COPPELIASIM_ROOT is not on LD_LIBRARY_PATH"
+    return None
+
+
+def mujoco_obstacle() -> str | None:
+    """What keeps MuJoCo from working, in a few words; None: it is installed."""
+    return (
+        None if "mujoco" in sys.modules or importlib.util.find_spec("mujoco") else "mujoco is not installed"
+    )
+
+
+def has_display() -> bool:
+    """Whether a window can be opened."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def start_backend(
+    backend: str | Callable[[], Backend],
+    scene: str | None = None,
+    window: bool = False,
+    reinit_every: int | None = None,
+    as_the_book: bool = False,
+) -> Backend:
+    """A running simulator: by name, or from a factory. The other arguments are CoppeliaBackend's;
+    ``as_the_book`` makes it a BookBackend.
+
+    Raises:
+        BackendError: it is missing or does not start, or MuJoCo is given what only CoppeliaSim has.
+        ValueError: an unknown name.
+    """
+    if not isinstance(backend, str):
+        return backend()
+    name = resolve("SawyerGrasp-v0", backend).backend
+    if name == "mujoco":
+        given = {
+            "scene": scene is not None,
+            "reinit_every": reinit_every is not None,
+            "mechanics": as_the_book,
+        }
+        refused = [option for option, asked in given.items() if asked]
+        if refused:
+            raise BackendError(f"{refused[0]} is for the backend coppelia, not mujoco")
+        from envs.backends.mujoco.backend import MujocoBackend
+
+        return MujocoBackend()
+    obstacle = coppelia_obstacle()
+    if obstacle is not None:
+        raise BackendError(f"backend coppelia does not work: {obstacle}")
+    from envs.backends.coppelia.backend import CoppeliaBackend
+
+    if as_the_book:
+        from envs.backends.coppelia.book import BookBackend
+
+        return BookBackend(scene, window, reinit_every)
+    return CoppeliaBackend(scene, window, reinit_every)

@@ -1,0 +1,1 @@
+"""CoppeliaSim through PyRep."""

@@ -1,0 +1,121 @@
+"""Pictures of the MuJoCo Sawyer, off screen or in a window, from a second model that has looks but does no
+physics.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import weakref
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from envs.backends.base import BackendError
+from envs.backends.choice import has_display
+from envs.backends.mujoco.looks import wood
+from envs.backends.mujoco.model import sawyer_xml
+
+MAX_WIDTH, MAX_HEIGHT = 1920, 1440
+
+
+class Picture:
+    """Draws a given state; made when the first picture is wanted, as the meshes and OpenGL take their time."""
+
+    def __init__(self) -> None:
+        self.model = mujoco.MjModel.from_xml_string(sawyer_xml(looks=True))
+        self.data = mujoco.MjData(self.model)
+        texture = self.model.texture("wood")
+        pixels = wood(int(texture.width[0])).ravel()
+        start = int(texture.adr[0])
+        self.model.tex_data[start : start + pixels.size] = pixels
+        self._renderer: Any = None
+        self._viewer: Any = None
+        self._viewer_threads: set[threading.Thread] = set()
+
+    def render(self, qpos: np.ndarray, camera: str, width: int, height: int) -> np.ndarray:
+        """(height, width, 3) uint8.
+
+        Raises:
+            BackendError: OpenGL does not work here, or there is no such camera or size.
+        """
+        cameras = [self.model.camera(i).name for i in range(self.model.ncam)]
+        if camera not in cameras:
+            raise BackendError(f"there is no camera {camera!r}: choose one of {', '.join(cameras)}")
+        if not (0 < width <= MAX_WIDTH and 0 < height <= MAX_HEIGHT):
+            raise BackendError(f"no picture of {width}x{height} pixels: at most {MAX_WIDTH}x{MAX_HEIGHT}")
+        if self._renderer is None or (self._renderer.width, self._renderer.height) != (width, height):
+            self._close_renderer()
+            self._renderer = open_renderer(self.model, width, height)
+            self._release = weakref.finalize(
+                self, self._renderer.close
+            )  # OpenGL must be let go before the interpreter ends
+        self._pose(qpos)
+        self._renderer.update_scene(self.data, camera)
+        picture: np.ndarray = self._renderer.render()
+        return picture.copy()
+
+    def show(self, qpos: np.ndarray) -> None:
+        """Draw in the window, which is opened if it is not open.
+
+        Raises:
+            BackendError: no display.
+        """
+        if self._viewer is None or not self._viewer.is_running():
+            before = set(threading.enumerate())
+            self._viewer = open_viewer(self.model, self.data)
+            self._viewer_threads = set(threading.enumerate()) - before
+        with self._viewer.lock():
+            self._pose(qpos)
+        self._viewer.sync()
+
+    def close(self) -> None:
+        self._close_renderer()
+        if self._viewer is not None:
+            self._viewer.close()
+            self._viewer = None
+            for thread in self._viewer_threads:
+                thread.join(5.0)  # the interpreter must not end while the window's thread still draws
+
+    def _pose(self, qpos: np.ndarray) -> None:
+        self.data.qpos[:] = qpos
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
+
+    def _close_renderer(self) -> None:
+        if self._renderer is not None:
+            self._release()
+            self._renderer = None
+
+
+def open_renderer(model: Any, width: int, height: int) -> Any:
+    try:
+        return mujoco.Renderer(model, height, width)
+    except Exception as error:  # each GL platform has errors of its own
+        raise BackendError(
+            f"OpenGL does not work off screen ({error}): "
+            "apt-get install libegl1 libgl1-mesa-dri (or libosmesa6), set MUJOCO_GL=egl (or osmesa)"
+        ) from error
+
+
+def open_viewer(model: Any, data: Any) -> Any:
+    if not has_display():
+        raise BackendError(
+            "no display for the window (DISPLAY is not set): use render_mode rgb_array, or xvfb-run"
+        )
+    try:
+        import glfw
+        import mujoco.viewer
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            works = glfw.init()  # asked here because launch_passive waits for ever where this fails
+    except ImportError as error:
+        raise BackendError(f"the window does not open ({error}): pip install glfw") from error
+    if not works:
+        raise BackendError(
+            "the window does not open (is DISPLAY right?): use render_mode rgb_array, or xvfb-run"
+        )
+    return mujoco.viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)

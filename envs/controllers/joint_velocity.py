@@ -1,0 +1,55 @@
+"""From what a policy or a script wants of the arm to the seven joint velocities a backend takes. Pure
+functions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.backends.base import CONTROL_TIMESTEP
+from envs.robots.sawyer import JOINT_LIMITS, LIMIT_MARGIN, MAX_JOINT_VELOCITY, START_POSE
+
+DAMPING = 0.05  # of the damped least squares; bounds the joint velocities near a singular pose
+TILT_GAIN = 4.0  # 1/s, how fast a tilt of the tool is turned back
+NULL_SPACE_GAIN = 0.5  # 1/s, how fast the free seventh degree of freedom returns to the start pose
+
+_LOWEST = JOINT_LIMITS[:, 0] + LIMIT_MARGIN
+_HIGHEST = JOINT_LIMITS[:, 1] - LIMIT_MARGIN
+
+
+def stop_at_limits(velocities: np.ndarray, joint_positions: np.ndarray) -> np.ndarray:
+    """(7,) rad/s, cut so that one control step ends LIMIT_MARGIN before every joint limit; leaving a limit is
+    always allowed.
+    """
+    slowest = np.minimum((_LOWEST - joint_positions) / CONTROL_TIMESTEP, 0.0)
+    fastest = np.maximum((_HIGHEST - joint_positions) / CONTROL_TIMESTEP, 0.0)
+    return np.minimum(np.maximum(velocities, slowest), fastest)
+
+
+def tool_to_joint_velocities(
+    jacobian: np.ndarray,
+    joint_positions: np.ndarray,
+    tool_rotation: np.ndarray,
+    linear: np.ndarray,
+    yaw_rate: float,
+) -> np.ndarray:
+    """Joint velocities (7,) that move the tool at ``linear`` (3,) m/s and turn it about the vertical, while
+    it is held upright.
+
+    Damped least squares q̇ = Jᵀ(JJᵀ + λ²I)⁻¹ẋ (Wampler 1986, Nakamura & Hanafusa 1986), with the start pose
+    as the goal of the null space. All joints are slowed alike where one would exceed its velocity limit, so
+    the direction is kept.
+    """
+    approach = tool_rotation[:, 2]
+    twist = np.empty(6)
+    twist[:3] = linear
+    twist[3] = (
+        -TILT_GAIN * approach[1]
+    )  # approach × down, the axis and sine of the turn that brings the tool upright
+    twist[4] = TILT_GAIN * approach[0]
+    twist[5] = yaw_rate
+    rest = NULL_SPACE_GAIN * (START_POSE - joint_positions)
+    gram = jacobian @ jacobian.T
+    gram.flat[::7] += DAMPING**2
+    velocities = rest + jacobian.T @ np.linalg.solve(gram, twist - jacobian @ rest)
+    return velocities / max(1.0, np.abs(velocities).max() / MAX_JOINT_VELOCITY)

@@ -1,0 +1,1 @@
+"""Tasks: initial states, observations, rewards, success and end."""

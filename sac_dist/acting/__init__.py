@@ -1,0 +1,1 @@
+"""Acting in environments: the episode loop, evaluation, playback, and recording demonstrations."""

@@ -1,0 +1,173 @@
+"""How good a policy is on episodes it has never seen, and a video to look at."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from sac_dist.acting.rollout import TRAINING_SEEDS, Episode, run_episode
+from sac_dist.settings import ConfigError
+from sac_dist.system.files import replacing
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """E episodes of one policy."""
+
+    returns: np.ndarray  # (E,) float64, undiscounted
+    lengths: np.ndarray  # (E,) int64, environment steps
+    successes: np.ndarray | None  # (E,) bool; None: the environment does not say
+
+    @classmethod
+    def of(cls, played: Sequence[Episode]) -> Evaluation:
+        """The evaluation that these episodes, at least one, make up."""
+        successes = [episode.success for episode in played]
+        return cls(
+            returns=np.array([episode.total_reward for episode in played]),
+            lengths=np.array([episode.length for episode in played]),
+            # an environment may speak of success only where there is one
+            successes=None
+            if all(success is None for success in successes)
+            else np.array([bool(success) for success in successes]),
+        )
+
+    @property
+    def success_rate(self) -> float | None:
+        return None if self.successes is None else float(self.successes.mean())
+
+    @property
+    def success_interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the success rate; all of (0, 1) where the environment does not say."""
+        return (
+            (0.0, 1.0)
+            if self.successes is None
+            else wilson_interval(int(self.successes.sum()), len(self.successes))
+        )
+
+    @property
+    def mean_return(self) -> float:
+        return float(self.returns.mean())
+
+    @property
+    def mean_length(self) -> float:
+        return float(self.lengths.mean())
+
+    def summary(self) -> dict[str, Any]:
+        """The means, and the interval where there is a success rate, as plain JSON."""
+        summary: dict[str, Any] = {
+            "episodes": len(self.returns),
+            "mean_return": self.mean_return,
+            "mean_length": self.mean_length,
+        }
+        if self.successes is not None:
+            summary |= {"success_rate": self.success_rate, "success_interval": list(self.success_interval)}
+        return summary
+
+    def __str__(self) -> str:
+        """One line for the terminal."""
+        text = f"return {self.mean_return:.2f} ± {self.returns.std():.2f}, {self.mean_length:.1f} steps"
+        if self.successes is None:
+            return f"{text}, {len(self.returns)} episodes"
+        low, high = self.success_interval
+        success = f"success {self.successes.sum()}/{len(self.successes)}"
+        return f"{success} (95 % interval {low:.0%} to {high:.0%}), {text}"
+
+
+def evaluation_seed(index: int) -> int:
+    """The reset seed of evaluation episode ``index`` (0, 1, …): the same in every run, and never one of
+    training's.
+    """
+    return TRAINING_SEEDS + index
+
+
+def evaluate(
+    env: gymnasium.Env, act: Callable[[np.ndarray], np.ndarray], episodes: int, first: int = 0
+) -> Evaluation:
+    """Play the evaluation episodes ``first`` … ``first + episodes - 1`` (at least one) with ``act``, see
+    ``run_episode``.
+    """
+    return Evaluation.of([run_episode(env, act, evaluation_seed(first + index)) for index in range(episodes)])
+
+
+def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a success rate, in [0, 1]; ``z`` = 1.96 covers 95 %. (0, 1) for ``n``
+    = 0.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    rate = successes / n
+    centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@contextmanager
+def record(path: str | os.PathLike[str], fps: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write an H.264 video; yields the function that appends one (H, W, 3) uint8 frame (``run_episode``'s
+    ``on_frame``).
+
+    The file appears when the block ends; after an exception there is none. Raises ConfigError if no video can
+    be written.
+
+        with record("grasp.mp4", fps=20) as on_frame:
+            run_episode(env, act, seed=0, on_frame=on_frame)
+    """
+    path = Path(path)
+    with replacing(path) as temporary:
+        writer = _call(path, _open_writer, temporary, fps)
+        frames = 0
+
+        def append(frame: np.ndarray) -> None:
+            nonlocal frames
+            height, width = (
+                frame.shape[0] // 2 * 2,
+                frame.shape[1] // 2 * 2,
+            )  # H.264 in yuv420p has even sides
+            _call(path, writer.append_data, frame[:height, :width])
+            frames += 1
+
+        try:
+            yield append
+        except BaseException:
+            writer.close()
+            raise
+        _call(path, writer.close)
+        if frames == 0 or not temporary.is_file():
+            raise ConfigError(
+                f"cannot write the video {path}: "
+                f"{'no frame was drawn' if frames == 0 else 'ffmpeg wrote nothing'}"
+            )
+
+
+def _open_writer(path: Path, fps: float) -> Any:
+    import imageio.v2  # here, so that training does not pay for it
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return imageio.v2.get_writer(
+        path,
+        format="FFMPEG",
+        fps=fps,
+        codec="libx264",
+        quality=7,
+        macro_block_size=2,
+        output_params=["-movflags", "+faststart"],
+    )
+
+
+def _call(path: Path, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call into imageio; whatever it raises (no ffmpeg, no space, a codec that is not there) becomes one
+    line.
+    """
+    try:
+        return function(*arguments)
+    except Exception as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"cannot write the video {path}: {first_line}") from error

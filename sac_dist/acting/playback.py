@@ -1,0 +1,130 @@
+"""Showing what a policy does: the call behind ``--test``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+
+from envs import resolve
+from sac_dist.acting.evaluation import Evaluation, evaluation_seed, record
+from sac_dist.acting.rollout import Episode, make_env, run_episode
+from sac_dist.book.policy_files import load_book_policy
+from sac_dist.settings import Config, ConfigError, EnvConfig
+from sac_dist.storage.checkpoint import Checkpoint, read
+from sac_dist.storage.run_folder import RunFolder, newest_models
+from sac_dist.system.files import models_dir
+
+DEFAULT_FPS = 30
+
+
+def play(
+    policy: Checkpoint,
+    overrides: EnvConfig,
+    episodes: int,
+    deterministic: bool = True,
+    video: Path | None = None,
+    window: bool = False,
+    on_episode: Callable[[int, Episode], None] = lambda index, episode: None,
+) -> Evaluation:
+    """Play the fixed unseen episodes 0 … ``episodes`` - 1 in the policy's own environment, changed where
+    ``overrides`` says.
+
+    Draws into ``video`` (an mp4) or a window if asked. Raise ConfigError if the policy does not fit the
+    environment.
+    """
+    config = merge(policy.config.env, overrides)
+    if not window:
+        os.environ.setdefault(
+            "SDL_VIDEODRIVER", "dummy"
+        )  # what draws gymnasium's classic tasks needs no screen then
+    env = make_env(config, "rgb_array" if video is not None else "human" if window else None)
+    try:
+        check_policy_fits(policy, env, config.env)
+        agent = policy.build_agent()
+
+        def act(observation: np.ndarray) -> np.ndarray:
+            return agent.act(observation, deterministic=deterministic)
+
+        played = []
+        with ExitStack() as stack:
+            on_frame = None
+            if video is not None:
+                on_frame = stack.enter_context(record(video, env.metadata.get("render_fps", DEFAULT_FPS)))
+            for index in range(episodes):
+                played.append(run_episode(env, act, evaluation_seed(index), on_frame))
+                on_episode(index, played[-1])
+    finally:
+        env.close()
+    return Evaluation.of(played)
+
+
+def check_policy_fits(policy: Checkpoint, env: gymnasium.Env, name: str) -> None:
+    """Raise ConfigError if the policy's sizes are not those of ``env``, which is called ``name``."""
+    for kind, space, size in (
+        ("observations", env.observation_space, policy.observation_size),
+        ("actions", env.action_space, policy.action_size),
+    ):
+        assert space.shape is not None
+        if space.shape[0] != size:
+            raise ConfigError(f"the policy has {size} {kind}, {name} with these options has {space.shape[0]}")
+
+
+def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:
+    """The policy at ``path`` (run folder, checkpoint or the book's prefix); without one, the newest run's,
+    else a shipped one.
+
+    ``env`` narrows the search without a path to that environment; "auto" does not, but of the shipped ones it
+    takes the one for the environment that training would take. Raise ConfigError if nothing is found.
+    """
+    if path is None:
+        first = resolve("auto").id
+        shipped = sorted(
+            models_dir().glob("*.safetensors"), key=lambda model: (model.stem != first, model.stem)
+        )
+        candidates = [*newest_models(), *shipped]
+        for candidate in candidates:
+            policy = read(candidate)
+            if env in ("auto", policy.config.env.env):
+                return candidate, policy
+        raise ConfigError(
+            f"no trained policy for {env} in runs/ or {models_dir()}: train one with --train, or name "
+            "one with --model"
+        )
+    if path.is_dir():
+        folder = RunFolder(path)
+        path = folder.best if folder.best.is_file() else folder.last
+    elif not path.exists() and path.with_name(path.name + "_policy").exists():
+        return path, read_book(path)
+    return path, read(path)
+
+
+def read_book(prefix: Path) -> Checkpoint:
+    """The book's three files, as a policy for its task: SawyerGrasp-v0 with its 17 observations and its fixed
+    target.
+    """
+    agent = load_book_policy(prefix)
+    env = EnvConfig(
+        env="SawyerGrasp-v0", observation="book", random_target=False, random_yaw=False, start="book"
+    )
+    config = Config(env=env, agent=agent.config)
+    return Checkpoint(
+        agent.state_dict(), agent.observation_size, agent.action_size, config, {"from": str(prefix)}
+    )
+
+
+def merge(config: EnvConfig, overrides: EnvConfig) -> EnvConfig:
+    """``config`` with every field that ``overrides`` sets; ``env`` "auto" counts as not set."""
+    given = {
+        f.name: getattr(overrides, f.name)
+        for f in fields(overrides)
+        if getattr(overrides, f.name) is not None
+    }
+    if given.get("env") == "auto":
+        del given["env"]
+    return replace(config, **given)

@@ -1,0 +1,211 @@
+"""Recording demonstrations: episodes of the scripted expert, of chance or of a trained policy, kept
+transition by transition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+
+import envs
+from envs.backends.base import BackendError
+from envs.tasks.expert import Expert
+from sac_dist import __version__
+from sac_dist.acting.playback import check_policy_fits, find_policy, merge
+from sac_dist.acting.rollout import TRAINING_SEEDS, Episode, make_env, run_episode
+from sac_dist.data.transitions import Demonstrations
+from sac_dist.settings import ConfigError, EnvConfig
+from sac_dist.storage.checkpoint import Checkpoint
+
+DEMONSTRATION_SEEDS = (
+    2 * TRAINING_SEEDS
+)  # training stays below 2**30, evaluation counts up from there and comes nowhere near this
+LEAST_TRIES, TRIES_PER_EPISODE = 20, 10  # after so many tries a policy that does not succeed is given up
+WORDS = ("expert", "random")  # policies that are no file
+
+Act = Callable[[np.ndarray], np.ndarray]  # (O,) float32 → (A,) float32 in [-1, 1]
+
+
+def demonstration_seed(seed: int, index: int) -> int:
+    """The reset seed, in [2**31, 2**31 + 2**30), of try ``index`` (0, 1, …): never one of training's or of
+    evaluation's.
+    """
+    return DEMONSTRATION_SEEDS + int(
+        np.random.SeedSequence((seed, index)).generate_state(1)[0] % TRAINING_SEEDS
+    )
+
+
+def record(
+    config: EnvConfig,
+    policy: str | Path,
+    episodes: int,
+    seed: int = 0,
+    only_success: bool | None = None,
+    on_episode: Callable[[int, Episode], None] = lambda index, episode: None,
+) -> Demonstrations:
+    """Play ``policy`` until ``episodes`` episodes are kept, and return those; the same call returns the same
+    bytes.
+
+    ``policy`` is "expert" (the script in envs/expert.py), "random" (uniform in [-1, 1]), or a run folder, a
+    checkpoint or the book's
+    prefix: a trained policy acts by its mean, in its own environment changed where ``config`` says, as in
+        ``play``.
+    ``only_success`` keeps the successful episodes alone. At None this is so for the expert; a trained policy
+    loses the episodes that its environment calls failed, and "random" loses none. ``on_episode`` is told of
+    every try, kept or not, with its index.
+
+    The result's ``source``: "env" (those fields of EnvConfig that are set, with the real id and simulator),
+    "policy", "seed", "episodes tried" and "sac_dist" (the version).
+
+    Raises ConfigError, in one line, for an environment or policy that is not there or does not work, a policy
+    that does not fit the environment, a number that is not finite, and where max(20, 10 ``episodes``) tries
+    do not hold enough successes.
+    """
+    if episodes < 1:
+        raise ConfigError(f"episodes is {episodes}: it must be above 0")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}: it must not be negative")
+    policy = str(policy)
+    checkpoint = None if policy in WORDS else _read_policy(Path(policy))
+    config = _resolve(config if checkpoint is None else merge(checkpoint.config.env, config))
+    env = _Recorder(make_env(config))
+    kept: list[dict[str, npt.NDArray[Any]]] = []
+    tried: list[bool | None] = []  # the success of each try
+    success: list[bool | None] = []  # of each kept one
+    try:
+        act_of = _act_of(policy, checkpoint, env, config.env)
+        while len(kept) < episodes:
+            if len(tried) == max(LEAST_TRIES, TRIES_PER_EPISODE * episodes):
+                raise ConfigError(_too_few(config.env, policy, episodes, tried))
+            reset_seed = demonstration_seed(seed, len(tried))
+            episode = run_episode(env, act_of(reset_seed), reset_seed)
+            on_episode(len(tried), episode)
+            tried.append(episode.success)
+            if _is_wanted(episode.success, policy, only_success):
+                kept.append(env.transitions(config.env))
+                success.append(episode.success)
+    finally:
+        env.close()
+    return Demonstrations(
+        **{name: np.concatenate([part[name] for part in kept]) for name in kept[0]},
+        # an environment may speak of success only where there is one
+        success=None if all(one is None for one in success) else np.array([bool(one) for one in success]),
+        source={
+            "env": {name: value for name, value in asdict(config).items() if value is not None},
+            "policy": policy
+            if checkpoint is None
+            else Path(policy).resolve().name,  # not the path, which only this machine knows
+            "seed": seed,
+            "episodes tried": len(tried),
+            "sac_dist": __version__,
+        },
+    )
+
+
+class _Recorder(gymnasium.Wrapper):
+    """Keeps the present episode's transitions; as copies, since an environment may write each observation
+    into the same array.
+    """
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        observation, info = self.env.reset(seed=seed, options=options)
+        self.observations = [np.array(observation, np.float32)]
+        self.steps: list[tuple[np.ndarray, float, bool, bool]] = []  # action, reward, terminated, truncated
+        return self.observations[0], info
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        taken = np.array(action, np.float32)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.observations.append(np.array(observation, np.float32))
+        self.steps.append((taken, float(reward), bool(terminated), bool(truncated)))
+        return self.observations[-1], float(reward), terminated, truncated, info
+
+    def transitions(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        """The episode as Demonstrations' arrays. Raises ConfigError if a number in it is not finite."""
+        actions, rewards, terminated, truncated = zip(*self.steps, strict=True)
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "observation": np.array(self.observations[:-1]),
+            "action": np.array(actions),
+            "reward": np.array(rewards, np.float32),
+            "next_observation": np.array(self.observations[1:]),
+            "terminated": np.array(terminated),
+            "truncated": np.array(truncated),
+        }
+        for kind, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise ConfigError(
+                    f"{name} cannot be recorded: an episode has a number in {kind} that is not finite"
+                )
+        return arrays
+
+
+def _read_policy(path: Path) -> Checkpoint:
+    if not path.exists() and not Path(f"{path}_policy").exists():
+        raise ConfigError(
+            f"there is no policy {path}: give expert, random, or a run folder, a checkpoint or the "
+            "book's prefix"
+        )
+    return find_policy(path, "auto")[1]
+
+
+def _resolve(config: EnvConfig) -> EnvConfig:
+    """With the real id and simulator in place of "auto"."""
+    try:
+        resolved = envs.resolve(config.env, config.backend or "auto")
+    except (BackendError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    backend: Any = (
+        resolved.backend or config.backend
+    )  # of an id that has no simulators, for make_env to refuse
+    return replace(config, env=resolved.id, backend=backend)
+
+
+def _act_of(
+    policy: str, checkpoint: Checkpoint | None, env: gymnasium.Env, name: str
+) -> Callable[[int], Act]:
+    """From the reset seed of an episode to the function that acts in it. Raises ConfigError if the policy
+    does not fit ``env``.
+    """
+    if checkpoint is not None:
+        check_policy_fits(checkpoint, env, name)
+        agent = checkpoint.build_agent()
+        return lambda reset_seed: lambda observation: agent.act(observation, deterministic=True)
+    if policy == "expert":
+        try:
+            expert = Expert(env)
+        except ValueError as error:
+            raise ConfigError(f"no expert for {name}: {error}") from error
+        return lambda reset_seed: lambda observation: expert.act()
+    assert env.action_space.shape is not None
+    size = env.action_space.shape
+
+    def random_act(reset_seed: int) -> Act:
+        # the pair, since the environment draws its start from the seed alone: actions from the same draws
+        # would depend on it
+        generator = np.random.default_rng((reset_seed, 1))
+        return lambda observation: generator.uniform(-1, 1, size).astype(np.float32)
+
+    return random_act
+
+
+def _is_wanted(success: bool | None, policy: str, only_success: bool | None) -> bool:
+    if only_success is None and policy not in WORDS:
+        return success is not False  # None: an environment that knows no success, so nothing to choose by
+    return bool(success) or not (policy == "expert" if only_success is None else only_success)
+
+
+def _too_few(name: str, policy: str, episodes: int, tried: Sequence[bool | None]) -> str:
+    if all(success is None for success in tried):
+        return f"{name} does not say whether an episode succeeds: record it with --no-only-success"
+    return (
+        f"only {sum(map(bool, tried))} of {len(tried)} episodes of {name} succeed with the policy {policy}, "
+        f"and {episodes} are asked for"
+    )

@@ -1,0 +1,1 @@
+"""What an update computes: an algorithm is its losses, the parameters that it optimises, and its settings."""

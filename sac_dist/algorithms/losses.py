@@ -1,0 +1,95 @@
+"""The objectives of Soft Actor-Critic and Conservative Q-Learning as pure functions: no parameters, no random
+numbers, nothing changed in place.
+
+Equation numbers are those of Haarnoja et al., Soft Actor-Critic Algorithms and Applications,
+arXiv:1812.05905, unless said otherwise.
+Shapes: B transitions, E critics. Every function works in the dtype it is given.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def scaled_reward(reward: Tensor, scale: float, bias: float, standardise: bool) -> Tensor:
+    """The reward (B,) that SAC learns from: scale · reward + bias.
+
+    ``standardise`` first maps the batch to mean 0 and standard deviation 1, as the book does. Off by default
+    in AgentConfig: it changes the task from batch to batch.
+    """
+    if standardise:
+        reward = (reward - reward.mean()) / (reward.std() + 1e-6)
+    return reward if (scale, bias) == (1, 0) else scale * reward + bias
+
+
+def td_target(
+    reward: Tensor,
+    terminated: Tensor,
+    next_q: Tensor,
+    next_log_prob: Tensor,
+    alpha: Tensor | float,
+    discount: float,
+) -> Tensor:
+    """The soft Bellman target y = r + γ (1 − terminated) (min_e Q_e(s′, a′) − α log π(a′|s′)), equations 2, 3
+    and 5: (B,).
+
+    ``next_q`` (E, B) comes from the target networks at actions a′ drawn from the current policy; the minimum
+    over the critics is section 4.2's answer to overestimation. No gradient passes. A time limit is no
+    termination: the value goes on there. ``alpha`` 0 leaves the entropy out: the deterministic backup that
+    CQL's authors use too.
+    """
+    soft_value = next_q.min(dim=0).values - alpha * next_log_prob
+    return reward.addcmul(1 - terminated, soft_value, value=discount).detach()
+
+
+def critic_loss(q: Tensor, target: Tensor) -> Tensor:
+    """J_Q = E[½ (Q(s, a) − y)²], equation 5, summed over the critics: ``q`` (E, B), ``target`` (B,) → ()."""
+    return 0.5 * (q - target).square().mean(dim=1).sum()
+
+
+def actor_loss(log_prob: Tensor, q: Tensor, alpha: Tensor) -> Tensor:
+    """J_π = E[α log π(a|s) − min_e Q_e(s, a)] at a reparametrised action, equation 9: (B,), (E, B), () → ().
+
+    α is a constant here: its own objective is ``temperature_loss``.
+    """
+    return (alpha.detach() * log_prob - q.min(dim=0).values).mean()
+
+
+def temperature_loss(log_alpha: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
+    """J(α) = E[−α (log π(a|s) + H̄)], equation 18, with α = exp(log_alpha): (), (B,) → ().
+
+    log π is a constant here. α rises while the entropy −E[log π] is below the target H̄ (nats), and falls
+    above it.
+    """
+    return -(log_alpha.exp() * (log_prob.detach() + target_entropy)).mean()
+
+
+def cql_penalty(sampled_q: Tensor, log_density: Tensor, data_q: Tensor, temperature: float) -> Tensor:
+    """CQL(H)'s gap T log Σ_a exp((Q_e(s, a) − log p(a)) / T) − Q_e(s, a_data), averaged over the states:
+    (E,).
+
+    Kumar et al., Conservative Q-Learning, arXiv:2006.04779, equation 4, with the log-sum-exp estimated by
+    importance sampling as in appendix F. ``sampled_q`` (E, N, B) at N actions per state, ``log_density`` (N,
+    B) of what each was drawn from (a constant; no gradient passes), ``data_q`` (E, B) at the data's actions.
+    As in the authors' code the sum is not divided by N.
+    """
+    return (temperature * ((sampled_q - log_density.detach()) / temperature).logsumexp(dim=1) - data_q).mean(
+        dim=1
+    )
+
+
+def lagrange_loss(log_weight: Tensor, penalty: Tensor, threshold: float) -> Tensor:
+    """What the penalty's weight exp(log_weight) minimises: −E_e[weight (penalty_e − τ)], arXiv:2006.04779,
+    equation 30: ().
+
+    ``penalty`` (E,) is a constant here. The weight rises while the penalty is above the threshold τ, and
+    falls below it.
+    """
+    return -(log_weight.exp() * (penalty.detach() - threshold)).mean()
+
+
+def cloning_loss(log_prob: Tensor, data_log_prob: Tensor, alpha: Tensor) -> Tensor:
+    """E[α log π(a|s) − log π(a_data|s)]: (B,), (B,), () → (). Maximum likelihood with SAC's entropy term, as
+    CQL's authors warm up.
+    """
+    return (alpha.detach() * log_prob - data_log_prob).mean()

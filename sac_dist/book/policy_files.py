@@ -1,0 +1,154 @@
+"""Policies in the files of the book's trainer: ``PREFIX_q1``, ``PREFIX_q2`` and ``PREFIX_policy``.
+
+The book is Dong, Ding, Zhang (eds.), Deep Reinforcement Learning, chapter 16
+(github.com/deep-reinforcement-learning-book, Chapter16-Robot-Learning-in-Simulation, sac_learn.py). Each file
+is ``torch.save`` of a module's state_dict, with weights as (outputs, inputs):
+
+    PolicyNetwork   linear1 … linearN (hidden layers), mean_linear, log_std_linear
+    SoftQNetwork    linear1 … linearM (the last gives Q) on [observation, action]
+
+In the book N = 4 and M = 4 with 512 units, so its critics have one hidden layer less than its policy; any N ≥
+1, M ≥ 2 and width are read and written. Both programs take tanh of the mean and clamp log σ to [-20, 2]. The
+files hold no action_range: the book multiplies its actions by 1 (joint velocities) or 0.1 (end position);
+here that scale is the environment's, and actions are in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sac_dist.algorithms.agent import SACAgent, least_size
+from sac_dist.networks.mlp import Parameters, check_parameters
+from sac_dist.settings import AgentConfig, ConfigError
+
+CRITICS = ("q1", "q2")
+
+
+def load_book_policy(path: str | Path) -> SACAgent:
+    """The agent in ``path``_q1, ``path``_q2 and ``path``_policy.
+
+    Its sizes come from the files, its targets are copies of the critics, and all else is AgentConfig's
+    default: the book saves no temperature, target or optimizer. Nothing in the files is run. Raises
+    ConfigError, naming the file, if one is missing, is no state_dict of tensors, or has a missing, unknown,
+    misshapen or non-finite tensor.
+    """
+    files = {name: Path(f"{path}_{name}") for name in ("policy", *CRITICS)}
+    states = {name: read_state(file) for name, file in files.items()}
+    width, observation_size = matrix_shape(states["policy"], "linear1.weight", files["policy"])
+    action_size, _ = matrix_shape(states["policy"], "mean_linear.weight", files["policy"])
+    matrix_shape(states["q1"], "linear2.weight", files["q1"])  # one hidden layer and the output at least
+    depth, critic_depth = count_layers(states["policy"]), count_layers(states["q1"]) - 1
+    config = AgentConfig(
+        hidden_width=width,
+        hidden_depth=depth,
+        critic_depth=critic_depth,
+        critics=len(CRITICS),
+        layer_norm=False,
+    )
+    if 4 * least_size(observation_size, action_size, config) > sum(
+        file.stat().st_size for file in files.values()
+    ):
+        raise ConfigError(f"{files['policy']}: its matrices are larger than the files")
+    agent = SACAgent(observation_size, action_size, config)
+    for name, views in book_views(agent).items():
+        try:
+            check_parameters(states[name], {key: tuple(view.shape) for key, view in views.items()})
+        except ConfigError as error:
+            raise ConfigError(f"{files[name]}: {error}") from error
+        for key, view in views.items():
+            view.copy_(states[name][key])
+    agent.tensors.targets.copy_(agent.tensors.critics.parameters)
+    agent.take_average()  # where the policy was copied to
+    return agent
+
+
+def save_book_policy(agent: SACAgent, path: str | Path) -> None:
+    """Write ``path``_q1, ``path``_q2 and ``path``_policy, each under a temporary name first.
+
+    The policy is the average that evaluations see. Raises ConfigError if the critics are not two plain ones,
+    or a file cannot be written.
+    """
+    if agent.config.layer_norm:
+        raise ConfigError(
+            "the book's critics have no layer normalisation and this agent's do: train it with "
+            "--no-layer-norm"
+        )
+    if agent.config.critics != len(CRITICS):
+        raise ConfigError(
+            f"the book's files hold {len(CRITICS)} critics and this agent has {agent.config.critics}"
+        )
+    for name, views in book_views(agent).items():
+        file = Path(f"{path}_{name}")
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            torch.save(
+                {key: view.clone(memory_format=torch.contiguous_format) for key, view in views.items()},
+                temporary,
+            )
+            temporary.replace(file)
+        except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError where the folder is missing
+            temporary.unlink(missing_ok=True)
+            raise ConfigError(f"{file}: cannot be written ({str(error).splitlines()[0]})") from error
+
+
+def book_views(agent: SACAgent) -> dict[str, Parameters]:
+    """The agent's parameters under the book's names and in its shapes, as views, by file: ``policy``, ``q1``,
+    ``q2``.
+    """
+    policy: Parameters = {}
+    for name, tensor in agent.policy.unpack(agent.tensors.average).items():
+        layer, part = name.split(".")
+        if layer == f"linear{agent.policy.depth + 1}":  # (…, 2 actions): mean, log σ
+            for head, half in zip(("mean_linear", "log_std_linear"), tensor.chunk(2, dim=-1), strict=True):
+                policy[f"{head}.{part}"] = book_view(part, half)
+        else:
+            policy[name] = book_view(part, tensor)
+    critics = agent.q.unpack(agent.tensors.critics.parameters)
+    return {"policy": policy} | {
+        file: {name: book_view(name.split(".")[1], tensor[i]) for name, tensor in critics.items()}
+        for i, file in enumerate(CRITICS)
+    }
+
+
+def book_view(part: str, tensor: Tensor) -> Tensor:
+    """A weight (inputs, outputs) as (outputs, inputs), a bias (1, outputs) as (outputs,)."""
+    return tensor.T if part == "weight" else tensor[0]
+
+
+def read_state(file: Path) -> dict[str, Any]:
+    try:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                if (
+                    sum(member.file_size for member in archive.infolist()) > file.stat().st_size
+                ):  # torch.save compresses nothing
+                    raise ValueError("it unpacks to more than its size")
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{file}: no such file") from error
+    except Exception as error:  # whatever a damaged file makes torch.load raise; weights_only refuses code
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"{file}: not a file of tensors ({reason})") from error
+    if not isinstance(state, dict):
+        raise ConfigError(f"{file}: holds a {type(state).__name__}, not a state_dict")
+    return state
+
+
+def count_layers(state: Mapping[str, Any]) -> int:
+    """How many of linear1, linear2, … there are without a gap."""
+    return next(i for i in itertools.count() if f"linear{i + 1}.weight" not in state)
+
+
+def matrix_shape(state: Mapping[str, Any], name: str, file: Path) -> tuple[int, int]:
+    tensor = state.get(name)
+    if not isinstance(tensor, Tensor) or tensor.dim() != 2 or 0 in tensor.shape:
+        raise ConfigError(f"{file}: {name} is missing or no matrix")
+    return tensor.shape[0], tensor.shape[1]

@@ -1,0 +1,234 @@
+"""The replay buffer as a service: a BaseManager process owns its memory, hands out shards, and answers the
+book's calls.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from multiprocessing import util
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.managers import BaseManager, BaseProxy, Server
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sac_dist.data.ring import ReplayBuffer, Rows
+from sac_dist.settings import ConfigError
+from sac_dist.system.shared import show_role
+
+PATIENCE = 3  # s that a client has to show the key
+
+
+class ServedReplay:
+    """What lives in the manager's process behind a ReplayProxy: a buffer and the leases of its shards."""
+
+    def __init__(
+        self, capacity: int, observation_size: int, action_size: int, shards: int = 1, seed: int | None = None
+    ) -> None:
+        self._buffer = ReplayBuffer(capacity, observation_size, action_size, shards).for_shard(None)
+        self._rng = np.random.default_rng(seed)
+        self._leased: set[int] = set()
+        self._lock = threading.RLock()  # every client has a thread of its own here
+
+    def push(self, *transition: npt.ArrayLike) -> None:
+        with self._lock:
+            self._writer().push(*transition)
+
+    def extend(self, *transitions: npt.ArrayLike) -> None:
+        with self._lock:
+            self._writer().extend(*transitions)
+
+    def _writer(self) -> ReplayBuffer:
+        if self._buffer.shard is None:
+            self._buffer = self._buffer.for_shard(self.lease())
+        return self._buffer
+
+    def sample(self, batch_size: int) -> tuple[Rows, ...]:
+        with self._lock:
+            rows = self._buffer.sample_rows(batch_size, self._rng)
+            return tuple(rows[:, columns].copy() for columns in self._buffer.columns[:5])
+
+    def get_length(self) -> int:
+        return self._buffer.get_length()
+
+    __len__ = get_length
+
+    def state(self) -> dict[str, Any]:
+        return self._buffer.state()
+
+    def lease(self) -> int:
+        with self._lock:
+            free = set(range(self._buffer.shards)) - self._leased
+            if not free:
+                raise ValueError(
+                    f"all {self._buffer.shards} shards of the replay buffer have a writer: create it "
+                    "with more shards"
+                )
+            shard = min(free)
+            self._leased.add(shard)
+            return shard
+
+    def release(self, shard: int) -> None:
+        with self._lock:
+            if shard not in self._leased or shard == self._buffer.shard:
+                raise ValueError(f"shard {shard} of the replay buffer is not leased")
+            self._leased.remove(shard)
+
+    def handle(self, shard: int | None = None) -> ReplayBuffer:
+        with self._lock:
+            if shard is not None and shard == self._buffer.shard:
+                raise ValueError(
+                    f"shard {shard} of the replay buffer is written to by push and extend of its proxies"
+                )
+            handle = self._buffer.for_shard(shard)
+            if shard is not None:
+                self._leased.add(shard)
+            return handle
+
+
+class ReplayProxy(BaseProxy):
+    """The book's replay buffer: every call is a message to the manager's process, numpy arrays in and out.
+
+    ``push`` and ``extend`` of all proxies share one shard, leased at the first call. For the speed of memory
+    take a handle.
+    """
+
+    _exposed_ = ("push", "extend", "sample", "get_length", "__len__", "state", "lease", "release", "handle")
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        return self._callmethod(method, arguments)
+
+    def push(self, *transition: npt.ArrayLike) -> None:
+        """As ReplayBuffer.push. ValueError if every shard is leased."""
+        self._call("push", *transition)
+
+    def extend(self, *transitions: npt.ArrayLike) -> None:
+        """As ReplayBuffer.extend. ValueError if every shard is leased."""
+        self._call("extend", *transitions)
+
+    def sample(self, batch_size: int) -> tuple[Rows, ...]:
+        """(state, action, reward, next_state, done): float32 arrays (batch_size, …), done being
+        ``terminated``.
+        """
+        return tuple(self._call("sample", batch_size))
+
+    def get_length(self) -> int:
+        return int(self._call("get_length"))
+
+    __len__ = get_length
+
+    def state(self) -> dict[str, Any]:
+        """As ReplayBuffer.state."""
+        return dict(self._call("state"))
+
+    def lease(self) -> int:
+        """A shard nobody else writes to, until it is released. ValueError if there is none."""
+        return int(self._call("lease"))
+
+    def release(self, shard: int) -> None:
+        """Give a leased shard back, for a next writer that goes on where the last one stopped."""
+        self._call("release", shard)
+
+    def handle(self, shard: int | None = None) -> ReplayBuffer:
+        """The buffer's memory itself, to write to ``shard`` (which counts as leased) or only to read."""
+        handle: ReplayBuffer = self._call("handle", shard)
+        return handle
+
+
+class PatientServer(Server):
+    """multiprocessing's server, which would keep a thread and a file handle for ever for a client that
+    connects and says nothing.
+    """
+
+    def handle_request(self, conn: Connection) -> None:
+        _limit_waiting(conn, PATIENCE)
+        super().handle_request(conn)
+
+    def accept_connection(self, conn: Connection, name: str) -> None:
+        """A client that has shown the key stays, and may be silent."""
+        _limit_waiting(conn, 0)
+        super().accept_connection(conn, name)
+
+
+def _limit_waiting(conn: Connection, seconds: int) -> None:
+    """Reading from ``conn`` fails after so many seconds; 0: never."""
+    same = socket.socket(fileno=conn.fileno())
+    try:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", seconds, 0))
+    finally:
+        same.detach()
+
+
+class ReplayManager(BaseManager):
+    """The process that owns the replay buffer: ``ReplayManager.launch().ReplayBuffer(capacity, …)`` gives a
+    ReplayProxy.
+
+    It listens on a local socket in a folder of mode 0700, knows its clients by a random key, ignores Ctrl-C,
+    and ends with the process that launched it. Whoever ends last of the two removes the folder.
+    """
+
+    _Server = PatientServer
+    ReplayBuffer: Callable[..., ReplayProxy]  # the arguments of ServedReplay
+    _process: Any  # BaseManager's own, after start()
+
+    def is_alive(self) -> bool:
+        """Whether the manager's process still runs."""
+        return bool(self._process.is_alive())
+
+    @classmethod
+    def launch(cls, context: BaseContext | None = None) -> ReplayManager:
+        """Start the process with a multiprocessing context (default: spawn); ``shutdown()`` or the caller's
+        end ends it.
+
+        Raises:
+            ConfigError: see socket_address.
+        """
+        address = socket_address()
+        folder = os.path.dirname(address)
+        manager = cls(address, os.urandom(32), ctx=context or multiprocessing.get_context("spawn"))
+        # If this process is itself a child, the folder is its parent's, which still needs it.
+        manager.start(_end_with_parent, (folder if multiprocessing.parent_process() is None else None,))
+        return manager
+
+
+ReplayManager.register("ReplayBuffer", ServedReplay, ReplayProxy)
+
+
+def socket_address() -> str:
+    """A new name in multiprocessing's own temporary folder, of mode 0700 and removed at exit. Raises
+    ConfigError if that cannot be.
+    """
+    try:
+        folder = util.get_temp_dir()
+    except OSError as error:
+        raise ConfigError(
+            f"there is no folder for temporary files: {error.strerror or error}; set TMPDIR to one"
+        ) from None
+    address = os.path.join(folder, f"replay-{os.urandom(8).hex()}")
+    if len(os.fsencode(address)) > 100:  # the kernel's limit is 107 on Linux, 103 on macOS
+        raise ConfigError(
+            f"the temporary folder {folder} has too long a name for a socket: set TMPDIR to a shorter one"
+        )
+    return address
+
+
+def _end_with_parent(folder: str | None) -> None:
+    show_role("replay-manager")
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()  # returns as soon as it is dead, SIGKILL included
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,184 @@
+"""``--doctor``: what this machine has for sac_dist, what ``--env auto`` therefore takes, and the next step to
+whatever is missing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from envs.backends.choice import coppelia_obstacle, has_display, mujoco_obstacle, resolve
+from sac_dist.system import mkl
+
+GL = ("egl", "osmesa", "glfw")  # MuJoCo's ways to OpenGL: without a screen the first two
+DRAW = (
+    'import mujoco; m = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom '
+    "size='1'/></worldbody></mujoco>\");"
+    "mujoco.Renderer(m, 32, 32).render()"
+)
+# A cuboid that falls in an empty scene shows that the simulator has its main script; exit status 3: it does
+# not fall.
+FALL = """
+from pyrep import PyRep
+from pyrep.backend import sim
+from pyrep.const import PrimitiveShape
+from pyrep.objects.shape import Shape
+simulator = PyRep()
+simulator.launch("", headless=True)
+number = sim.ffi.new("int *")
+sim.lib.simGetInt32Parameter(sim.sim_intparam_program_version, number)
+print(f"{number[0] // 10000}.{number[0] // 100 % 100}.{number[0] % 100}", flush=True)
+cuboid = Shape.create(PrimitiveShape.CUBOID, [0.1, 0.1, 0.1], position=[0, 0, 1.0])
+simulator.start()
+for _ in range(5):
+    simulator.step()
+falls = cuboid.get_position()[2] < 0.95
+simulator.stop()
+simulator.shutdown()
+raise SystemExit(0 if falls else 3)
+"""
+NO_MAIN_SCRIPT = (
+    "starts, but nothing falls in an empty scene: its folder system lacks the default scene and main script"
+)
+# The beginning of what choice.coppelia_obstacle says, and what to do about it.
+COPPELIA_STEPS = {
+    "PyRep is not installed": "get github.com/stepjam/PyRep and pip install its folder (not 'pip install pyrep': that is another program)",
+    "the installed pyrep": "pip uninstall pyrep; then get github.com/stepjam/PyRep and pip install its folder",
+    "COPPELIASIM_ROOT is not set": "install CoppeliaSim 4.1, then export COPPELIASIM_ROOT=its folder",
+    "COPPELIASIM_ROOT=": "let COPPELIASIM_ROOT name the folder of CoppeliaSim 4.1 that libcoppeliaSim.so lies in",
+    "COPPELIASIM_ROOT is not on": 'export LD_LIBRARY_PATH="$COPPELIASIM_ROOT:$LD_LIBRARY_PATH" before Python starts',
+}
+
+
+class Finding(NamedTuple):
+    part: str
+    found: str
+    step: str = ""  # what to do next; empty: nothing is missing
+
+
+def findings() -> Iterator[Finding]:
+    """Everything in the order it is looked at; draws in processes of their own, as a broken OpenGL ends a
+    process.
+    """
+    yield Finding(
+        "Python", f"{platform.python_version()} on {platform.platform(terse=True)}, {os.cpu_count()} cores"
+    )
+    import torch
+
+    from sac_dist.execution.compiled import compile_obstacle
+
+    on_gpu = ", with --learner central --device cuda on the GPU" if torch.cuda.is_available() else ""
+    yield Finding("torch", f"{torch.__version__}; training runs on the CPU{on_gpu}")
+    if mkl.held_back() and mkl.library() is None:
+        yield Finding(
+            "matrix products",
+            "without this processor's AVX-512, in twice the time",
+            "install gcc, then sac-dist again",
+        )
+    obstacle = compile_obstacle()
+    if obstacle is None:
+        yield Finding("compiled updates", "work")
+    else:
+        step = "pip install -U torch" if obstacle.startswith("torch") else "install g++ and Python's headers"
+        yield Finding(
+            "compiled updates", f"no: {obstacle}; training works without, in about twice the time", step
+        )
+    missing = mujoco_obstacle()
+    if missing is None:
+        yield Finding("MuJoCo", importlib.metadata.version("mujoco"))
+        yield pictures()
+    else:
+        yield Finding("MuJoCo", missing, "pip install mujoco")
+    yield Finding(
+        "window", "a display is there" if has_display() else "no display: --test writes a video instead"
+    )
+    missing = coppelia_obstacle()
+    root = os.environ.get("COPPELIASIM_ROOT")
+    yield Finding("COPPELIASIM_ROOT", root or "not set")
+    if missing is None:
+        yield simulator()
+        yield models()
+    else:
+        steps = [step for beginning, step in COPPELIA_STEPS.items() if missing.startswith(beginning)]
+        yield Finding("CoppeliaSim", f"no: {missing}", steps[0] if steps else "")
+    choice = resolve("auto")
+    yield Finding("--env auto", f"{choice.id}, {choice.reason}")
+
+
+def pictures() -> Finding:
+    """The first of MuJoCo's OpenGL bindings that draws here."""
+    wanted = os.environ.get("MUJOCO_GL")
+    for binding in [wanted] if wanted else GL:
+        environment = os.environ | {"MUJOCO_GL": binding}
+        try:
+            drawn = (
+                subprocess.run(
+                    [sys.executable, "-c", DRAW], env=environment, capture_output=True, timeout=60
+                ).returncode
+                == 0
+            )
+        except subprocess.TimeoutExpired:
+            drawn = False
+        if drawn:
+            return Finding(
+                "pictures",
+                f"MUJOCO_GL={binding} draws",
+                "" if wanted or has_display() else f"export MUJOCO_GL={binding}",
+            )
+    tried = wanted or ", ".join(GL)
+    return Finding(
+        "pictures",
+        f"no: none of {tried} draws",
+        "install libegl1 and libgl1-mesa-dri, then export MUJOCO_GL=egl (or libosmesa6, osmesa)",
+    )
+
+
+def simulator() -> Finding:
+    """CoppeliaSim's version, after it has simulated something."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", FALL], capture_output=True, text=True, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("CoppeliaSim", "does not start within 60 s", "see docs/coppeliasim.md, known errors")
+    version = done.stdout.partition("\n")[0]
+    if done.returncode == 0:
+        return Finding(
+            "CoppeliaSim", f"{version}, PyRep {importlib.metadata.version('pyrep')}: a cuboid falls"
+        )
+    if done.returncode == 3:
+        return Finding(
+            "CoppeliaSim", f"{version} {NO_MAIN_SCRIPT}", "install CoppeliaSim from its binary release"
+        )
+    words = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+    return Finding("CoppeliaSim", f"does not start: {words[-1]}", "see docs/coppeliasim.md, known errors")
+
+
+def models() -> Finding:
+    """Whether the models are there that a scene is built from."""
+    from envs.backends.base import BackendError
+    from envs.backends.coppelia.models import model_files
+
+    try:
+        return Finding("models", ", ".join(map(str, model_files())))
+    except BackendError as error:
+        return Finding(
+            "models",
+            f"no: {error}",
+            "get github.com/stepjam/PyRep and export PYREP_MODELS=its folder robot_ttms",
+        )
+
+
+def report() -> str:
+    """Every finding on a line, and below it the next step where there is one."""
+    lines = []
+    for finding in findings():
+        lines.append(f"{finding.part + ':':18} {finding.found}")
+        if finding.step:
+            lines.append(f"{'':18} next: {finding.step}")
+    return "\n".join(lines)

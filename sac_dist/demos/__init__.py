@@ -1,1 +1,0 @@
-"""Demonstrations: transitions that somebody recorded, in one form whatever file they come from."""

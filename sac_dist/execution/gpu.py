@@ -1,0 +1,99 @@
+"""An agent's update on another device: a GPU, for a learner that nobody else trains beside."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sac_dist.algorithms.agent import SACAgent, Step
+from sac_dist.algorithms.sac import Metrics, Tensors
+from sac_dist.data.batch import Batch
+from sac_dist.execution.explicit import WrittenOut
+
+WARM_UP = 3  # updates before the one that is captured: libraries take their memory in the first ones
+
+
+def lock_pages(agent: SACAgent) -> None:
+    """Lock the agent's memory into place while the agent lives: a GPU's copies there take a fourth of the
+    time. RuntimeError if it cannot.
+
+    Memory that is given back while it counts as locked would go on being written to, wherever the system has
+    put it since.
+    """
+    memory = agent.memory
+    if code := int(torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.nbytes, 0)):
+        raise RuntimeError(
+            f"CUDA cannot lock the agent's {memory.nbytes:,} bytes into memory: its error {code}"
+        )
+    weakref.finalize(agent, unlock_pages, memory).atexit = False
+
+
+def unlock_pages(memory: Tensor) -> None:
+    torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())
+
+
+class OnDevice:
+    """The algorithm that ``agent`` has in use, on a copy of its memory on ``device``; call it as a SACUpdate.
+
+    After each update the agent's own memory holds what the copy holds, so whoever acts, evaluates or saves
+    reads that. On a GPU an
+    update after the first ones is the replay of a CUDA graph: at these sizes starting its kernels one by one
+        takes longer than they do.
+    """
+
+    def __init__(self, agent: SACAgent, device: str) -> None:
+        self.agent, self.device = agent, torch.device(device)
+        self.memory = agent.memory.to(self.device, copy=True)
+        self.tensors = agent.tensors_in(self.memory)
+        covered = WrittenOut.covers(agent.algorithm)
+        self.update: Step = WrittenOut(agent.algorithm, self.tensors) if covered else agent.algorithm
+        self.stream = torch.cuda.Stream() if self.device.type == "cuda" else None
+        if self.stream is not None and not agent.memory.is_pinned():
+            lock_pages(agent)
+        self.shapes: list[torch.Size] = []
+        self.names: list[str] = []
+
+    def _prepare(self, shapes: list[torch.Size]) -> None:
+        """Memory for inputs of these shapes, and the update on it."""
+        self.shapes, self.calls = shapes, 0
+        sizes = [shape.numel() for shape in shapes]
+        self.given = torch.empty(sum(sizes), pin_memory=self.stream is not None)
+        self.inputs = self.given.to(self.device)
+        views = [piece.view(shape) for piece, shape in zip(self.inputs.split(sizes), shapes, strict=True)]
+        *fields, noise, lrs, steps = views
+        batch = Batch(*fields)
+
+        def run() -> Tensor:
+            self.tensors.steps.copy_(steps)
+            metrics = self.update(self.tensors, batch, noise, lrs)
+            self.names = list(metrics)
+            return torch.stack(list(metrics.values()))
+
+        self.run: Callable[[], Tensor] = run
+
+    def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, lrs: Tensor) -> Metrics:
+        """``tensors``, the agent's own, bring the counts of Adam's steps, and are overwritten."""
+        given = [*(field for field in batch if field is not None), noise, lrs, tensors.steps]
+        if (shapes := [tensor.shape for tensor in given]) != self.shapes:
+            self._prepare(shapes)
+        torch.cat([tensor.reshape(-1) for tensor in given], out=self.given)
+        with torch.cuda.stream(self.stream):
+            self.inputs.copy_(self.given, non_blocking=True)
+            values = self.run() if self.stream is None else self._replay(self.stream)
+            self.agent.memory.copy_(self.memory, non_blocking=True)
+            values = values.cpu()
+        return dict(zip(self.names, values.unbind(), strict=True))
+
+    def _replay(self, stream: torch.cuda.Stream) -> Tensor:
+        self.calls += 1
+        if self.calls <= WARM_UP:
+            return self.run()
+        if self.calls == WARM_UP + 1:
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, stream=stream):
+                self.values = self.run()
+        self.graph.replay()
+        return self.values

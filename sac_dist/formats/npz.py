@@ -1,0 +1,110 @@
+"""The package's own file of demonstrations: a numpy .npz with one array per field, read without pickle."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sac_dist.data.transitions import Demonstrations
+from sac_dist.formats.check import check_size, checked
+from sac_dist.settings import ConfigError
+
+REQUIRED = ("observation", "action", "reward", "next_observation", "terminated")
+OPTIONAL = ("truncated", "success", "source")
+LONGEST_SOURCE = 2**20  # bytes
+
+
+def read(path: Path) -> Demonstrations:
+    """Raises ConfigError with file, transition, field and reason. Without ``truncated`` breaks are taken as
+    the book's pickle's.
+    """
+    name = str(path)
+    with zipfile.ZipFile(path) as archive:
+        members = _members(name, archive)
+        check_size(name, sum(member.file_size for member in members.values()), path.stat().st_size)
+        arrays: dict[str, Any] = {
+            field: _array(name, field, archive, member) for field, member in members.items()
+        }
+    source = _source(name, arrays.pop("source", None))
+    return checked(name, **arrays, source=source)
+
+
+def write(demos: Demonstrations, path: Path) -> None:
+    """Everything: float32 and bool arrays by their fields' names, and ``source`` as JSON."""
+    arrays: dict[str, Any] = {field: getattr(demos, field) for field in (*REQUIRED, "truncated")}
+    if demos.success is not None:
+        arrays["success"] = demos.success
+    arrays["source"] = np.array(json.dumps(demos.source))
+    np.savez_compressed(path, **arrays)
+
+
+def _members(name: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        field = member.filename.removesuffix(".npy")
+        if field not in REQUIRED + OPTIONAL or field in members:
+            raise ConfigError(
+                f"{name} holds {field[:60]!a}: a file of demonstrations has "
+                f"{', '.join(REQUIRED + OPTIONAL)}, each once"
+            )
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ConfigError(
+                f"{name}: {field} is packed with the zip method {member.compress_type}: only stored and "
+                "deflated are read"
+            )
+        members[field] = member
+    missing = [field for field in REQUIRED if field not in members]
+    if missing:
+        raise ConfigError(
+            f"{name} lacks {' and '.join(missing)}: a file of demonstrations has {', '.join(REQUIRED)}"
+        )
+    return members
+
+
+def _array(name: str, field: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """One member; its header has to fit the size that the zip declares, which was found bearable, and the
+    type is checked first.
+    """
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ConfigError(f"{name}: {field} has the npy version {version}: 1.0 and 2.0 are read")
+        read_header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = read_header(file)
+        kinds = "U" if field == "source" else "biuf"
+        if dtype.hasobject or dtype.kind not in kinds:
+            raise ConfigError(
+                f"{name}: {field} is of the type {str(dtype)[:60]}, not "
+                f"{'text' if field == 'source' else 'numbers'}"
+            )
+        expected = math.prod(shape) * dtype.itemsize
+        if any(size < 0 for size in shape) or expected != member.file_size - file.tell():
+            raise ConfigError(
+                f"{name}: {field} claims the shape {str(shape)[:60]}, which does not fit its "
+                f"{member.file_size} bytes"
+            )
+        data = file.read()  # to the end: that is where its checksum is compared
+    if len(data) != expected:
+        raise ConfigError(f"{name}: {field} is cut off: {len(data)} of {expected} bytes")
+    return (
+        np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+        if expected
+        else np.empty(shape, dtype)
+    )
+
+
+def _source(name: str, text: npt.NDArray[Any] | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    source = json.loads(str(text)) if text.nbytes <= LONGEST_SOURCE and text.ndim == 0 else None
+    if not isinstance(source, dict):
+        raise ConfigError(f"{name}: source is no JSON object of at most {LONGEST_SOURCE} bytes")
+    return source

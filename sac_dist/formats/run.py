@@ -1,0 +1,79 @@
+"""A run's folder as demonstrations: the transitions that its last checkpoint holds of the replay."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sac_dist.data.transitions import Demonstrations
+from sac_dist.formats.check import checked
+from sac_dist.settings import ConfigError
+from sac_dist.storage.run_folder import RunFolder
+from sac_dist.storage.segments import ReplayFiles
+
+ATTEMPTS = (
+    3  # a run that goes on may write a checkpoint, and remove files of the last one, while they are read
+)
+
+
+def is_run(path: Path) -> bool:
+    return RunFolder(path).last.is_file()
+
+
+def read(path: Path) -> Demonstrations:
+    """Shard after shard, oldest first. Only reads: a run may be going on there. Raises ConfigError.
+
+    An episode may begin in its middle where the ring has overwritten the beginning, and where it breaks off
+    (a worker died, the checkpoint came) it counts as truncated.
+    """
+    from sac_dist.storage import checkpoint  # imports torch
+
+    folder = RunFolder(path)
+    for attempt in range(ATTEMPTS):
+        saved = checkpoint.read(folder.last)
+        replay = _checked_list((saved.run or {}).get("replay"), path)
+        try:
+            segment = ReplayFiles(folder.replay).read(replay)
+            break
+        except ConfigError:
+            if attempt == ATTEMPTS - 1:
+                raise
+    rows, size, action = segment.rows, saved.observation_size, saved.action_size
+    if rows.ndim != 2 or rows.shape[1] != 2 * size + action + 3:
+        raise ConfigError(
+            f"{folder.replay} has rows of the shape {rows.shape[1:]}, not {2 * size + action + 3} "
+            "numbers as the checkpoint says"
+        )
+    observation, actions, reward, following, terminated, truncated = np.split(
+        rows, np.cumsum([size, action, 1, size, 1]), axis=1
+    )
+    truncated = truncated[:, 0].copy()
+    counts = segment.stop - segment.start
+    lasts = counts.cumsum()[counts > 0] - 1  # of each shard
+    truncated[lasts] = np.maximum(truncated[lasts], 1 - terminated[lasts, 0])
+    return checked(
+        str(path),
+        observation=observation,
+        action=actions,
+        reward=reward[:, 0],
+        next_observation=following,
+        terminated=terminated[:, 0],
+        truncated=truncated,
+        source={"env": asdict(saved.config.env), "policy": "replay", "seed": saved.config.train.seed},
+        breaks="cut",
+    )
+
+
+def _checked_list(replay: Any, path: Path) -> dict[str, Any]:
+    """What the checkpoint says of the replay. The checkpoint's list names files of the folder, and nothing
+    elsewhere.
+    """
+    if not isinstance(replay, dict) or not replay.get("segments"):
+        raise ConfigError(f"{path} holds no transitions: its last checkpoint has none")
+    for entry in replay["segments"]:
+        if Path(entry["file"]).name != entry["file"]:
+            raise ConfigError(f"{path} is damaged: its checkpoint names the file {entry['file']!r}")
+    return replay

@@ -1,0 +1,157 @@
+"""Checkpoints: one safetensors file (tensors, and JSON as its metadata), read without running code, renamed
+into place.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from sac_dist.algorithms.agent import SACAgent, least_size
+from sac_dist.settings import Config, ConfigError
+from sac_dist.system.files import replacing
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds: the agent's tensors, how to build the agent, and for a run its own state."""
+
+    agent: dict[str, torch.Tensor]
+    observation_size: int
+    action_size: int
+    config: Config
+    info: dict[str, Any]  # where the policy comes from: training steps, evaluation
+    run: dict[str, Any] | None = (
+        None  # plain JSON: counters, workers, log, replay: only in a run's last checkpoint
+    )
+
+    def build_agent(self) -> SACAgent:
+        """Raise ConfigError if the tensors are not those of such an agent; the least they hold is compared
+        before memory is taken.
+        """
+        sizes = self.observation_size, self.action_size, self.config.agent
+        try:
+            if not least_size(*sizes) <= sum(tensor.numel() for tensor in self.agent.values()):
+                raise ConfigError("its tensors are too few for the networks of its configuration")
+            agent = SACAgent(*sizes)
+        except (ArithmeticError, RuntimeError, TypeError) as error:
+            raise ConfigError(f"its configuration is damaged: {error}") from None
+        agent.load_state_dict(self.agent)
+        return agent
+
+
+def write(path: Path, checkpoint: Checkpoint) -> None:
+    """Replace ``path`` in one step: a reader, or a crash, meets the old file or the new one."""
+    tensors = {f"agent.{name}": tensor.contiguous() for name, tensor in checkpoint.agent.items()}
+    meta = {
+        "version": VERSION,
+        "observation_size": checkpoint.observation_size,
+        "action_size": checkpoint.action_size,
+        "config": checkpoint.config.to_dict(),
+        "info": checkpoint.info,
+        "run": checkpoint.run,
+    }
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, {"sac_dist": json.dumps(meta)}))
+
+
+def read(path: Path) -> Checkpoint:
+    """Raise ConfigError with the file and what is wrong with it; nothing in the file is executed."""
+    try:
+        data = (
+            path.read_bytes()
+        )  # at once: safetensors opens a path several times, and a run may replace the file in between
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        meta = json.loads(header.get("__metadata__", {}).get("sac_dist", "null"))
+    except FileNotFoundError:
+        raise ConfigError(f"no such checkpoint: {path}") from None
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not a checkpoint of sac_dist: {error}") from None
+    if not isinstance(meta, dict) or "version" not in meta:
+        raise ConfigError(
+            f"{path} is not a checkpoint of sac_dist: it is a safetensors file of something else"
+        )
+    if meta["version"] != VERSION:
+        raise ConfigError(f"{path} has checkpoint version {meta['version']}, this sac_dist reads {VERSION}")
+    try:
+        config = Config.from_dict(meta["config"])
+        if (
+            not isinstance(meta["info"], dict)
+            or not isinstance(meta["run"], dict | None)
+            or not isinstance(config.env.env, str)
+        ):
+            raise TypeError("its info, its run or its environment")
+        return Checkpoint(
+            {
+                name.removeprefix("agent."): tensor
+                for name, tensor in tensors.items()
+                if name.startswith("agent.")
+            },
+            int(meta["observation_size"]),
+            int(meta["action_size"]),
+            config,
+            meta["info"],
+            meta["run"],
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path} is damaged: its metadata lacks or garbles {error}") from None
+
+
+def read_run(path: Path) -> Checkpoint:
+    """As ``read``, of a run's last checkpoint. Raise ConfigError if no run can go on from it."""
+    saved = read(path)
+    if saved.run is None:
+        raise ConfigError(f"{path} is a policy alone, not a run's checkpoint: it cannot be resumed")
+    if place := _damaged_part(saved.run, saved.config.train.workers):
+        raise ConfigError(f"{path} is damaged: its {place} cannot be")
+    return saved
+
+
+def _damaged_part(run: dict[str, Any], workers_of_run: int) -> str | None:
+    """What of a run's state is not of the kind that the supervisor writes; log and replay look closer at
+    theirs.
+    """
+    member = {"generation": int, "sampling": dict, "generator": str}
+    worker = member | {"episode": int, "updates_owed": float | int}
+    counters, workers, generations = (run.get(name) for name in ("counters", "workers", "next_generation"))
+    log, replay = run.get("log"), run.get("replay")
+    sound = {
+        "counters": _counts(counters)
+        and len(counters) in (3, 4),  # runs of before there were offline phases have three
+        "next_generation": _counts(generations) and len(generations) > 0,
+        "workers": isinstance(workers, list)
+        and all(
+            isinstance(state, dict)
+            and all(
+                isinstance(state.get(name), kind)
+                for name, kind in (worker if rank < workers_of_run else member).items()
+                if state
+            )
+            for rank, state in enumerate(workers)  # a learner's comes after the workers'
+        ),
+        "best_score": isinstance(run.get("best_score"), float | int | None),
+        "evaluated": isinstance(run.get("evaluated", 0), int),  # runs of earlier versions lack it
+        "log": isinstance(log, dict) and isinstance(log.get("wall_time_s"), float | int),
+        "replay": isinstance(replay, dict) and isinstance(replay.get("segments"), list),
+    }
+    return next((name for name, good in sound.items() if not good), None)
+
+
+def _counts(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(type(number) is int and 0 <= number < 2**62 for number in value)
+
+
+def save_policy(path: Path, agent: SACAgent, config: Config, info: dict[str, Any]) -> None:
+    """An agent by itself: what evaluation, ``--test`` and ``models/`` use."""
+    write(path, Checkpoint(agent.state_dict(), agent.observation_size, agent.action_size, config, info))

@@ -1,0 +1,105 @@
+"""The folder of one run: where its files lie, and that only one run writes there."""
+
+from __future__ import annotations
+
+import fcntl
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+
+from sac_dist.settings import Config, ConfigError
+from sac_dist.system.files import replacing
+
+
+class RunFolder:
+    """Paths in a run's folder. :meth:`create` makes a new one, :meth:`open` one to go on with; both lock it.
+
+    The lock is the kernel's (flock): it ends with the process, however that ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.last = self.checkpoints / "last.safetensors"
+        self.best = self.checkpoints / "best.safetensors"
+        self.replay = path / "replay"
+        self.videos = path / "videos"
+
+    def kept(self, steps: int) -> Path:
+        """Where the policy after so many steps stays for good."""
+        return self.checkpoints / f"step-{steps:09d}.safetensors"
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """Raise ConfigError if the folder holds something, cannot be made or cannot be written."""
+        folder = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise ConfigError(
+                    f"{path} is not empty: give --run-dir a new folder, or go on there with --resume {path}"
+                )
+            for part in (folder.checkpoints, folder.replay, folder.videos):
+                part.mkdir()
+            folder._lock()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write the run folder {path}: {error.strerror or error}; choose another with "
+                "--run-dir"
+            ) from None
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Raise ConfigError if there is no run to go on with, or another process is at it."""
+        folder = cls(path)
+        if not folder.last.is_file():
+            raise ConfigError(f"no run to resume in {path}: {folder.last} does not exist")
+        try:
+            folder._lock()
+            folder.clear()
+        except OSError as error:
+            raise ConfigError(f"cannot write the run folder {path}: {error.strerror or error}") from None
+        return folder
+
+    def _lock(self) -> None:
+        self._lock_file = open(self.path / "lock", "w")  # noqa: SIM115 (held until the process ends)
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"another run is writing to {self.path}") from None
+
+    def clear(self) -> None:
+        """Remove what processes that were killed while they wrote have left; nothing may be writing. See
+        resources.replacing.
+        """
+        for temporary in self.path.rglob(".*.[0-9]*.*"):
+            temporary.unlink()
+
+    def unlock(self) -> None:
+        self._lock_file.close()
+
+    def write_config(self, config: Config) -> None:
+        """config.yaml, flat as the flags are: ``--config`` reads it back."""
+        flat = {
+            name: value
+            for part in config.to_dict().values()
+            for name, value in part.items()
+            if value is not None
+        }
+        with replacing(self.path / "config.yaml") as temporary:
+            temporary.write_text(yaml.safe_dump(flat, sort_keys=False))
+
+
+def default_path(env_id: str) -> Path:
+    return Path("runs") / f"{env_id.replace('/', '-').replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def newest_models(root: Path = Path("runs")) -> list[Path]:
+    """The best policy (else the last) of each run, the run that was written to most recently first."""
+    policies = []
+    for path in root.glob("*/checkpoints"):
+        folder = RunFolder(path.parent)
+        policies += [policy for policy in (folder.best, folder.last) if policy.is_file()][:1]
+    return sorted(policies, key=lambda path: path.stat().st_mtime, reverse=True)

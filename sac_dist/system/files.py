@@ -1,0 +1,97 @@
+"""Where the data folders lie, and how a file is written so that no reader ever meets half of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sac_dist.settings import ConfigError
+
+
+def models_dir() -> Path:
+    """The folder of the trained policies: the checkout's ``models/``, else the installed copy. Raises
+    ConfigError if neither is there.
+    """
+    return _folder("models")
+
+
+def demons_dir() -> Path:
+    """The folder of the recorded demonstrations: the checkout's ``demons_data/``, else the installed copy.
+    Raises ConfigError.
+    """
+    return _folder("demons_data")
+
+
+def _folder(name: str) -> Path:
+    package = Path(__file__).resolve().parents[1]
+    checkout, installed = (
+        package.parent / name,
+        package / name,
+    )  # setup.py copies the checkout's folder into the installed package
+    if (package.parent / "setup.py").is_file() and checkout.is_dir():
+        return checkout
+    if installed.is_dir():
+        return installed
+    raise ConfigError(f"the folder {name} is neither at {checkout} nor at {installed}: reinstall sac-dist")
+
+
+def cache_folder() -> Path:
+    """For compiled code: the user's own, and so not a place where another one could leave any."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sac_dist"
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` (same suffix) and rename it to ``path`` at the end; after an
+    exception, remove it.
+
+    The file and its name are on the disk when this returns: what is written afterwards never survives a power
+        cut without it.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        _to_disk(temporary)
+        os.replace(temporary, path)
+        _to_disk(path.parent)
+    except BaseException:
+        with suppress(OSError):  # what went wrong matters more
+            temporary.unlink()
+        raise
+
+
+def write_npy(path: Path, array: npt.NDArray[Any]) -> None:
+    """As np.save of a contiguous array of numbers, but what goes wrong is an OSError in the system's words:
+    np.save counts elements.
+    """
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)
+
+
+def read_npy(path: Path) -> npt.NDArray[Any]:
+    """The array of numbers in a .npy file. Raises OSError, or ValueError if it is anything else."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.array(
+                np.lib.format.open_memmap(path, mode="r")
+            )  # mapped first: that refuses to take more than the file has
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged header makes numpy raise
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

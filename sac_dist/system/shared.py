@@ -1,0 +1,174 @@
+"""Arrays in anonymous memory that several processes map, and what belongs to having several.
+
+The memory has no name: nothing can be left in /dev/shm, its size limit (64 MB in Docker) does not apply, and
+    the kernel frees
+it with the last process that maps it, however that process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import mmap
+import os
+import platform
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable
+from multiprocessing import reduction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from sac_dist.settings import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+# The container's memory limit: cgroup v2, v1.
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+KEEPS_ORDER = platform.machine() in (
+    "x86_64",
+    "AMD64",
+)  # this processor, of one core's reads, and of its writes
+
+
+class SharedArray:
+    """A zero-filled array whose memory every process that unpickles it maps too.
+
+    It is pickled as an argument of a ``multiprocessing.Process`` (spawn, forkserver) or through a
+    multiprocessing connection, queue or manager, which all carry its file descriptor along; any other pickle
+    raises TypeError. A page takes memory once it is written to. The memory is unmapped when this object and
+    every view of ``array`` are gone.
+
+    Args:
+        shape: any shape, as for ``np.zeros``.
+        dtype: any plain dtype: float32, float64, int64, uint8, …
+
+    Raises:
+        ConfigError: the machine or container does not have so much memory.
+    """
+
+    array: npt.NDArray[Any]
+
+    def __init__(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> None:
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        check_memory(nbytes, f"an array of shape {shape}")
+        try:
+            fd = _anonymous_file(max(nbytes, 1))  # an empty file cannot be mapped
+            self._map(fd, shape, np.dtype(dtype))
+        except OSError as error:
+            if error.errno in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
+                raise _too_large(nbytes, f"an array of shape {shape}") from error
+            raise
+
+    def _map(self, fd: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Takes over ``fd``: it is kept to be handed on to other processes, and closed with this object."""
+        weakref.finalize(self, os.close, fd)
+        self._fd = fd
+        self.array = np.ndarray(shape, dtype, buffer=mmap.mmap(fd, 0))
+
+    @property
+    def nbytes(self) -> int:
+        return self.array.nbytes
+
+    def tensor(self) -> torch.Tensor:
+        """A CPU tensor over the same memory, with the array's shape and dtype."""
+        # the manager's process holds arrays but never needs torch, which takes a second to import
+        import torch
+
+        return torch.from_numpy(self.array)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a SharedArray can only be pickled to another process by multiprocessing: save a copy of "
+            "its .array instead"
+        )
+
+
+def check_memory(nbytes: int, what: str) -> None:
+    """Raise ConfigError, with the sizes, if the machine or container does not have so many bytes left."""
+    if nbytes > available_memory():
+        raise _too_large(nbytes, what)
+
+
+def _too_large(nbytes: int, what: str) -> ConfigError:
+    return ConfigError(
+        f"{what} needs {nbytes / 2**20:.1f} MiB of memory, and {available_memory() / 2**20:.1f} MiB are "
+        "available"
+    )
+
+
+def available_memory() -> int:
+    """Bytes that can still be allocated: free RAM and swap, or the container's limit where that is less."""
+    try:
+        lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+        kib = {words[0]: int(words[1]) for words in lines}
+        available = (kib["MemAvailable:"] + kib["SwapFree:"]) * 1024
+    except (OSError, KeyError):  # not Linux
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in CGROUP_LIMITS:
+        try:
+            limit = Path(path).read_text().strip()
+        except OSError:
+            continue
+        if limit.isdigit():
+            available = min(available, int(limit))
+    return available
+
+
+def show_role(role: str) -> None:
+    """Give this process its role as the name that top and ps show; at most 15 characters count, and only on
+    Linux.
+    """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(role)
+
+
+def memory_fence() -> None:
+    """Let other processes see this thread's memory accesses so far before its later ones.
+
+    x86 keeps the order of reads and that of writes anyway, ARM does not, and Python has no barrier of its
+    own; freeing a lock and taking one is one.
+    """
+    if KEEPS_ORDER:
+        return
+    lock = threading.Lock()  # a lock of its own, since a fork copies a shared one in any state
+    for _ in range(2):
+        lock.acquire()
+        lock.release()
+
+
+def _anonymous_file(nbytes: int) -> int:
+    """A nameless file of zeros: in memory on Linux, an unlinked temporary file elsewhere."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("sac_dist")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    try:
+        os.ftruncate(fd, nbytes)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _reduce(shared: SharedArray) -> tuple[Callable[..., SharedArray], tuple[Any, ...]]:
+    return _rebuild, (reduction.DupFd(shared._fd), shared.array.shape, shared.array.dtype)
+
+
+def _rebuild(duplicate: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> SharedArray:
+    shared = SharedArray.__new__(SharedArray)
+    shared._map(duplicate.detach(), shape, dtype)
+    return shared
+
+
+# Registered with multiprocessing's pickler alone, so that every other one meets __reduce__.
+reduction.register(SharedArray, _reduce)
