@@ -22,7 +22,7 @@ exec g++ "$@"
 PROGRAM = """
 import sys, torch
 from sac_dist import AgentConfig, SACAgent
-from sac_dist.compiled import compile_update, example_batch, load_update
+from sac_dist.execution.compiled import compile_update, example_batch, load_update
 torch.set_num_threads(1)
 agent = SACAgent(3, 1, AgentConfig(hidden_width=16, hidden_depth=1))
 if sys.argv[1] == "compile":

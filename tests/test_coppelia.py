@@ -42,8 +42,8 @@ def in_a_process(code: str, *arguments: str) -> list[str]:
 LIFE = """
 import numpy as np
 from envs import BackendError
-from envs.coppelia_backend import CoppeliaBackend
-from envs.sawyer import START_POSE, WORKPLACE
+from envs.backends.coppelia.backend import CoppeliaBackend
+from envs.robots.sawyer import START_POSE, WORKPLACE
 from pyrep import PyRep
 launches, launch = [], PyRep.launch
 PyRep.launch = lambda *given, **named: (launches.append(1), launch(*given, **named))
@@ -138,7 +138,7 @@ def test_a_scene_that_is_not_there_and_one_that_lacks_its_objects(tmp_path: Path
     code = """
 import sys
 from envs import BackendError
-from envs.coppelia_backend import CoppeliaBackend
+from envs.backends.coppelia.backend import CoppeliaBackend
 from pyrep import PyRep
 for scene in sys.argv[1:]:
     try:
@@ -158,7 +158,7 @@ BOOK = """
 import sys
 import gymnasium, numpy as np
 import envs
-from envs.expert import Expert
+from envs.tasks.expert import Expert
 env = gymnasium.make(
     "SawyerLift-v0", backend="coppelia", scene=sys.argv[1], observation="book", random_yaw=False, horizon=90, reward="sparse"
 ).unwrapped
@@ -181,7 +181,7 @@ MECHANICS = """
 import sys
 import gymnasium, numpy as np
 import envs
-from envs.sawyer import START_POSES
+from envs.robots.sawyer import START_POSES
 from pyrep.objects.joint import Joint
 from pyrep.objects.shape import Shape
 env = gymnasium.make(

@@ -311,7 +311,7 @@ def test_death_of_a_central_process_ends_all_within_seconds(tmp_path, victim):
 
 
 IMPATIENT = """
-from sac_dist.cli import main
+from sac_dist.cli.main import main
 from sac_dist.engine import supervisor
 supervisor.COMPILE_AFTER = 0.5
 raise SystemExit(main())

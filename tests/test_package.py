@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGED = ("sac_dist", "envs", "models", "demons_data")
 LOOK = """
 import sac_dist, envs, sac_dist.engine
-from sac_dist.resources import models_dir, demons_dir
+from sac_dist.system.files import models_dir, demons_dir
 for place in (sac_dist.__path__[0], envs.__path__[0], models_dir(), demons_dir()):
     print(place)
 """

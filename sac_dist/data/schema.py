@@ -37,9 +37,9 @@ class Field:
 class Schema:
     """The named arrays of an observation, the size of an action, and the layout of a row.
 
-    A row is float32 ``[observation | action | reward | next_observation | terminated | truncated]``. An observation
-    lies in it as one vector: its fields side by side, each flattened, in the order of their names. A plain vector
-    is one field.
+    A row is float32 ``[observation | action | reward | next_observation | terminated | truncated]``.
+    An observation lies in it as one vector: its fields side by side, each flattened, in the order of
+    their names. A plain vector is one field.
 
     Raises:
         ConfigError: no field, two of one name, or a size below 1.
@@ -130,7 +130,7 @@ class Schema:
         return {name: rows[..., column] for name, column in self.columns.items()}
 
     def rows(self, parts: Mapping[str, npt.ArrayLike]) -> Rows:
-        """N transitions as new rows (N, row_width), from arrays (N, …) by name, which the caller has checked."""
+        """N transitions as new rows (N, row_width), from checked arrays (N, …) by name."""
         rows = np.empty((len(np.asarray(parts["reward"])), self.row_width), np.float32)
         for name, column in self.columns.items():
             rows[:, column] = parts[name]
