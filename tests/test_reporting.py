@@ -154,6 +154,20 @@ def test_a_callback_adds_columns_and_figures(tmp_path):
     assert events.Scalars("update/mine")[0].value == 3
 
 
+def test_a_callback_cannot_take_a_column_of_the_run(tmp_path):
+    class Taker(Recorder):
+        def on_episode(self, clock, episode):
+            self.run.scalars({"mine": 1, "step": -1})
+
+    reporter = file_reporter(tmp_path, callbacks=[Taker()])
+    reporter.start(object())
+    reporter.episode(7, EPISODE)
+    reporter.row(10, {"updates": 0})
+    assert "ValueError: 'step' is a column of the run itself" in str(reporter.failure)
+    assert f"{HERE}:{Taker.on_episode.__code__.co_firstlineno + 1}: " in str(reporter.failure)
+    assert read_metrics(tmp_path / "metrics.csv")[0]["step"] == "10"
+
+
 def test_the_first_reason_to_stop_counts(tmp_path):
     seen = Recorder()
     reporter = file_reporter(tmp_path, callbacks=[seen])

@@ -30,7 +30,8 @@ class TrainingRun:
     """``stop(reason)`` ends the run in order: it is saved, the final policy is measured, and the Outcome's
     reason is ``reason``. The first reason counts."""
     scalars: Callable[[Mapping[str, float]], None]
-    """``scalars(values)`` adds columns to the next row; several values of one column are averaged."""
+    """``scalars(values)`` adds columns to the next row; several values of one column are averaged.
+    Raises ValueError for a column of :data:`sac_dist.reporting.columns.COLUMNS`."""
     figure: Callable[[str, Figure | bytes | Path], None]
     """``figure(name, figure)`` passes a matplotlib Figure, or a PNG as bytes or path, on to every sink."""
 
@@ -68,6 +69,7 @@ class Callback:
         """The run is saved in ``path``: whole, and on the disk."""
 
     def on_end(self, outcome: Any) -> None:
-        """The run has ended in order, by a signal too, and is saved; ``outcome`` is the
-        :class:`~sac_dist.engine.outcome.Outcome`. Not called when a part has failed.
+        """The run has ended in order and is saved; ``outcome`` is the
+        :class:`~sac_dist.engine.outcome.Outcome`. A signal or another callback's failure is such an end too; a
+        worker that fails for good or a full disk is not.
         """

@@ -14,6 +14,7 @@ from sac_dist.acting.evaluation import Evaluation
 from sac_dist.acting.rollout import Episode
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.reporting.callbacks import Callback, TrainingRun
+from sac_dist.reporting.columns import COLUMNS
 from sac_dist.reporting.listeners import Listeners, ReportingFailed
 from sac_dist.reporting.sinks import Progress, Sink
 from sac_dist.settings import Config, ConfigError
@@ -110,7 +111,7 @@ class Reporter:
 
     def start(self, agent: SACAgent) -> None:
         """The run is about to train ``agent``."""
-        run = TrainingRun(self.folder, self.config, agent, self.stop, self._add_scalars, self.figure)
+        run = TrainingRun(self.folder, self.config, agent, self.stop, self._add_columns, self.figure)
         self._listeners.tell_callbacks("on_start", run)
 
     def stop(self, reason: str) -> None:
@@ -219,6 +220,11 @@ class Reporter:
         for key, value in values.items():
             total, count = self._sums.get(key, (0.0, 0))
             self._sums[key] = total + float(value), count + 1
+
+    def _add_columns(self, values: Mapping[str, float]) -> None:
+        if taken := [key for key in values if key in COLUMNS]:
+            raise ValueError(f"{taken[0]!r} is a column of the run itself: give yours another name")
+        self._add_scalars(values)
 
     def _scalars(self, clock: int, row: Mapping[str, Any]) -> None:
         self._listeners.tell_sinks(

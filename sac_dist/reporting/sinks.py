@@ -65,7 +65,9 @@ class Sink:
         """A finished video, an mp4: ``final``, of the best policy, after the training."""
 
     def note(self, text: str) -> None:
-        """A message for the user, of one line or several."""
+        """A message for the user, of one line or several. When a signal arrives, it may come in the midst of
+        another call.
+        """
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold so that the sink can go on from here; plain JSON."""

@@ -17,7 +17,8 @@ class WandbSink(Sink):
     """Scalars, figures, videos and all settings of the run, against the axis ``step``.
 
     W&B's own settings hold: WANDB_MODE=offline needs no network, writes ``wandb/offline-run-*`` in the run's
-    folder, and ``wandb sync`` sends it later. A run that is resumed goes on under its W&B id; what it lived
+    folder, and ``wandb sync`` sends it later. W&B writes in a process of its own and late: of a run that is
+    killed it may keep nothing. A run that is resumed goes on under its W&B id; what it lived
     after its last checkpoint stays there beside what it lives now, as W&B takes nothing back.
     """
 
