@@ -70,6 +70,6 @@ class Callback:
 
     def on_end(self, outcome: Any) -> None:
         """The run has ended in order and is saved; ``outcome`` is the
-        :class:`~sac_dist.engine.outcome.Outcome`. A signal or another callback's failure is such an end too; a
-        worker that fails for good or a full disk is not.
+        :class:`~sac_dist.engine.outcome.Outcome`. A signal or another callback's failure is such an end too,
+        a worker that fails for good or a full disk is not.
         """
