@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -396,6 +397,14 @@ def test_wandb_without_its_package_is_refused_in_a_line(tmp_path, monkeypatch):
     ):
         train(Config(train=TrainConfig(wandb="x")))
     assert [path.name for path in tmp_path.iterdir()] == ["wandb"]
+
+
+def test_slow_libraries_are_not_imported_before_they_are_needed():
+    program = (
+        "import sys, sac_dist.engine.train; print(*{'tensorboard', 'wandb', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
 
 
 # Real runs
