@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from sac_dist.data.ring import ReplayBuffer
     from sac_dist.data.transitions import Demonstrations
     from sac_dist.engine.train import Run, resume, train
+    from sac_dist.reporting.callbacks import Callback, TrainingRun
+    from sac_dist.reporting.sinks import Sink
     from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
 
 __version__ = "0.1.0"
 __all__ = [
     "AgentConfig",
+    "Callback",
     "Config",
     "ConfigError",
     "DataConfig",
@@ -33,7 +36,9 @@ __all__ = [
     "ReplayManager",
     "Run",
     "SACAgent",
+    "Sink",
     "TrainConfig",
+    "TrainingRun",
     "evaluate",
     "find_policy",
     "make_env",
@@ -50,6 +55,8 @@ _HOMES = {
     "data.ring": ("ReplayBuffer",),
     "data.transitions": ("Demonstrations",),
     "engine.train": ("Run", "resume", "train"),
+    "reporting.callbacks": ("Callback", "TrainingRun"),
+    "reporting.sinks": ("Sink",),
     "settings": ("AgentConfig", "Config", "ConfigError", "DataConfig", "EnvConfig", "TrainConfig"),
 }
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reports import file_reporter
 from test_hostile_files import Payload
 
 from sac_dist.data.ring import ReplayBuffer
-from sac_dist.reporting.metrics import RunLog, read_metrics, read_returns
+from sac_dist.reporting.metrics import read_metrics, read_returns
 from sac_dist.settings import ConfigError
 from sac_dist.storage.segments import ReplayFiles
 
@@ -133,11 +134,11 @@ def test_rows_that_would_spoil_the_networks(tmp_path, files):
     ],
 )
 def test_a_table_of_metrics_with_nonsense(tmp_path, text):
-    state = RunLog(tmp_path).state() | {"rows": 1}
+    state = file_reporter(tmp_path).state() | {"rows": 1}
     (tmp_path / "metrics.csv").write_bytes(text)
     try:
         read_metrics(tmp_path / "metrics.csv")
-        RunLog(tmp_path, state).close()
+        file_reporter(tmp_path, state).close()
     except ConfigError as error:
         assert "\n" not in str(error) and len(str(error)) < 1000
 
@@ -145,8 +146,8 @@ def test_a_table_of_metrics_with_nonsense(tmp_path, text):
 @pytest.mark.parametrize("place", ["rows", "episodes", "recent", "step", "updates", "wall_time_s", "pending"])
 @pytest.mark.parametrize("value", [None, "x", [1], {}, 10**18, -(10**18)])
 def test_a_log_state_with_nonsense_is_refused_or_harmless(tmp_path, place, value):
-    log = RunLog(tmp_path)
+    log = file_reporter(tmp_path)
     state = log.state() | {place: value}
     log.close()
     with contextlib.suppress(ConfigError):
-        RunLog(tmp_path, state).close()
+        file_reporter(tmp_path, state).close()

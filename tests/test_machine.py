@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reports import file_reporter
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from test_engine import OFTEN_LOGGED, assert_all_gone, descendants, shared_memory, start, wait_for, worker_ids
 from test_replay import wait_until
 
 from sac_dist.data.ring import ReplayBuffer
-from sac_dist.reporting.metrics import RunLog
 from sac_dist.settings import ConfigError
 from sac_dist.storage import checkpoint
 from sac_dist.storage.run_folder import RunFolder
@@ -316,11 +316,11 @@ def test_the_files_of_the_last_checkpoint_stay_until_the_next_is_in_place(tmp_pa
 
 
 def test_a_clock_that_jumps_changes_no_time_of_a_log(tmp_path, monkeypatch):
-    log = RunLog(tmp_path)
+    log = file_reporter(tmp_path)
     now = time.time()
     for number, jump in enumerate((0, 3600, -86400, 1e9)):
         monkeypatch.setattr(time, "time", lambda jump=jump: now + jump)
-        log.flush(number, {"updates": number})
+        log.row(number, {"updates": number})
     log.close()
     monkeypatch.undo()
     assert log.wall_time_s < 60

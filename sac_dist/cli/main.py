@@ -56,7 +56,7 @@ RESUMABLE = {
             "eval_episodes",
             "checkpoint_interval",
         ),
-        *("keep_interval", "step_timeout", "worker_memory", "compile", "device", "engine"),
+        *("keep_interval", "step_timeout", "worker_memory", "compile", "device", "engine", "wandb"),
     ),
     "agent": ("actor_lr", "critic_lr", "alpha_lr", "grad_clip"),
     "data": ("offline_steps",),

@@ -24,8 +24,7 @@ from sac_dist.engine.parts import Common, Engine, Life, Part
 from sac_dist.engine.phases import phases
 from sac_dist.engine.processes import Child, StopSignals
 from sac_dist.engine.starting import start_context
-from sac_dist.reporting.metrics import RunLog
-from sac_dist.reporting.terminal import Progress
+from sac_dist.reporting.reporter import Reporter
 from sac_dist.settings import Config
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
@@ -51,23 +50,22 @@ class Supervisor:
         folder: RunFolder,
         observation_size: int,
         action_size: int,
-        progress: Progress,
+        reporter: Reporter,
         engine: type[Engine],
         demos: Demonstrations | None = None,
         saved: Checkpoint | None = None,
     ) -> None:
         """``demos``: what ``config.data.files`` hold. ``saved``: a run's last checkpoint to go on from."""
-        self.config, self.folder, self.progress = config, folder, progress
+        self.config, self.folder, self.reporter = config, folder, reporter
         self.agent = SACAgent(observation_size, action_size, config.agent, config.train.seed)
         self.control = Control(config.train.members)
-        self.log = RunLog(folder.path, None if saved is None or saved.run is None else saved.run["log"])
         self.member_states: list[dict[str, Any]] = [
             {} for _ in range(config.train.members)
         ]  # at the newest boundary; empty: unknown
         self.next_generation = [0] * config.train.members
         self.best_score: float | None = None
         self.signals = StopSignals(
-            lambda number: progress.note(f"{number.name}: saving (once more to leave at once)")
+            lambda number: reporter.note(f"{number.name}: saving (once more to leave at once)")
         )
         self.target_reached = False
         self.last_evaluation: Result | None = None
@@ -79,7 +77,7 @@ class Supervisor:
         in_ring = demos is not None and config.data.demo_overwrite
         data = None if in_ring else demos
         self.engine = engine(
-            Common(config, self.agent, self.control, data, self.replay_files.stored, progress.note)
+            Common(config, self.agent, self.control, data, self.replay_files.stored, reporter.note)
         )
         try:
             if saved is not None:
@@ -109,7 +107,7 @@ class Supervisor:
         """Train until a budget is reached or a signal arrives. Raise TrainingFailed when a part fails for
         good.
         """
-        self.progress.begin(self.config)
+        self.reporter.start(self.agent)
         train = self.config.train
         self.members = [self.engine.member(rank, self._life(rank)) for rank in range(train.members)]
         self.evaluator = self.engine.evaluator(self.folder.best, lambda: self.best_score)
@@ -118,7 +116,7 @@ class Supervisor:
         self.compile_at: float | None = None  # s of training
         self.children: list[Part] = [*self.members, self.evaluator, self.compiler]
         watched = [*self.members, self.evaluator]
-        self.guard = Guard(watched, self.control, train.step_timeout, train.worker_memory, self.progress.note)
+        self.guard = Guard(watched, self.control, train.step_timeout, train.worker_memory, self.reporter.note)
         try:
             with self.signals:
                 self._compile()
@@ -130,8 +128,6 @@ class Supervisor:
             for child in self.children:
                 child.kill()
             self.engine.close()
-            self.log.close()
-            self.progress.close()
 
     def _life(self, rank: int) -> Life:
         def begin(start: int) -> tuple[int, dict[str, Any] | None]:
@@ -176,7 +172,7 @@ class Supervisor:
             self._restart_dead()
 
     def _start_compiler(self) -> None:
-        self.progress.note(
+        self.reporter.note(
             "compiling the update, once for this machine and these networks: updates are quicker after"
         )
         self.compile_at = None
@@ -186,7 +182,7 @@ class Supervisor:
         train = self.config.train
         clock = self.control.clock()
         next_log, next_evaluation = (
-            after(self.log.step, LOG_INTERVAL),
+            after(self.reporter.last_row, LOG_INTERVAL),
             after(self.evaluated, train.eval_interval),
         )
         next_checkpoint, next_kept = (
@@ -200,7 +196,7 @@ class Supervisor:
             self._show_progress()
             if self.target_reached:
                 break
-            if self.compile_at is not None and self.log.wall_time_s >= self.compile_at:
+            if self.compile_at is not None and self.reporter.wall_time_s >= self.compile_at:
                 self._start_compiler()
             clock = self.control.clock()
             if clock >= next_log:
@@ -225,7 +221,7 @@ class Supervisor:
         """Stop the workers, save, and measure the last policy."""
         reason = self._reason_to_stop() or self._budget_reached()
         self._checkpoint(self._stop_members)
-        if self.signals.received is None and self.config.train.eval_interval:
+        if self.signals.received is None and self.config.train.eval_interval and not self.reporter.failure:
             self._final_evaluation()
         self._log_row()
         self._checkpoint(lambda: None)
@@ -234,7 +230,7 @@ class Supervisor:
             self.control.total(STEPS),
             self.control.total(UPDATES),
             self.control.total(EPISODES),
-            self.log.wall_time_s,
+            self.reporter.wall_time_s,
             None if self.last_evaluation is None else self.last_evaluation.evaluation,
         )
 
@@ -246,7 +242,7 @@ class Supervisor:
             self._restart_dead()
         if not self.evaluator.running:
             return
-        self.progress.note(f"evaluating the final policy on {TARGET_EPISODES} unseen episodes")
+        self.reporter.note(f"evaluating the final policy on {TARGET_EPISODES} unseen episodes")
         self._request_evaluation(TARGET_EPISODES)
         while self.evaluation_pending and self.signals.received is None:
             self._receive(0.1)
@@ -260,7 +256,9 @@ class Supervisor:
             return self.signals.received.name
         if self.target_reached:
             return "success_target"
-        if self.config.train.time is not None and self.log.wall_time_s >= self.config.train.time:
+        if self.reporter.stop_reason is not None:
+            return self.reporter.stop_reason
+        if self.config.train.time is not None and self.reporter.wall_time_s >= self.config.train.time:
             return "time"
         return None
 
@@ -299,23 +297,22 @@ class Supervisor:
         reports = [message for message in (report, *messages) if isinstance(message, Diverged)]
         nearest = origin(reports) if reports else None
         if nearest is not None:
-            self.log.updates(self.control.clock(), nearest.metrics)
+            self.reporter.update(self.control.clock(), nearest.metrics)
         self._log_row()
         raise TrainingFailed(explain(nearest, self.folder.last, self.folder.path, self.config.agent))
 
     def _handle(self, child: Part, message: object) -> None:
         if isinstance(message, (EpisodeDone, UpdatesDone)):
             if isinstance(message, EpisodeDone):
-                self.log.episode(self.control.clock(), message.episode)
+                self.reporter.episode(self.control.clock(), message.episode)
             if message.metrics:
-                self.log.updates(self.control.clock(), message.metrics)
+                self.reporter.update(self.control.clock(), message.metrics)
         elif isinstance(message, Result):
             self.evaluation_pending = False
             self.last_evaluation, self.evaluated = message, message.steps
             if message.is_best:
                 self.best_score = message.score
-            self.log.evaluation(message.steps, message.evaluation)
-            self.progress.evaluation(message.steps, message.evaluation)
+            self.reporter.evaluation(message.steps, message.evaluation)
             target, rate = self.config.train.success_target, message.evaluation.success_rate
             if (
                 target is not None
@@ -326,17 +323,17 @@ class Supervisor:
                 self.target_reached = True
         elif isinstance(message, NotFinite):
             self.evaluation_pending = False
-            self.progress.note(f"no evaluation at {message.steps:,}: the policy holds NaN or infinite values")
+            self.reporter.note(f"no evaluation at {message.steps:,}: the policy holds NaN or infinite values")
         elif isinstance(message, NotWritten):
             raise message.error
         elif isinstance(message, NotCompiled) and message.obstacle not in self.printed_failures:
             self.printed_failures.add(message.obstacle)
-            self.progress.note(f"the update stays uncompiled, which is slower: {message.obstacle}")
+            self.reporter.note(f"the update stays uncompiled, which is slower: {message.obstacle}")
         elif isinstance(message, Failure):
             child.last_words = message.text.strip().splitlines()[-1]
             if message.text not in self.printed_failures:
                 self.printed_failures.add(message.text)
-                self.progress.note(f"{child.name} failed:\n{message.text}")
+                self.reporter.note(f"{child.name} failed:\n{message.text}")
 
     def _restart_dead(self) -> None:
         """Kill what hangs. Bury and, after a pause that grows, start again what died; give up on what never
@@ -355,14 +352,14 @@ class Supervisor:
                     child.ended = True
                     self.control.announce_compiled()
                     if child.process.exitcode != 0:
-                        self.progress.note(f"{child.describe_death()}: the update stays uncompiled")
+                        self.reporter.note(f"{child.describe_death()}: the update stays uncompiled")
                 if child.ended:
                     continue
                 child.bury(now)
                 self.evaluation_pending = self.evaluation_pending and child is not self.evaluator
                 if child.failures >= child.MAX_FAILURES:
                     self._give_up(child)
-                self.progress.note(
+                self.reporter.note(
                     f"{child.describe_death()}{'' if self.control.stopped() else '; restarting it'}"
                 )
             elif child.restart_at is not None and now >= child.restart_at and not self.control.stopped():
@@ -419,7 +416,9 @@ class Supervisor:
             "evaluated": self.evaluated,
         }
         self.control.resume()
-        run["log"] = self.log.state()  # knows only what this process has received: nothing comes in meanwhile
+        run["log"] = (
+            self.reporter.state()
+        )  # knows only what this process has received: nothing comes in meanwhile
         if not all_finite(state):
             self._end_diverged(None)
         run["replay"] = self.replay_files.write(segment)
@@ -430,6 +429,7 @@ class Supervisor:
             Checkpoint(state, agent.observation_size, agent.action_size, self.config, info, run),
         )
         self.replay_files.prune()
+        self.reporter.checkpoint(sum(info.values()), self.folder.last)
 
     # Showing and evaluating
 
@@ -446,11 +446,11 @@ class Supervisor:
             counters[f"{name}_weight_norm"] = float(trained.parameters.norm())
         if self.config.data.files:
             counters["offline_updates"] = self.control.total(OFFLINE)
-        self.log.flush(self.control.clock(), counters)
+        self.reporter.row(self.control.clock(), counters)
 
     def _show_progress(self) -> None:
-        totals = (self.control.clock(), self.control.total(UPDATES), self.control.total(EPISODES))
-        self.progress.update(*totals, self.log.wall_time_s, self.log.recent_return, self.log.recent_success)
+        control = self.control
+        self.reporter.progress(control.clock(), control.total(UPDATES), control.total(EPISODES))
 
 
 def after(clock: int, interval: int) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -26,7 +27,10 @@ from sac_dist.execution.compiled import compile_obstacle
 from sac_dist.formats import files
 from sac_dist.formats.check import check_fits
 from sac_dist.reporting import plots
-from sac_dist.reporting.terminal import Progress
+from sac_dist.reporting.builtin import check_kinds, sinks_of
+from sac_dist.reporting.callbacks import Callback
+from sac_dist.reporting.reporter import Reporter
+from sac_dist.reporting.sinks import Sink
 from sac_dist.settings import Config, ConfigError, EnvConfig
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
@@ -48,14 +52,19 @@ class Run:
     outcome: Outcome
 
 
-def train(config: Config, quiet: bool = False) -> Run:
-    """Train as ``config`` says, into a new run folder.
+def train(
+    config: Config, quiet: bool = False, sinks: Sequence[Sink] = (), callbacks: Sequence[Callback] = ()
+) -> Run:
+    """Train as ``config`` says, into a new run folder. ``sinks`` get its records beside the built-in ones,
+    ``callbacks`` its events; ``quiet``: without the terminal.
 
     Raise ConfigError when a setting, the environment or the folder cannot work, and
     :class:`~sac_dist.engine.outcome.TrainingFailed` when a part fails for good while it runs. Call it under
     ``if __name__ == "__main__":``, as everything that starts processes.
     """
     check_processes(config.train.members)
+    check_kinds("callbacks", callbacks, Callback)
+    all_sinks = sinks_of(config, quiet, sinks)
     demos = [files.read(path) for path in config.data.files]
     config, choice = _settle(config, demos)
     observation_size, action_size = _sizes(config)
@@ -68,18 +77,31 @@ def train(config: Config, quiet: bool = False) -> Run:
         folder = RunFolder.create(
             Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env)
         )
-        progress = Progress(quiet=quiet)
-        progress.note(choice)
+        try:
+            reporter = Reporter(folder.path, config, all_sinks, callbacks)
+        except ConfigError:
+            folder.unlock()
+            shutil.rmtree(folder.path, ignore_errors=True)
+            raise
+        reporter.note(choice)
         return _run(
-            folder, progress, lambda: Supervisor(config, folder, *sizes, progress, engine, _joined(demos))
+            folder, reporter, lambda: Supervisor(config, folder, *sizes, reporter, engine, _joined(demos))
         )
 
 
-def resume(path: Path, config: Config, quiet: bool = False) -> Run:
+def resume(
+    path: Path,
+    config: Config,
+    quiet: bool = False,
+    sinks: Sequence[Sink] = (),
+    callbacks: Sequence[Callback] = (),
+) -> Run:
     """Go on with the run in ``path``; ``config`` is the one of its checkpoint with what may change (see
-    cli.py) changed.
+    cli.py) changed. Sinks and callbacks as in :func:`train`: give those of the run again.
     """
     check_processes(config.train.members)
+    check_kinds("callbacks", callbacks, Callback)
+    all_sinks = sinks_of(config, quiet, sinks)
     folder = RunFolder.open(path)
     try:
         saved = read_run(path)
@@ -90,11 +112,12 @@ def resume(path: Path, config: Config, quiet: bool = False) -> Run:
         _sizes(config)
         _check_demos(config, demos, *sizes)
         with _engine(config) as engine:
-            progress = Progress(quiet=quiet)
+            assert saved.run is not None
+            reporter = Reporter(folder.path, config, all_sinks, callbacks, saved.run["log"])
             return _run(
                 folder,
-                progress,
-                lambda: Supervisor(config, folder, *sizes, progress, engine, _joined(demos), saved),
+                reporter,
+                lambda: Supervisor(config, folder, *sizes, reporter, engine, _joined(demos), saved),
             )
     except ConfigError:
         folder.unlock()
@@ -238,12 +261,10 @@ def _context(config: Config) -> BaseContext:
     return start_context(with_compiler=config.train.compiles)
 
 
-def _run(folder: RunFolder, progress: Progress, make: Callable[[], Supervisor]) -> Run:
+def _run(folder: RunFolder, reporter: Reporter, make: Callable[[], Supervisor]) -> Run:
     try:
-        supervisor = make()
-        folder.write_config(supervisor.config)
-        outcome = supervisor.run()
-        plots.learning_curve(folder.path)
+        with reporter:
+            run = _train_and_show(folder, reporter, make)
     except (OSError, SafetensorError) as error:  # the disk is full, the folder is gone
         raise TrainingFailed(
             f"cannot write to {folder.path}: {error}; the last whole checkpoint there is kept"
@@ -252,27 +273,38 @@ def _run(folder: RunFolder, progress: Progress, make: Callable[[], Supervisor]) 
         with contextlib.suppress(OSError):  # the folder is gone
             folder.clear()
         folder.unlock()
+    if reporter.failure is not None:
+        raise TrainingFailed(f"{reporter.failure}; saved to {folder.last}") from reporter.failure.__cause__
+    return run
+
+
+def _train_and_show(folder: RunFolder, reporter: Reporter, make: Callable[[], Supervisor]) -> Run:
+    supervisor = make()
+    folder.write_config(supervisor.config)
+    outcome = supervisor.run()
+    curve = plots.learning_curve(folder.path)
+    reporter.figure("learning_curve", curve)
+    reporter.end(outcome)
     model = folder.best if folder.best.is_file() else folder.last
-    if not outcome.interrupted:
-        _film(supervisor.config, model, folder.videos / "final.mp4", progress)
+    if not outcome.interrupted and reporter.failure is None:
+        _film(supervisor.config, model, folder.videos / "final.mp4", reporter)
     done = f"{outcome.steps:,} steps, {outcome.episodes:,} episodes, {outcome.updates:,} updates"
-    progress.note(f"ended by {outcome.reason} after {done}, {outcome.seconds:.0f} s")
+    reporter.note(f"ended by {outcome.reason} after {done}, {outcome.seconds:.0f} s")
     if outcome.evaluation is not None:
-        progress.note(f"final policy: {outcome.evaluation}")
-    progress.note(
-        f"policy {model}, curve {folder.path / 'learning_curve.png'}; see it: python -m sac_dist --test "
-        f"--model {model}"
-    )
+        reporter.note(f"final policy: {outcome.evaluation}")
+    reporter.note(f"policy {model}, curve {curve}; see it: python -m sac_dist --test --model {model}")
     return Run(folder, outcome)
 
 
-def _film(config: Config, model: Path, path: Path, progress: Progress) -> None:
+def _film(config: Config, model: Path, path: Path, reporter: Reporter) -> None:
     """A video is a present, not a duty: where no picture can be drawn the run has still succeeded."""
     try:
         call_apart(_context(config), "drawing", _play_into, path, model)
-        progress.note(f"video {path}")
     except (ConfigError, OSError) as error:
-        progress.note(f"no video: {error}")
+        reporter.note(f"no video: {error}")
+        return
+    reporter.note(f"video {path}")
+    reporter.video("final", path)
 
 
 def _play_into(path: Path, model: Path) -> None:

@@ -215,6 +215,10 @@ class TrainConfig:
     compile: Literal["auto", "on", "off"] = option(
         "auto", "fuse the update with torch.compile; auto: where a C++ compiler works"
     )
+    wandb: str | None = option(
+        None,
+        "log to this project of Weights & Biases too; with WANDB_MODE=offline into the run's folder alone",
+    )
     run_dir: str | None = option(
         None, "new folder for everything the run writes; default: runs/<env>-<date>-<time>"
     )
