@@ -1,5 +1,5 @@
-"""Reads what pickles hold of lists, tuples, numbers and numpy arrays, and nothing else: no pickle can run
-code here.
+"""Reads what pickles hold of lists, tuples, dicts, numbers and numpy arrays, and nothing else: no pickle can
+run code here.
 
 Python's own unpickler calls whatever a file names. This one is an interpreter of its own for the part of the
 pickle language that lists of arrays need, protocols 0 to 5. What a file names is compared with a short list
@@ -22,9 +22,15 @@ DEEPEST = 1000  # levels of marks
 LONGEST_NUMBER = 40  # characters of a number written as text
 
 
-def loads(data: bytes) -> Any:
-    """The lists, tuples, numbers, strings and Arrays in a pickle. Raises Refused, with the reason."""
-    return _Interpreter(data).run()
+def loads(data: bytes) -> list[Any]:
+    """The objects that were pickled one behind the other: lists, tuples, dicts by text, numbers, strings and
+    Arrays. Raises Refused, with the reason.
+    """
+    interpreter = _Interpreter(data)
+    found = [interpreter.run()]
+    while interpreter.place < len(data):
+        found.append(interpreter.run())
+    return found
 
 
 class _Interpreter:
@@ -44,7 +50,9 @@ class _Interpreter:
         self.copies = 1024 + 2 * len(data)  # characters of strings that may still be turned into bytes
 
     def run(self) -> Any:
+        """The next object; what it may cost is what those before it have left."""
         data, table = self.data, TABLE
+        self.stack, self.memo = [], {}
         try:
             while True:
                 code = data[self.place]
@@ -59,7 +67,7 @@ class _Interpreter:
                 if step is None:
                     name = UNREAD.get(code)
                     raise Refused(
-                        f"uses pickle's {name}: {ALLOWED}"
+                        f"holds {MEANING.get(name, 'something else')} (pickle's {name}): {ALLOWED}"
                         if name
                         else f"is no pickle: byte {self.place - 1} is no opcode"
                     )
@@ -144,7 +152,7 @@ class _Interpreter:
 
     def step_instance(self) -> None:
         self.step_name()
-        raise Refused(f"uses pickle's INST: {ALLOWED}")
+        raise Refused(f"holds an object of a class (pickle's INST): {ALLOWED}")
 
     def step_stack_name(self) -> None:
         name, module = self.pop(), self.pop()
@@ -199,6 +207,34 @@ class _Interpreter:
             raise ValueError
         found: list[Any] = self.stack[-1]
         return found
+
+    def step_dict(self) -> None:
+        values = self.since_mark()
+        self.made()
+        self.stack.append({})
+        self.set_items(values)
+
+    def step_empty_dict(self) -> None:
+        self.made()
+        self.stack.append({})
+
+    def step_set_item(self) -> None:
+        value, key = self.pop(), self.pop()
+        self.set_items([key, value])
+
+    def step_set_items(self) -> None:
+        self.set_items(self.since_mark())
+
+    def set_items(self, values: list[Any]) -> None:
+        """Keys are texts alone: hashing or comparing others can take as long as a file likes."""
+        if len(self.stack) <= self.floor or type(self.stack[-1]) is not dict or len(values) % 2:
+            raise ValueError
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            text = key.decode("latin-1") if type(key) is bytes else key
+            if type(text) is not str:
+                raise Refused("holds a dict whose keys are not all names: only texts are read as keys")
+            self.charge((text,))
+            self.stack[-1][text] = value
 
     def step_tuple(self) -> None:
         self.made()
@@ -328,6 +364,10 @@ STEPS: dict[bytes, Step] = {
     pickle.EMPTY_LIST: _Interpreter.step_empty_list,
     pickle.APPEND: _Interpreter.step_append,
     pickle.APPENDS: _Interpreter.step_appends,
+    pickle.DICT: _Interpreter.step_dict,
+    pickle.EMPTY_DICT: _Interpreter.step_empty_dict,
+    pickle.SETITEM: _Interpreter.step_set_item,
+    pickle.SETITEMS: _Interpreter.step_set_items,
     pickle.TUPLE: _Interpreter.step_tuple,
     pickle.EMPTY_TUPLE: _push(lambda it: ()),
     pickle.TUPLE1: lambda it: it.short_tuple(1),
@@ -352,4 +392,10 @@ UNREAD = {
     code[0]: name
     for name, code in vars(pickle).items()
     if name.isupper() and isinstance(code, bytes) and len(code) == 1 and code not in STEPS
+}
+_OBJECT, _SET, _OUTSIDE = "an object of a class", "a set", "something that lies outside the file"
+MEANING: dict[str | None, str] = {
+    **dict.fromkeys(("OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"), _OBJECT),
+    **dict.fromkeys(("EMPTY_SET", "ADDITEMS", "FROZENSET"), _SET),
+    **dict.fromkeys(("PERSID", "BINPERSID", "NEXT_BUFFER", "READONLY_BUFFER"), _OUTSIDE),
 }
