@@ -21,7 +21,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from sac_dist.data.transitions import Demonstrations
-from sac_dist.formats.check import TOLERANCE, joined, noted
+from sac_dist.formats.check import TOLERANCE, joined
 from sac_dist.formats.format import Format
 from sac_dist.formats.hdf5 import Reader, opened
 from sac_dist.formats.trajectories import completed
