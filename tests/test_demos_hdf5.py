@@ -107,7 +107,10 @@ def swap(file, place: str, **dataset) -> None:
     [
         (lambda file: file.__delitem__("data"), ["no group data"]),
         (lambda file: file["data"].clear(), ["no transitions"]),
-        (lambda file: file.__delitem__("data/demo_1/rewards"), ["demo_1/rewards is missing"]),
+        (
+            lambda file: file.__delitem__("data/demo_1/rewards"),
+            ["demo_1 has no rewards: write it with robomimic"],
+        ),
         (lambda file: file.__delitem__("data/demo_1/obs"), ["demo_1 has no group obs"]),
         (
             lambda file: file.__delitem__("data/demo_0/next_obs"),

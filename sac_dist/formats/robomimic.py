@@ -22,6 +22,7 @@ from sac_dist.formats.trajectories import completed, side_by_side
 from sac_dist.settings import ConfigError
 
 GYM = 2  # robomimic's EnvType
+TO_OBSERVATIONS = "robomimic's dataset_states_to_obs.py"
 OBSERVATION = "flat"  # the one observation key that is written
 
 
@@ -122,6 +123,9 @@ def _demo(reader: Reader, demo: Any, name: str) -> Demonstrations | None:
         raise ConfigError(f"{name} is not a group")
     observation, following = demo.get("obs"), demo.get("next_obs")
     keys = _keys(observation, name)
+    for key in ("rewards", "dones"):
+        if key not in demo:  # MimicGen generates such
+            raise ConfigError(f"{name} has no {key}: write it with {TO_OBSERVATIONS}")
     rewards, dones = reader.array(demo, "rewards").ravel(), reader.array(demo, "dones").ravel()
     samples = reader.number(demo, "num_samples")
     if samples is not None and samples != len(rewards):
@@ -129,7 +133,7 @@ def _demo(reader: Reader, demo: Any, name: str) -> Demonstrations | None:
     if following is None and len(dones) and not dones[-1]:
         raise ConfigError(
             f"{name} has no next_obs and does not end done, so its last transition is incomplete: write it "
-            "with robomimic's dataset_states_to_obs.py"
+            f"with {TO_OBSERVATIONS}"
         )
     success = reader.number(demo, "success")
     return completed(
@@ -148,7 +152,7 @@ def _demo(reader: Reader, demo: Any, name: str) -> Demonstrations | None:
 def _keys(group: Any, name: str) -> list[str]:
     """What is no picture: a number or a vector per step."""
     if group is None or not hasattr(group, "keys"):
-        raise ConfigError(f"{name} has no group obs: write it with robomimic's dataset_states_to_obs.py")
+        raise ConfigError(f"{name} has no group obs: write it with {TO_OBSERVATIONS}")
     keys = [key for key in sorted(group) if len(getattr(group[key], "shape", None) or ()) <= 2]
     if not keys:
         raise ConfigError(
