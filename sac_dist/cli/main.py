@@ -419,6 +419,8 @@ def run_convert(settings: dict[str, Any], names: list[str]) -> int:
     demos = files.read(source)
     files.write(demos, target)
     print(f"{target}: {len(demos):,} transitions, {len(demos.ends):,} episodes")
+    if (note := files.notes(demos, source)) is not None:
+        print(note)
     return 0
 
 
