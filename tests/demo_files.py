@@ -147,6 +147,8 @@ def rezipped(data: bytes, donor: bytes, rng: np.random.Generator) -> bytes:
 
 def seeds(folder: Path) -> dict[str, bytes]:
     """Small sound files of every kind by suffix-like names, and the pickles of a payload."""
+    import h5py
+
     demos = make()
     found = {f"{protocol}.pickle": pickle.dumps(rows(demos), protocol) for protocol in (0, 2, 4, 5)}
     plain = [
@@ -154,6 +156,16 @@ def seeds(folder: Path) -> dict[str, bytes]:
         for state, action, reward, following, done in rows(demos)
     ]
     found["plain.pickle"] = pickle.dumps(plain)
+    walk = np.arange(12, dtype=np.float32).reshape(6, 2)
+    path = {"observations": walk[:-1], "actions": walk[:-1] / 12, "rewards": np.ones(5), "terminated": True}
+    found["path.pickle"] = pickle.dumps([path, {**path, "rewards": list(path["rewards"])}])
+    found["path0.pickle"] = pickle.dumps({**path, "terminals": np.arange(5) == 4, "timeouts": np.zeros(5)}, 0)
+    with h5py.File(folder / "d4rl.hdf5", "w") as file:
+        for name, values in {**path, "terminals": np.arange(5) == 2, "timeouts": np.zeros(5)}.items():
+            if name != "terminated":
+                file[name] = values
+        file["infos/qpos"] = walk
+    found["d4rl.hdf5"] = (folder / "d4rl.hdf5").read_bytes()
     for name in ("whole.npz", "whole.hdf5"):
         files.write(demos, folder / name)
         found[name] = (folder / name).read_bytes()
@@ -167,11 +179,9 @@ def main(folder: Path, counts: dict[str, int]) -> None:
     """Read so many damaged files of each suffix; print how that went as JSON. Whatever escapes as no
     ConfigError ends the process.
     """
-    import h5py  # noqa: F401  before the limit: its libraries are large
-
     canary = folder / "canary"
     donors = [pickle.dumps([Payload(canary)] * 3, protocol) for protocol in (0, 2, 4)]
-    sources = seeds(folder)
+    sources = seeds(folder)  # loads h5py, before the limit: its libraries are large
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, used + 2**30))
     report = {"loaded": 0, "refused": 0, "slowest": 0.0, "kinds": {}}

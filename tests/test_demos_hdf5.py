@@ -107,11 +107,14 @@ def swap(file, place: str, **dataset) -> None:
     [
         (lambda file: file.__delitem__("data"), ["no group data"]),
         (lambda file: file["data"].clear(), ["no transitions"]),
-        (lambda file: file.__delitem__("data/demo_1/rewards"), ["demo_1/rewards is missing"]),
+        (
+            lambda file: file.__delitem__("data/demo_1/rewards"),
+            ["demo_1 has no rewards: write it with robomimic"],
+        ),
         (lambda file: file.__delitem__("data/demo_1/obs"), ["demo_1 has no group obs"]),
         (
-            lambda file: file.__delitem__("data/demo_1/next_obs"),
-            ["demo_1 has no next_obs", "dataset_states_to_obs"],
+            lambda file: file.__delitem__("data/demo_0/next_obs"),
+            ["demo_0 has no next_obs and does not end done", "dataset_states_to_obs"],
         ),
         (
             lambda file: file.__delitem__("data/demo_1/next_obs/gripper"),

@@ -59,7 +59,7 @@ RESUMABLE = {
         *("keep_interval", "step_timeout", "worker_memory", "compile", "device", "engine", "wandb"),
     ),
     "agent": ("actor_lr", "critic_lr", "alpha_lr", "grad_clip"),
-    "data": ("offline_steps",),
+    "data": ("offline_steps", "demos", "offline"),  # the files by new names
     "cluster": tuple(option.name for option in fields(ClusterConfig)),
 }
 SCALARS = (str, int, float, date)  # what a text in YAML can come to
@@ -327,6 +327,12 @@ def resumed(config: Config, settings: dict[str, Any]) -> Config:
     behind with it.
     """
     sections = {name: getattr(config, name) for name in SECTIONS}
+    if "demos" in settings:
+        if not config.data.files:
+            raise ConfigError("the run began without demonstrations: --demos cannot give it some")
+        role = "offline" if config.data.offline else "demos"
+        others = {name: value for name, value in settings.items() if name != "demos"}
+        settings = {**others, role: tuple(settings["demos"])}
     if settings.get("engine", config.train.engine) == "local":
         sections["cluster"] = ClusterConfig()
     elif config.train.learner == "workers":  # on a cluster the learner is central
@@ -413,6 +419,8 @@ def run_convert(settings: dict[str, Any], names: list[str]) -> int:
     demos = files.read(source)
     files.write(demos, target)
     print(f"{target}: {len(demos):,} transitions, {len(demos.ends):,} episodes")
+    if (note := files.notes(demos, source)) is not None:
+        print(note)
     return 0
 
 

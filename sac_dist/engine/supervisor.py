@@ -24,6 +24,7 @@ from sac_dist.engine.parts import Common, Engine, Life, Part
 from sac_dist.engine.phases import phases
 from sac_dist.engine.processes import Child, StopSignals
 from sac_dist.engine.starting import start_context
+from sac_dist.formats.check import digest
 from sac_dist.reporting.reporter import Reporter
 from sac_dist.settings import Config
 from sac_dist.storage import checkpoint
@@ -73,6 +74,7 @@ class Supervisor:
         self.evaluated = 0  # the clock of the last evaluation
         self.printed_failures: set[str] = set()
         self.replay_files = ReplayFiles(folder.replay)
+        self.data_digest = None if demos is None else digest(demos)
         self.phases = phases(config, 0 if demos is None else len(demos))
         in_ring = demos is not None and config.data.demo_overwrite
         data = None if in_ring else demos
@@ -414,6 +416,7 @@ class Supervisor:
             "next_generation": list(self.next_generation),
             "best_score": self.best_score,
             "evaluated": self.evaluated,
+            "data": self.data_digest,
         }
         self.control.resume()
         run["log"] = (

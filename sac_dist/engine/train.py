@@ -10,6 +10,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, cast
 
+import gymnasium
 from safetensors import SafetensorError
 
 import envs
@@ -25,13 +26,13 @@ from sac_dist.engine.starting import start_context
 from sac_dist.engine.supervisor import Supervisor
 from sac_dist.execution.compiled import compile_obstacle
 from sac_dist.formats import files
-from sac_dist.formats.check import check_fits
+from sac_dist.formats.check import check_fits, digest
 from sac_dist.reporting import plots
 from sac_dist.reporting.builtin import check_kinds, sinks_of
 from sac_dist.reporting.callbacks import Callback
 from sac_dist.reporting.reporter import Reporter
 from sac_dist.reporting.sinks import Sink
-from sac_dist.settings import Config, ConfigError, EnvConfig
+from sac_dist.settings import Config, ConfigError, DataConfig, EnvConfig
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
 from sac_dist.storage.run_folder import RunFolder, default_path
@@ -84,6 +85,9 @@ def train(
             shutil.rmtree(folder.path, ignore_errors=True)
             raise
         reporter.note(choice)
+        for name, part in zip(config.data.files, demos, strict=True):
+            if (note := files.notes(part, name)) is not None:
+                reporter.note(note)
         return _run(
             folder, reporter, lambda: Supervisor(config, folder, *sizes, reporter, engine, _joined(demos))
         )
@@ -108,7 +112,8 @@ def resume(
         sizes = saved.observation_size, saved.action_size
         _check_unfinished(config, saved, path)
         check_machine(config, *sizes)
-        demos = [files.read(path) for path in config.data.files]
+        config = replace(config, data=_with_absolute_names(config.data))
+        demos = _read_again(config, saved, path)
         _sizes(config)
         _check_demos(config, demos, *sizes)
         with _engine(config) as engine:
@@ -163,6 +168,24 @@ def _check_unfinished(config: Config, saved: Checkpoint, path: Path) -> None:
             )
 
 
+def _read_again(config: Config, saved: Checkpoint, path: Path) -> list[Demonstrations]:
+    """The run's data, wherever it lies now. Raises ConfigError unless it is what the run began with."""
+    try:
+        demos = [files.read(name) for name in config.data.files]
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}; if it has moved: --resume {path} --demos NEW_NAME…, all of the run's"
+        ) from None
+    joined = _joined(demos)
+    known = (saved.run or {}).get("data")  # runs of before it was written have none
+    if known is not None and (joined is None or digest(joined) != known):
+        raise ConfigError(
+            f"{' '.join(config.data.files)} holds other transitions than this run began with: a run goes on "
+            "with the same, in the same order (any name and kind of file will do: --demos)"
+        )
+    return demos
+
+
 def _joined(demos: list[Demonstrations]) -> Demonstrations | None:
     return Demonstrations.concatenate(demos) if demos else None
 
@@ -180,6 +203,24 @@ def _recorded_env(demos: Demonstrations) -> dict[str, Any]:
     )
 
 
+def _same_environment(theirs: object, ours: str) -> bool:
+    """Whether two ids name one environment: what gymnasium calls Name-v0 may be given as module:Name-v0."""
+    modules, names = zip(*(str(id).rpartition(":")[::2] for id in (theirs, ours)), strict=True)
+    return names[0] == names[1] and (modules[0] == modules[1] or not all(modules))
+
+
+def _check_registered(id: str, name: str) -> None:
+    """Raise ConfigError if the id that file ``name`` gives is in no package that is imported."""
+    try:
+        if ":" not in id and id != "auto":
+            gymnasium.spec(id)
+    except gymnasium.error.Error:
+        raise ConfigError(
+            f"{name} was recorded in {id} of a package that it does not name: give --env MODULE:{id}, where "
+            f"importing MODULE registers it"
+        ) from None
+
+
 def _check_demos(
     config: Config, demos: list[Demonstrations], observation_size: int, action_size: int
 ) -> None:
@@ -191,7 +232,7 @@ def _check_demos(
         recorded = _recorded_env(part)
         for option, default in SAME.items() if "env" in recorded else ():
             theirs, ours = recorded.get(option, default), getattr(config.env, option) or default
-            if theirs != ours:
+            if not (_same_environment(theirs, ours) if option == "env" else theirs == ours):
                 raise ConfigError(
                     f"{name}: recorded with {option} {theirs}, this run has {ours}: record anew, or "
                     f"give --{option} {theirs}"
@@ -210,10 +251,11 @@ def _settle(config: Config, demos: list[Demonstrations]) -> tuple[Config, str]:
     """
     if config.env.env == "auto" and demos:
         config = replace(config, env=merge(EnvConfig(**_recorded_env(demos[0])), config.env))
+        _check_registered(config.env.env, config.data.files[0])
     data = config.data
     if data.offline and data.offline_steps is None:
         data = replace(data, offline_steps=DEFAULT_OFFLINE_STEPS)
-    data = replace(data, demos=tuple(map(_absolute, data.demos)), offline=tuple(map(_absolute, data.offline)))
+    data = _with_absolute_names(data)
     try:
         resolved = envs.resolve(config.env.env, config.env.backend or "auto")
     except envs.BackendError as error:
@@ -229,8 +271,13 @@ def _settle(config: Config, demos: list[Demonstrations]) -> tuple[Config, str]:
     return replace(config, env=env, train=train, data=data), f"environment: {resolved.id} ({resolved.reason})"
 
 
+def _with_absolute_names(data: DataConfig) -> DataConfig:
+    """Names that a later --resume finds from any folder."""
+    demos, offline = (tuple(map(files.absolute, names)) for names in (data.demos, data.offline))
+    return replace(data, demos=demos, offline=offline)
+
+
 def _absolute(name: str) -> str:
-    """A path that a later --resume finds from any folder; a Minari id stays."""
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 

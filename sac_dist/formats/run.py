@@ -10,6 +10,7 @@ import numpy as np
 
 from sac_dist.data.transitions import Demonstrations
 from sac_dist.formats.check import checked
+from sac_dist.formats.format import Format
 from sac_dist.settings import ConfigError
 from sac_dist.storage.run_folder import RunFolder
 from sac_dist.storage.segments import ReplayFiles
@@ -77,3 +78,6 @@ def _checked_list(replay: Any, path: Path) -> dict[str, Any]:
         if Path(entry["file"]).name != entry["file"]:
             raise ConfigError(f"{path} is damaged: its checkpoint names the file {entry['file']!r}")
     return replay
+
+
+FORMAT = Format(lambda name: is_run(Path(name)), lambda name: read(Path(name)))
