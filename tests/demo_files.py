@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats import files
 from sac_dist.settings import ConfigError
 
@@ -22,7 +22,7 @@ FIELDS = ("observation", "action", "reward", "next_observation", "terminated", "
 SOURCE = {"env": {"env": "SawyerLift-v0", "horizon": 5}, "policy": "expert", "seed": 3}
 
 
-def make(lengths=(5, 3, 5), observation_size=3, action_size=2, seed=0, success=True) -> Demonstrations:
+def make(lengths=(5, 3, 5), observation_size=3, action_size=2, seed=0, success=True) -> Transitions:
     """Episodes of random walks: those of the greatest length hit a time limit, the others terminate and are
     successes.
     """
@@ -49,7 +49,7 @@ def make(lengths=(5, 3, 5), observation_size=3, action_size=2, seed=0, success=T
     )
 
 
-def rows(demos: Demonstrations) -> list[tuple]:
+def rows(demos: Transitions) -> list[tuple]:
     """The book's 5-tuples."""
     return list(
         zip(
@@ -63,7 +63,7 @@ def rows(demos: Demonstrations) -> list[tuple]:
     )
 
 
-def assert_equal(found: Demonstrations, expected: Demonstrations, but: tuple[str, ...] = ()) -> None:
+def assert_equal(found: Transitions, expected: Transitions, but: tuple[str, ...] = ()) -> None:
     for name in FIELDS:
         mine, other = getattr(found, name), getattr(expected, name)
         assert mine.dtype == other.dtype, name
@@ -75,7 +75,7 @@ def assert_equal(found: Demonstrations, expected: Demonstrations, but: tuple[str
         assert found.source == expected.source
 
 
-def assert_sound(demos: Demonstrations) -> None:
+def assert_sound(demos: Transitions) -> None:
     """What ``Demonstrations`` promises, whatever file it came from."""
     count = len(demos)
     assert count > 0 and demos.observation.shape == demos.next_observation.shape

@@ -14,7 +14,7 @@ from sac_dist.acting.recording import record
 from sac_dist.cli.main import main
 from sac_dist.data.dataset import Batches, DataSet, returns_to_go
 from sac_dist.data.ring import ReplayBuffer
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.engine.phases import CLONING, OFFLINE, ONLINE, due, phases, policy_share
 from sac_dist.engine.train import resume, train
 from sac_dist.formats import files
@@ -38,12 +38,12 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
-def recorded() -> Demonstrations:
+def recorded() -> Transitions:
     return record(EnvConfig(ENV), "random", 12)
 
 
 @pytest.fixture
-def demos(recorded: Demonstrations, tmp_path: Path) -> str:
+def demos(recorded: Transitions, tmp_path: Path) -> str:
     files.write(recorded, tmp_path / "demos.npz")
     return str(tmp_path / "demos.npz")
 
@@ -225,7 +225,7 @@ def test_an_offline_run_repeats_bit_for_bit_and_resumes_exactly(demos: str, tmp_
     ids=["mix", "prefill", "overwrite", "append"],
 )
 def test_training_with_demonstrations(
-    data: DataConfig, demos: str, recorded: Demonstrations, tmp_path: Path
+    data: DataConfig, demos: str, recorded: Transitions, tmp_path: Path
 ) -> None:
     saved = run(
         tmp_path,
@@ -259,7 +259,7 @@ def test_cal_ql_and_its_weight_run_through_the_engine(demos: str, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["demos.hdf5", "demos.pickle", "minari:toy/demos-v0"])
 def test_every_kind_of_file_trains(
-    name: str, recorded: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, recorded: Transitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     path = name if name.startswith("minari:") else str(tmp_path / name)
@@ -271,7 +271,7 @@ def test_every_kind_of_file_trains(
     assert all(torch.equal(tensor, native.agent[name]) for name, tensor in saved.agent.items())
 
 
-def demos_of(recorded: Demonstrations, tmp_path: Path) -> str:
+def demos_of(recorded: Transitions, tmp_path: Path) -> str:
     files.write(recorded, tmp_path / "native.npz")
     return str(tmp_path / "native.npz")
 
@@ -284,7 +284,7 @@ def test_a_run_learns_from_another_ones_replay(tmp_path: Path) -> None:
     assert counters(saved)[3] == 10
 
 
-def test_a_policy_trained_offline_acts_from_the_first_step(recorded: Demonstrations, tmp_path: Path) -> None:
+def test_a_policy_trained_offline_acts_from_the_first_step(recorded: Transitions, tmp_path: Path) -> None:
     files.write(replace(recorded, action=np.full_like(recorded.action, 0.9)), tmp_path / "one.npz")
     for name, updates in (("random", 0), ("trained", 400)):
         data = DataConfig(demos=(str(tmp_path / "one.npz"),), bc_steps=updates)
@@ -389,7 +389,7 @@ def test_refusals_are_one_line(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_demonstrations_of_another_reward_are_refused(recorded: Demonstrations, tmp_path: Path) -> None:
+def test_demonstrations_of_another_reward_are_refused(recorded: Transitions, tmp_path: Path) -> None:
     source = {"env": {"env": ENV, "reward": "sparse"}}
     files.write(replace(recorded, source=source), tmp_path / "sparse.npz")
     with pytest.raises(ConfigError, match="recorded with reward sparse, this run has augmented"):
@@ -418,7 +418,7 @@ def test_record_inspect_and_convert(
 
 
 def test_data_name_their_environment(
-    recorded: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorded: Transitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     files.write(recorded, "demos.npz")

@@ -20,7 +20,7 @@ from sac_dist.acting.playback import find_policy, play
 from sac_dist.acting.recording import demonstration_seed, record
 from sac_dist.acting.rollout import TRAINING_SEEDS, Episode
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats.files import read
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig
 from sac_dist.storage.checkpoint import save_policy
@@ -76,11 +76,11 @@ def made(monkeypatch) -> list[gymnasium.Env]:
     return environments
 
 
-def to_bytes(demos: Demonstrations) -> bytes:
+def to_bytes(demos: Transitions) -> bytes:
     return b"".join(getattr(demos, name).tobytes() for name in ARRAYS)
 
 
-def episodes_of(demos: Demonstrations) -> list[bytes]:
+def episodes_of(demos: Transitions) -> list[bytes]:
     """Each episode's observations, actions and rewards."""
     return [
         b"".join(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats import pickle_reader as book_pickle
 from sac_dist.formats.check import check_size, checked, refusal
 from sac_dist.formats.pickled_numpy import Array, Refused
@@ -19,7 +19,7 @@ FIELDS = ("state", "action", "reward", "next_state", "done")
 ITEM = 4  # bytes of a float32
 
 
-def read(path: Path) -> Demonstrations:
+def read(path: Path) -> Transitions:
     """The transitions of a book's pickle; ``done`` is terminated. Raises ConfigError with file, transition,
     field and reason.
 
@@ -71,7 +71,7 @@ def read(path: Path) -> Demonstrations:
     )
 
 
-def write(demos: Demonstrations, path: Path) -> None:
+def write(demos: Transitions, path: Path) -> None:
     """Arrays of float32, float and bool in protocol 4, which every Python 3 reads. Truncated, success and
     source are lost.
     """

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.schema import Schema
+from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError
 from sac_dist.system.shared import available_memory
 
@@ -59,9 +60,10 @@ def checked(
     success: npt.NDArray[Any] | None = None,
     source: dict[str, Any] | None = None,
     breaks: Breaks = "refuse",
-) -> Demonstrations:
-    """Demonstrations of these arrays, see there for shapes; the last transition counts as truncated if it
-    ends nothing.
+    schema: Schema | None = None,
+) -> Transitions:
+    """The transitions in these arrays, (N, …) by their names in a Schema; the last one counts as truncated if
+    it ends nothing.
 
     Args:
         name: the file, for the messages.
@@ -69,6 +71,7 @@ def checked(
         breaks: what a next observation means that the following transition does not begin with, inside an
             episode. "refuse": the file is wrong. "time_limit": the episode was truncated there, if that
             explains every such place (see :func:`_time_limit`), else refused. "cut": it was truncated there.
+        schema: None is that of plain vectors.
 
     Raises:
         ConfigError: naming the file, the first bad transition, the field and the reason.
@@ -120,20 +123,26 @@ def checked(
             _time_limit(name, broken, terminated, observation, next_observation)
         ends[:-1] |= broken
     ends[-1] |= not terminated[-1]
-    demos = Demonstrations(
-        observation, action, reward, next_observation, terminated, ends, None, source or {}
-    )
+    parts = {
+        "observation": observation,
+        "action": action,
+        "reward": reward,
+        "next_observation": next_observation,
+        "terminated": terminated,
+        "truncated": ends,
+    }
+    read = Transitions.of_arrays(parts, None, source, schema)
     if success is None:
-        return demos
+        return read
     success = _marks(name, "success", success)
-    if success.shape != demos.ends.shape:
+    if success.shape != read.starts.shape:
         raise refusal(
-            name, None, "success", f"has the shape {success.shape}, and there are {len(demos.ends)} episodes"
+            name, None, "success", f"has the shape {success.shape}, and there are {len(read.starts)} episodes"
         )
-    return replace(demos, success=success)
+    return replace(read, success=success)
 
 
-def joined(name: str, parts: Iterable[tuple[str, Demonstrations]]) -> Demonstrations:
+def joined(name: str, parts: Iterable[tuple[str, Transitions]]) -> Transitions:
     """One after the other the episodes of a file that has parts with names of their own. ConfigError: none,
     or different sizes.
     """
@@ -148,18 +157,18 @@ def joined(name: str, parts: Iterable[tuple[str, Demonstrations]]) -> Demonstrat
                 raise ConfigError(
                     f"{name}: {label}: {field} has {size} entries, and {first_label}'s has {expected}"
                 )
-    return Demonstrations.concatenate([part for _, part in labelled])
+    return Transitions.concatenate([part for _, part in labelled])
 
 
-def check_fits(demos: Demonstrations, observation_size: int, action_size: int, name: str) -> None:
-    """Raise ConfigError if ``demos`` of file ``name`` were not made in an environment of these sizes."""
-    for field, values, size in (
-        ("observations", demos.observation, observation_size),
-        ("actions", demos.action, action_size),
+def check_fits(demos: Transitions, schema: Schema, name: str) -> None:
+    """Raise ConfigError if the sizes of ``demos``, of file ``name``, are not the environment's."""
+    for field, theirs, size in (
+        ("observations", demos.schema.observation_size, schema.observation_size),
+        ("actions", demos.schema.action_size, schema.action_size),
     ):
-        if values.shape[1] != size:
+        if theirs != size:
             raise ConfigError(
-                f"{name} has {field} of {values.shape[1]} numbers and the environment of {size}: they "
+                f"{name} has {field} of {theirs} numbers and the environment of {size}: they "
                 "do not fit together"
             )
 

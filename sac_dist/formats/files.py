@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats import book, minari_data, npz, robomimic
 from sac_dist.formats import run as run_replay
 from sac_dist.settings import ConfigError
@@ -18,7 +18,7 @@ WRITERS = {".npz": npz.write} | dict.fromkeys(PICKLE, book.write) | dict.fromkey
 PICKLED = (b"\x80", b"(l", b"]q", b"(d")  # how a list's pickle begins, protocols 2 to 5, 0 and 1
 
 
-def read(path: str | Path) -> Demonstrations:
+def read(path: str | Path) -> Transitions:
     """The demonstrations in a file, a run's folder, a Minari folder or ``minari:ID``.
 
     Nothing in a file is executed. Raises ConfigError, one line: the file, the first bad transition (from 0),
@@ -44,7 +44,7 @@ def read(path: str | Path) -> Demonstrations:
         ) from None
 
 
-def _read(path: str | Path) -> Demonstrations:
+def _read(path: str | Path) -> Transitions:
     if str(path).startswith(minari_data.PREFIX):
         return minari_data.read_id(str(path))
     path = Path(path)
@@ -69,7 +69,7 @@ def _read(path: str | Path) -> Demonstrations:
     raise ConfigError(f"{path} is of no kind that is read: {KINDS}, a run's folder or a Minari dataset's")
 
 
-def write(demos: Demonstrations, path: str | Path) -> None:
+def write(demos: Transitions, path: str | Path) -> None:
     """Write ``demos`` to a new file, whole or not at all; ``minari:ID`` adds a dataset to Minari's folder.
 
     Raises ConfigError if the file exists, cannot be written, or its name does not say a kind.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats.check import check_size, checked
 from sac_dist.settings import ConfigError
 
@@ -20,7 +20,7 @@ OPTIONAL = ("truncated", "success", "source")
 LONGEST_SOURCE = 2**20  # bytes
 
 
-def read(path: Path) -> Demonstrations:
+def read(path: Path) -> Transitions:
     """Raises ConfigError with file, transition, field and reason. Without ``truncated`` breaks are taken as
     the book's pickle's.
     """
@@ -35,7 +35,7 @@ def read(path: Path) -> Demonstrations:
     return checked(name, **arrays, source=source)
 
 
-def write(demos: Demonstrations, path: Path) -> None:
+def write(demos: Transitions, path: Path) -> None:
     """Everything: float32 and bool arrays by their fields' names, and ``source`` as JSON."""
     arrays: dict[str, Any] = {field: getattr(demos, field) for field in (*REQUIRED, "truncated")}
     if demos.success is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats.check import checked, joined
 from sac_dist.formats.hdf5 import Reader, library, opened
 from sac_dist.settings import ConfigError
@@ -22,7 +22,7 @@ GYM = 2  # robomimic's EnvType
 OBSERVATION = "flat"  # the one observation key that is written
 
 
-def read(path: Path) -> Demonstrations:
+def read(path: Path) -> Transitions:
     """All demos in the order of their numbers. Raises ConfigError.
 
     An observation is the keys of ``obs`` in sorted order, as gymnasium flattens a Dict, without pictures.
@@ -43,7 +43,7 @@ def read(path: Path) -> Demonstrations:
         )
 
 
-def write(demos: Demonstrations, path: Path) -> None:
+def write(demos: Transitions, path: Path) -> None:
     """The same layout, with the observation under the one key "flat"; ``success`` and ``source`` are
     attributes robomimic ignores.
     """
@@ -91,7 +91,7 @@ def _json(text: str | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _demo(reader: Reader, demo: Any, name: str, source: dict[str, Any]) -> Demonstrations:
+def _demo(reader: Reader, demo: Any, name: str, source: dict[str, Any]) -> Transitions:
     if not hasattr(demo, "keys"):
         raise ConfigError(f"{name} is not a group")
     if "next_obs" not in demo:
