@@ -90,7 +90,8 @@ def save(path: Path, arrays: dict[str, np.ndarray], source: dict[str, Any]) -> N
     except ImportError:
         np.savez_compressed(path, **arrays, source=np.array(json.dumps(source)))
     else:
-        files.write(Demonstrations(**arrays, source=source), str(path))
+        success = arrays.get("success")
+        files.write(Transitions.of_arrays(arrays, success, source), str(path))
 
 
 def step_times(seconds: np.ndarray) -> dict[str, float]:

@@ -28,6 +28,7 @@ import numpy as np
 import psutil
 
 from envs.tasks.sawyer import SawyerGraspEnv
+from sac_dist.data.schema import Schema
 from sac_dist.settings import ClusterConfig, Config, EnvConfig, TrainConfig
 from sac_dist.storage import checkpoint
 
@@ -221,14 +222,14 @@ def us(spent: dict[str, float], count: int) -> dict[str, float]:
     return {f"{name}_us": round(seconds / count * 1e6, 1) for name, seconds in spent.items()}
 
 
-def transition_costs(shard: Any, sizes: tuple[int, int]) -> list[dict[str, Any]]:
+def transition_costs(store: Any, sizes: tuple[int, int]) -> list[dict[str, Any]]:
     from sac_dist.engine.ray.replay import ChunkSender, Stores
 
     rows = list(zip(*measuring.transitions(1000, *sizes), strict=True))
     results = []
     for chunk in (1, 5, 20, 100):
         sender = ChunkSender(
-            Stores([shard]), 0, (0, 0), sizes, chunk, lambda: time.sleep(0.0005), lambda: False
+            Stores([store]), (0, 0), Schema.vector(*sizes), chunk, lambda: time.sleep(0.0005), lambda: False
         )
         ours, theirs, begin, pushed = time.process_time(), cpu_of("ray::Store"), time.perf_counter(), 0
         while time.perf_counter() < begin + 5.0:
@@ -239,25 +240,25 @@ def transition_costs(shard: Any, sizes: tuple[int, int]) -> list[dict[str, Any]]
         spent = {
             "wall": time.perf_counter() - begin,
             "sender": time.process_time() - ours,
-            "shard": cpu_of("ray::Store") - theirs,
+            "store": cpu_of("ray::Store") - theirs,
         }
         results.append({"what": "transition", "chunk": chunk} | us(spent, pushed))
     return results
 
 
-def batch_costs(shard: Any, sizes: tuple[int, int], batches: int = 4000) -> dict[str, Any]:
+def batch_costs(store: Any, sizes: tuple[int, int], batches: int = 4000) -> dict[str, Any]:
     from sac_dist.engine.ray.actors import BATCHES_AHEAD
     from sac_dist.engine.ray.replay import Stores, StoreSampler
 
     sampler, rng = (
-        StoreSampler(Stores([shard]), sizes, BATCHES_AHEAD * 128, lambda: None),
+        StoreSampler(Stores([store]), Schema.vector(*sizes), BATCHES_AHEAD * 128, lambda: None),
         np.random.default_rng(0),
     )
-    out = np.empty((128, sampler.row_width), np.float32)
+    out = np.empty((128, sampler.schema.row_width), np.float32)
     ours, theirs = time.process_time(), cpu_of("ray::Store")
     for _ in range(batches):
         sampler.sample_into(out, rng)
-    spent = {"learner": time.process_time() - ours, "shard": cpu_of("ray::Store") - theirs}
+    spent = {"learner": time.process_time() - ours, "store": cpu_of("ray::Store") - theirs}
     return {"what": "batch of 128"} | us(spent, batches)
 
 
@@ -267,7 +268,7 @@ def version_costs(sizes: tuple[int, int], versions: int = 200) -> list[dict[str,
     from sac_dist.algorithms.agent import SACAgent
     from sac_dist.settings import AgentConfig
 
-    policy = SACAgent(*sizes, AgentConfig()).tensors.policy.parameters.numpy()
+    policy = SACAgent(Schema.vector(*sizes), AgentConfig()).tensors.policy.parameters.numpy()
     readers = [
         ray.remote(num_cpus=4)(Reader).options(scheduling_strategy="SPREAD").remote() for _ in range(3)
     ]
@@ -317,10 +318,11 @@ def costs() -> list[dict[str, Any]]:
     sizes = measuring.OBSERVATION, measuring.ACTION
     with three_nodes() as cluster:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="CRITICAL")
-        shard = ray.remote(num_cpus=0)(Store).options(scheduling_strategy="SPREAD").remote(100_000, *sizes)
+        actor = ray.remote(num_cpus=0)(Store).options(scheduling_strategy="SPREAD")
+        store = actor.remote(100_000, Schema.vector(*sizes), 1)
         results = [
-            *transition_costs(shard, sizes),
-            batch_costs(shard, sizes),
+            *transition_costs(store, sizes),
+            batch_costs(store, sizes),
             *version_costs(sizes),
             exchange_costs(),
         ]

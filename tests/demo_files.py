@@ -44,9 +44,14 @@ def make(lengths=(5, 3, 5), observation_size=3, action_size=2, seed=0, success=T
         for name, value in zip(FIELDS, values, strict=True):
             parts[name].append(value)
     successes = np.array([length < max(lengths) for length in lengths]) if success else None
-    return Demonstrations(
-        **{name: np.concatenate(part) for name, part in parts.items()}, success=successes, source=dict(SOURCE)
-    )
+    arrays = {name: np.concatenate(part) for name, part in parts.items()}
+    return Transitions.of_arrays(arrays, successes, dict(SOURCE))
+
+
+def changed(demos: Transitions, **arrays: np.ndarray) -> Transitions:
+    """With these arrays in place of its own."""
+    parts = {name: getattr(demos, name) for name in FIELDS} | arrays
+    return Transitions.of_arrays(parts, demos.success, demos.source)
 
 
 def rows(demos: Transitions) -> list[tuple]:
@@ -76,7 +81,7 @@ def assert_equal(found: Transitions, expected: Transitions, but: tuple[str, ...]
 
 
 def assert_sound(demos: Transitions) -> None:
-    """What ``Demonstrations`` promises, whatever file it came from."""
+    """What ``Transitions`` promises, whatever file it came from."""
     count = len(demos)
     assert count > 0 and demos.observation.shape == demos.next_observation.shape
     for name in FIELDS:
@@ -93,6 +98,7 @@ def assert_sound(demos: Transitions) -> None:
         .all()
     )
     assert demos.success is None or demos.success.shape == demos.ends.shape
+    assert demos.ends.tolist() == (np.flatnonzero(demos.terminated | demos.truncated) + 1).tolist()
 
 
 # Damage

@@ -193,7 +193,7 @@ class ReplayBuffer:
         row = self._rows[self._own_first + written % self._own_ring]
         if not self._fill_quickly(row, observation, action, reward, next_observation, terminated, truncated):
             self._fill(row, (observation, action, reward, next_observation, terminated, truncated))
-            terminated = bool(self.schema.ended(row))
+            terminated, truncated = bool(self.schema.ended(row)), False
         if self._begins:
             self._begin(shard, written)
         self._begins = terminated or truncated  # type: ignore[assignment]  # bools, as _fill_quickly found
@@ -419,8 +419,8 @@ class ReplayBuffer:
 
     @property
     def nbytes(self) -> int:
-        """The shared memory of the whole buffer, were every episode one transition long."""
-        return sum(memory.nbytes for memory in self._memory[1:])
+        """The shared memory of the whole buffer once it is full, but for the 8 bytes of each episode."""
+        return self._rows.nbytes + 2 * self._written.nbytes
 
     def get_length(self) -> int:
         """How many transitions are stored, over all shards."""
