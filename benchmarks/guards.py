@@ -50,7 +50,7 @@ class Bare:
 
     @staticmethod
     def fill(buffer: ReplayBuffer, target: np.ndarray, values: tuple) -> None:
-        for value, columns in zip(values, buffer.columns, strict=True):
+        for value, columns in zip(values, buffer.schema.columns.values(), strict=True):
             target[..., columns] = np.asarray(value, np.float32)
 
     @staticmethod

@@ -209,7 +209,7 @@ def check_saved(run: Run, report: Report, kills: int) -> str | None:
     try:
         saved = checkpoint.read(run.last)
         saved.build_agent()
-        segment = ReplayFiles(run.run / "replay").read(saved.run["replay"])
+        segment = ReplayFiles(run.run / "replay", saved.schema).read(saved.run["replay"])
     except (ConfigError, IndexError) as error:
         return f"the last checkpoint does not load: {error}"
     steps, stored = saved.run["counters"][0], int(segment.stop.sum())

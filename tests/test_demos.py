@@ -1,17 +1,17 @@
-"""Demonstrations: every format's round trip, and what holds for all of them."""
+"""Transitions: every format's round trip, and what holds for all of them."""
 
 import importlib
 import pickle
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from demo_files import FIELDS, assert_equal, assert_sound, make, rows
+from demo_files import FIELDS, assert_equal, assert_sound, changed, make, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sac_dist.data.schema import Schema
 from sac_dist.formats import check, files
 from sac_dist.reporting.describe import describe, draw
 from sac_dist.settings import ConfigError
@@ -83,7 +83,7 @@ def test_the_books_pickle_keeps_all_but_success_and_source(tmp_path):
 def test_other_formats_convert_into_each_other(last, tmp_path):
     demos = make()
     if last:
-        demos = replace(
+        demos = changed(
             demos, truncated=demos.truncated | demos.terminated
         )  # both at once: npz keeps that, HDF5 has no place for it
     files.write(demos, tmp_path / "a.npz")
@@ -292,13 +292,13 @@ def test_breaks_in_a_recording_that_was_cut():
 
 def test_sizes_must_fit_the_environment():
     demos = make()
-    check.check_fits(demos, 3, 2, "a.npz")
+    check.check_fits(demos, Schema.vector(3, 2), "a.npz")
     for sizes, word in (
         ((4, 2), "observations of 3 numbers and the environment of 4"),
         ((3, 1), "actions of 2 numbers"),
     ):
         with pytest.raises(ConfigError, match=rf"a\.npz has {word}"):
-            check.check_fits(demos, *sizes, "a.npz")
+            check.check_fits(demos, Schema.vector(*sizes), "a.npz")
 
 
 @settings(max_examples=60, deadline=None)

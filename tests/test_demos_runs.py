@@ -10,7 +10,7 @@ import pytest
 
 from sac_dist.acting.recording import record
 from sac_dist.cli.main import resumed
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.engine import train as engine
 from sac_dist.formats import files
 from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
-def recorded() -> Demonstrations:
+def recorded() -> Transitions:
     return record(EnvConfig(ENV), "random", 4)
 
 
-def named(demos: Demonstrations, env: str) -> Demonstrations:
+def named(demos: Transitions, env: str) -> Transitions:
     return replace(demos, source={"env": {"env": env}})
 
 

@@ -151,7 +151,7 @@ def test_a_killed_shard_comes_back_from_the_checkpoint_and_its_loss_is_counted(c
         "300",
     )
     wait_for(last(tmp_path), process)
-    os.kill(one("ray::Shard", process), signal.SIGKILL)
+    os.kill(one("ray::Store", process), signal.SIGKILL)
     errors = finish(process)
     (line,) = [line for line in errors.splitlines() if "of its transitions are back" in line]
     back, lost = (int(word) for word in line.split(":")[1].replace(",", "").split() if word.isdecimal())

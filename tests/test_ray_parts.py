@@ -7,31 +7,31 @@ from sac_dist.engine.ray.cluster import connected
 from sac_dist.settings import ClusterConfig, Config, ConfigError, TrainConfig
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'sac_dist[ray]'")
-from sac_dist.engine.ray.replay import ChunkSender, NoBatch, Shard, ShardLost, Shards, ShardSampler
+from sac_dist.engine.ray.replay import ChunkSender, NoBatch, Store, StoreLost, Stores, StoreSampler
 
 SIZES = (2, 1)
 
 
-class LocalShards(Shards):
+class LocalShards(Stores):
     """The shards in this process: a call is made at once, and its result is kept until it is asked for.
     ``lost``: dead ones.
     """
 
     def __init__(self, *capacities: int) -> None:
-        super().__init__([Shard(capacity, *SIZES) for capacity in capacities])
+        super().__init__([Store(capacity, *SIZES) for capacity in capacities])
         self.lost: set[int] = set()
         self.calls: list[tuple[int, str]] = []
 
     def call(self, shard, method, *arguments):
         self.calls.append((shard, method))
-        return ShardLost if shard in self.lost else (getattr(self.handles[shard], method)(*arguments),)
+        return StoreLost if shard in self.lost else (getattr(self.handles[shard], method)(*arguments),)
 
     def ready(self, call, timeout=0):
         return True
 
     def result(self, call):
-        if call is ShardLost:
-            raise ShardLost
+        if call is StoreLost:
+            raise StoreLost
         return call[0]
 
 
@@ -40,12 +40,12 @@ def transition(number: int) -> tuple:
 
 
 def sender(
-    shards: Shards, chunk: int, pause=lambda: None, stopped=lambda: False, shard: int = 0
+    shards: Stores, chunk: int, pause=lambda: None, stopped=lambda: False, shard: int = 0
 ) -> ChunkSender:
     return ChunkSender(shards, shard, (3, 1), SIZES, chunk, pause, stopped)
 
 
-def rewards(shard: Shard) -> list[float]:
+def rewards(shard: Store) -> list[float]:
     first, stop = shard.snapshot(0)
     return shard.piece(0, stop - first)[:, 3].tolist()
 
@@ -71,7 +71,7 @@ def test_a_transition_that_is_not_finite_is_refused_where_it_arises():
 def test_chunks_of_a_shard_that_died_go_to_its_successor_once():
     shards = LocalShards(100)
     shards.lost = {0}
-    replacement = Shard(100, *SIZES)
+    replacement = Store(100, *SIZES)
 
     def pause():
         shards.handles, shards.lost = [replacement], set()
@@ -94,7 +94,7 @@ def test_a_stopped_worker_does_not_wait_for_a_shard_for_ever():
 
 
 def filled(*counts: int) -> LocalShards:
-    """Shard k holds that many transitions, whose reward is k."""
+    """Store k holds that many transitions, whose reward is k."""
     shards = LocalShards(*(1000 for _ in counts))
     for shard, count in enumerate(counts):
         replay = sender(shards, chunk=100, shard=shard)
@@ -104,8 +104,8 @@ def filled(*counts: int) -> LocalShards:
     return shards
 
 
-def sampler(shards: Shards, ahead: int = 64, pause=lambda: None) -> ShardSampler:
-    return ShardSampler(shards, SIZES, ahead, pause)
+def sampler(shards: Stores, ahead: int = 64, pause=lambda: None) -> StoreSampler:
+    return StoreSampler(shards, SIZES, ahead, pause)
 
 
 def test_sampling_is_uniform_over_all_transitions_whatever_shard_holds_them():

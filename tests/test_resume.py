@@ -79,7 +79,7 @@ def test_resume_after_kill_minus_nine_goes_on_exactly(tmp_path, monkeypatch):
     for name in ("counters", "workers", "best_score"):
         assert states[0][name] == states[1][name], name
     rows = [
-        ReplayFiles(run.folder.replay).read(state["replay"])
+        ReplayFiles(run.folder.replay, checkpoint.read(run.folder.last).schema).read(state["replay"])
         for run, state in zip((whole, resumed), states, strict=True)
     ]
     np.testing.assert_array_equal(rows[0].rows, rows[1].rows)
@@ -95,11 +95,11 @@ def test_resume_after_kill_minus_nine_of_several_workers_loses_only_what_came_af
     monkeypatch.setattr(supervisor, "LOG_INTERVAL", 200)
     folder = killed_at(tmp_path, 200, "--workers", "2")
     saved = checkpoint.read(folder / "checkpoints/last.safetensors")
-    before = ReplayFiles(folder / "replay").read(saved.run["replay"])
+    before = ReplayFiles(folder / "replay", saved.schema).read(saved.run["replay"])
     assert before.stop.sum() == saved.run["counters"][0] >= 200
     resumed = resume(folder, saved.config)
     again = checkpoint.read(resumed.folder.last).run
-    after = ReplayFiles(folder / "replay").read(again["replay"])
+    after = ReplayFiles(folder / "replay", saved.schema).read(again["replay"])
     assert after.stop.sum() == again["counters"][0] == resumed.outcome.steps >= 620
     for shard in range(2):
         old, new = (

@@ -18,7 +18,8 @@ import pytest
 from test_engine import config, descendants
 from test_replay import wait_until
 
-from sac_dist.book.replay_manager import PATIENCE, ReplayManager
+from sac_dist.book.replay_manager import KEY_TIMEOUT, ReplayManager
+from sac_dist.data.schema import Schema
 from sac_dist.engine.train import train
 from sac_dist.storage import checkpoint
 
@@ -95,7 +96,7 @@ def test_a_thousand_strangers_change_nothing_for_a_run(tmp_path, monkeypatch):
     managers, seen = [], {"let go": False}
     launch = ReplayManager.launch
     monkeypatch.setattr(
-        ReplayManager, "launch", lambda context: managers.append(launch(context)) or managers[0]
+        ReplayManager, "launch", lambda *given: managers.append(launch(*given)) or managers[0]
     )
 
     def attack() -> None:
@@ -113,7 +114,7 @@ def test_a_thousand_strangers_change_nothing_for_a_run(tmp_path, monkeypatch):
         with pytest.raises(multiprocessing.AuthenticationError):
             connection.Client(manager.address, authkey=b"a wrong key")
         wait_until(
-            lambda: handles(manager._process.pid) <= before, PATIENCE + 10
+            lambda: handles(manager._process.pid) <= before, KEY_TIMEOUT + 10
         )  # although they are all still there
         seen["let go"] = manager.is_alive()
         for stranger in crowd:
@@ -153,8 +154,8 @@ def test_the_key_is_new_for_each_run_and_only_it_opens():
             with pytest.raises(multiprocessing.AuthenticationError):
                 connection.Client(first.address, authkey=wrong)
         connection.Client(first.address, authkey=key).close()
-        replay = first.ReplayBuffer(10, 1, 1)
-        time.sleep(PATIENCE + 1)
+        replay = first.ReplayBuffer(10, Schema.vector(1, 1))
+        time.sleep(KEY_TIMEOUT + 1)
         assert len(replay) == 0, "who has shown the key may be silent for longer"
     finally:
         first.shutdown()

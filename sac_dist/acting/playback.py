@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 
 from envs import resolve
 from sac_dist.acting.evaluation import Evaluation, evaluation_seed, record
+from sac_dist.acting.observation import check_policy_fits
 from sac_dist.acting.rollout import Episode, make_env, run_episode
 from sac_dist.book.policy_files import load_book_policy
 from sac_dist.settings import Config, ConfigError, EnvConfig
@@ -45,7 +45,7 @@ def play(
         )  # what draws gymnasium's classic tasks needs no screen then
     env = make_env(config, "rgb_array" if video is not None else "human" if window else None)
     try:
-        check_policy_fits(policy, env, config.env)
+        check_policy_fits(policy.schema, env, config.env)
         agent = policy.build_agent()
 
         def act(observation: np.ndarray) -> np.ndarray:
@@ -62,17 +62,6 @@ def play(
     finally:
         env.close()
     return Evaluation.of(played)
-
-
-def check_policy_fits(policy: Checkpoint, env: gymnasium.Env, name: str) -> None:
-    """Raise ConfigError if the policy's sizes are not those of ``env``, which is called ``name``."""
-    for kind, space, size in (
-        ("observations", env.observation_space, policy.observation_size),
-        ("actions", env.action_space, policy.action_size),
-    ):
-        assert space.shape is not None
-        if space.shape[0] != size:
-            raise ConfigError(f"the policy has {size} {kind}, {name} with these options has {space.shape[0]}")
 
 
 def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:
@@ -113,9 +102,7 @@ def read_book(prefix: Path) -> Checkpoint:
         env="SawyerGrasp-v0", observation="book", random_target=False, random_yaw=False, start="book"
     )
     config = Config(env=env, agent=agent.config)
-    return Checkpoint(
-        agent.state_dict(), agent.observation_size, agent.action_size, config, {"from": str(prefix)}
-    )
+    return Checkpoint(agent.state_dict(), agent.schema, config, {"from": str(prefix)})
 
 
 def merge(config: EnvConfig, overrides: EnvConfig) -> EnvConfig:

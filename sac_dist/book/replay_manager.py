@@ -1,6 +1,4 @@
-"""The replay buffer as a service: a BaseManager process owns its memory, hands out shards, and answers the
-book's calls.
-"""
+"""The replay buffer as a service: a BaseManager process hands out shards, and answers the book's calls."""
 
 from __future__ import annotations
 
@@ -20,20 +18,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.ring import ReplayBuffer, Rows
+from sac_dist.data import ring
+from sac_dist.data.schema import Rows, Schema
 from sac_dist.settings import ConfigError
 from sac_dist.system.shared import show_role
 
-PATIENCE = 3  # s that a client has to show the key
+KEY_TIMEOUT = 3  # s that a client has to show the key
+SAMPLED = ("observation", "action", "reward", "next_observation", "terminated")  # as the book samples them
 
 
 class ServedReplay:
     """What lives in the manager's process behind a ReplayProxy: a buffer and the leases of its shards."""
 
-    def __init__(
-        self, capacity: int, observation_size: int, action_size: int, shards: int = 1, seed: int | None = None
-    ) -> None:
-        self._buffer = ReplayBuffer(capacity, observation_size, action_size, shards).for_shard(None)
+    def __init__(self, buffer: ring.ReplayBuffer, seed: int | None = None) -> None:
+        self._buffer = buffer.for_shard(None)
         self._rng = np.random.default_rng(seed)
         self._leased: set[int] = set()
         self._lock = threading.RLock()  # every client has a thread of its own here
@@ -46,7 +44,7 @@ class ServedReplay:
         with self._lock:
             self._writer().extend(*transitions)
 
-    def _writer(self) -> ReplayBuffer:
+    def _writer(self) -> ring.ReplayBuffer:
         if self._buffer.shard is None:
             self._buffer = self._buffer.for_shard(self.lease())
         return self._buffer
@@ -54,7 +52,8 @@ class ServedReplay:
     def sample(self, batch_size: int) -> tuple[Rows, ...]:
         with self._lock:
             rows = self._buffer.sample_rows(batch_size, self._rng)
-            return tuple(rows[:, columns].copy() for columns in self._buffer.columns[:5])
+            parts = self._buffer.schema.views(rows)
+            return tuple(parts[name].copy() for name in SAMPLED)
 
     def get_length(self) -> int:
         return self._buffer.get_length()
@@ -82,7 +81,7 @@ class ServedReplay:
                 raise ValueError(f"shard {shard} of the replay buffer is not leased")
             self._leased.remove(shard)
 
-    def handle(self, shard: int | None = None) -> ReplayBuffer:
+    def handle(self, shard: int | None = None) -> ring.ReplayBuffer:
         with self._lock:
             if shard is not None and shard == self._buffer.shard:
                 raise ValueError(
@@ -137,9 +136,9 @@ class ReplayProxy(BaseProxy):
         """Give a leased shard back, for a next writer that goes on where the last one stopped."""
         self._call("release", shard)
 
-    def handle(self, shard: int | None = None) -> ReplayBuffer:
+    def handle(self, shard: int | None = None) -> ring.ReplayBuffer:
         """The buffer's memory itself, to write to ``shard`` (which counts as leased) or only to read."""
-        handle: ReplayBuffer = self._call("handle", shard)
+        handle: ring.ReplayBuffer = self._call("handle", shard)
         return handle
 
 
@@ -149,7 +148,7 @@ class PatientServer(Server):
     """
 
     def handle_request(self, conn: Connection) -> None:
-        _limit_waiting(conn, PATIENCE)
+        _limit_waiting(conn, KEY_TIMEOUT)
         super().handle_request(conn)
 
     def accept_connection(self, conn: Connection, name: str) -> None:
@@ -168,15 +167,19 @@ def _limit_waiting(conn: Connection, seconds: int) -> None:
 
 
 class ReplayManager(BaseManager):
-    """The process that owns the replay buffer: ``ReplayManager.launch().ReplayBuffer(capacity, …)`` gives a
-    ReplayProxy.
+    """A process that serves replay buffers to whoever connects to it.
+
+    ``ReplayManager.launch().ReplayBuffer(capacity, schema, shards)`` makes one there and gives a ReplayProxy;
+    ``ReplayManager.launch(buffer=buffer).given()`` gives one of a buffer that the caller has made. Its memory
+    belongs to every process that holds a handle: what dies with the manager is the service.
 
     It listens on a local socket in a folder of mode 0700, knows its clients by a random key, ignores Ctrl-C,
     and ends with the process that launched it. Whoever ends last of the two removes the folder.
     """
 
     _Server = PatientServer
-    ReplayBuffer: Callable[..., ReplayProxy]  # the arguments of ServedReplay
+    ReplayBuffer: Callable[..., ReplayProxy]  # (capacity, schema, shards=1, seed=None), as ReplayBuffer
+    given: Callable[[], ReplayProxy]  # of the buffer that ``launch`` was given: the same leases for everyone
     _process: Any  # BaseManager's own, after start()
 
     def is_alive(self) -> bool:
@@ -184,9 +187,11 @@ class ReplayManager(BaseManager):
         return bool(self._process.is_alive())
 
     @classmethod
-    def launch(cls, context: BaseContext | None = None) -> ReplayManager:
-        """Start the process with a multiprocessing context (default: spawn); ``shutdown()`` or the caller's
-        end ends it.
+    def launch(
+        cls, context: BaseContext | None = None, buffer: ring.ReplayBuffer | None = None
+    ) -> ReplayManager:
+        """Start the process with a multiprocessing context (default: spawn), to serve ``buffer`` if there is
+        one; ``shutdown()`` or the caller's end ends it.
 
         Raises:
             ConfigError: see socket_address.
@@ -195,11 +200,25 @@ class ReplayManager(BaseManager):
         folder = os.path.dirname(address)
         manager = cls(address, os.urandom(32), ctx=context or multiprocessing.get_context("spawn"))
         # If this process is itself a child, the folder is its parent's, which still needs it.
-        manager.start(_end_with_parent, (folder if multiprocessing.parent_process() is None else None,))
+        manager.start(_begin, (folder if multiprocessing.parent_process() is None else None, buffer))
         return manager
 
 
-ReplayManager.register("ReplayBuffer", ServedReplay, ReplayProxy)
+_given: ServedReplay | None = None  # in the manager's process: of the buffer that launch was given
+
+
+def _make(capacity: int, schema: Schema, shards: int = 1, seed: int | None = None) -> ServedReplay:
+    return ServedReplay(ring.ReplayBuffer(capacity, schema, shards), seed)
+
+
+def _get_given() -> ServedReplay:
+    if _given is None:
+        raise ValueError("this manager was launched without a replay buffer: make one with ReplayBuffer(…)")
+    return _given
+
+
+ReplayManager.register("ReplayBuffer", _make, ReplayProxy)
+ReplayManager.register("given", _get_given, ReplayProxy)
 
 
 def socket_address() -> str:
@@ -220,8 +239,11 @@ def socket_address() -> str:
     return address
 
 
-def _end_with_parent(folder: str | None) -> None:
+def _begin(folder: str | None, buffer: ring.ReplayBuffer | None) -> None:
+    """The first thing in the manager's process: it takes the buffer, and ends with its parent."""
+    global _given
     show_role("replay-manager")
+    _given = None if buffer is None else ServedReplay(buffer)
 
     def watch() -> None:
         parent = multiprocessing.parent_process()

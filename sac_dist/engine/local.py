@@ -11,8 +11,8 @@ import torch
 
 from sac_dist.book.replay_manager import ReplayManager
 from sac_dist.data.dataset import DataSet
-from sac_dist.data.ring import ReplayBuffer
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.ring import ReplayBuffer, ReplaySegment
+from sac_dist.data.transitions import Transitions
 from sac_dist.engine.evaluator import EvaluatorTask, evaluator_main
 from sac_dist.engine.learner import Learner
 from sac_dist.engine.member import Task
@@ -21,7 +21,7 @@ from sac_dist.engine.processes import Child
 from sac_dist.engine.starting import context_on, quiet_start, start_context
 from sac_dist.engine.worker import Worker
 
-PATIENCE = 5.0  # s for the manager's process to end
+MANAGER_END = 5.0  # s for the manager's process to end
 
 
 class LocalEngine(Engine):
@@ -29,30 +29,23 @@ class LocalEngine(Engine):
 
     def __init__(self, common: Common) -> None:
         super().__init__(common)
-        train, sizes = self.config.train, (self.agent.observation_size, self.agent.action_size)
+        train = self.config.train
         self.context = start_context(with_compiler=train.compiles)
+        self._replay = ReplayBuffer(train.buffer_size, self.agent.schema, train.workers).for_shard(None)
+        self.shards = [self._replay.for_shard(rank) for rank in range(train.workers)]
         with quiet_start():
-            self.manager = ReplayManager.launch(self.context)
-        buffer = self.manager.ReplayBuffer(train.buffer_size, *sizes, train.workers)
-        self._replay: ReplayBuffer = buffer.handle()
-        self.shards = [buffer.handle(rank) for rank in range(train.workers)]
+            self.manager = ReplayManager.launch(self.context, self._replay)
+        served = self.manager.given()
+        for _ in self.shards:  # who connects may sample, and finds every shard taken
+            served.lease()
         self.data = None if common.data is None else DataSet(common.data, self.config.agent)
 
     @property
     def replay(self) -> ReplayBuffer:
         return self._replay
 
-    def prefill(self, demos: Demonstrations) -> None:
-        fields = (
-            demos.observation,
-            demos.action,
-            demos.reward,
-            demos.next_observation,
-            demos.terminated,
-            demos.truncated,
-        )
-        for rank, shard in enumerate(self.shards):
-            shard.extend(*(field[rank :: len(self.shards)] for field in fields))
+    def prefill(self, demos: Transitions) -> None:
+        self._replay.restore(ReplaySegment.of(demos))
 
     def member(self, rank: int, life: Life) -> Child:
         self.agent.share_memory()
@@ -95,5 +88,5 @@ class LocalEngine(Engine):
         shutdown() clear up.
         """
         self.manager._process.kill()
-        self.manager._process.join(PATIENCE)
+        self.manager._process.join(MANAGER_END)
         self.manager.shutdown()

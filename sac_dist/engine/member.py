@@ -19,8 +19,9 @@ import torch
 from sac_dist.acting.rollout import EnvironmentFault, Episode
 from sac_dist.algorithms.agent import SACAgent, Step
 from sac_dist.data.batch import Batch
-from sac_dist.data.dataset import Batches, DataSet
+from sac_dist.data.dataset import DataSet
 from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.sampler import Batches
 from sac_dist.engine import divergence
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.phases import ONLINE, Phase, due, phases, policy_share
@@ -128,7 +129,12 @@ class Member:
         self.phase: str | None = None
         self.share = 1.0  # of the policy's step sizes
         self.batches = Batches(
-            self.replay, task.data, self.data_config, self.config.batch_size, task.config.agent.cal_ql
+            self.replay,
+            task.data,
+            self.data_config,
+            self.config.batch_size,
+            task.config.agent.discount,
+            task.config.agent.cal_ql,
         )
         if task.state is not None:
             self.restore(task.state)

@@ -14,7 +14,7 @@ import torch
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.ring import Replay, ReplaySegment
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.engine.control import Control
 from sac_dist.settings import Config
 
@@ -76,7 +76,7 @@ class Common:
     config: Config
     agent: SACAgent
     control: Control
-    data: Demonstrations | None  # that the updates sample from beside the replay
+    data: Transitions | None  # that the updates sample from beside the replay
     stored: Callable[[], ReplaySegment | None]  # all that the run's files hold of the replay; None: nothing
     note: Callable[[str], None]  # shows the user a line
 
@@ -92,7 +92,7 @@ class Engine(ABC):
     def replay(self) -> Replay: ...
 
     @abstractmethod
-    def prefill(self, demos: Demonstrations) -> None:
+    def prefill(self, demos: Transitions) -> None:
         """Put demonstrations into the empty replay, an equal part into each shard."""
 
     @abstractmethod

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import torch
 
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.schema import Schema
+from sac_dist.data.transitions import Transitions
 from sac_dist.engine.compiler import CompilerTask, compiler_main, not_compiled, quick_uncompiled
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.divergence import Diverged, all_finite, explain, origin
@@ -49,16 +50,15 @@ class Supervisor:
         self,
         config: Config,
         folder: RunFolder,
-        observation_size: int,
-        action_size: int,
+        schema: Schema,
         reporter: Reporter,
         engine: type[Engine],
-        demos: Demonstrations | None = None,
+        demos: Transitions | None = None,
         saved: Checkpoint | None = None,
     ) -> None:
         """``demos``: what ``config.data.files`` hold. ``saved``: a run's last checkpoint to go on from."""
         self.config, self.folder, self.reporter = config, folder, reporter
-        self.agent = SACAgent(observation_size, action_size, config.agent, config.train.seed)
+        self.agent = SACAgent(schema, config.agent, config.train.seed)
         self.control = Control(config.train.members)
         self.member_states: list[dict[str, Any]] = [
             {} for _ in range(config.train.members)
@@ -73,7 +73,7 @@ class Supervisor:
         self.evaluation_pending = False
         self.evaluated = 0  # the clock of the last evaluation
         self.printed_failures: set[str] = set()
-        self.replay_files = ReplayFiles(folder.replay)
+        self.replay_files = ReplayFiles(folder.replay, schema)
         self.data_digest = None if demos is None else digest(demos)
         self.phases = phases(config, 0 if demos is None else len(demos))
         in_ring = demos is not None and config.data.demo_overwrite
@@ -144,8 +144,7 @@ class Supervisor:
         agent = self.agent
         return (
             CompilerTask(
-                agent.observation_size,
-                agent.action_size,
+                agent.schema,
                 agent.config,
                 not_compiled(agent, self.phases.values()),
             ),
@@ -426,10 +425,9 @@ class Supervisor:
             self._end_diverged(None)
         run["replay"] = self.replay_files.write(segment)
         info = {"steps": run["counters"][0], "offline_updates": run["counters"][3]}
-        agent = self.agent
         checkpoint.write(
             self.folder.last,
-            Checkpoint(state, agent.observation_size, agent.action_size, self.config, info, run),
+            Checkpoint(state, self.agent.schema, self.config, info, run),
         )
         self.replay_files.prune()
         self.reporter.checkpoint(sum(info.values()), self.folder.last)

@@ -14,9 +14,11 @@ import gymnasium
 from safetensors import SafetensorError
 
 import envs
+from sac_dist.acting.observation import check_policy_fits, schema_of
 from sac_dist.acting.playback import merge, play
 from sac_dist.acting.rollout import make_env
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.schema import Schema
+from sac_dist.data.transitions import Transitions
 from sac_dist.engine.local import LocalEngine
 from sac_dist.engine.machine import check_machine, check_processes
 from sac_dist.engine.outcome import Outcome, TrainingFailed
@@ -68,12 +70,11 @@ def train(
     all_sinks = sinks_of(config, quiet, sinks)
     demos = [files.read(path) for path in config.data.files]
     config, choice = _settle(config, demos)
-    observation_size, action_size = _sizes(config)
-    _check_demos(config, demos, observation_size, action_size)
-    check_machine(config, observation_size, action_size)
+    schema = _schema(config)
+    _check_demos(config, demos, schema)
+    check_machine(config, schema)
     if config.train.compile == "on" and (obstacle := compile_obstacle()) is not None:
         raise ConfigError(f"--compile on cannot work: {obstacle}")
-    sizes = observation_size, action_size
     with _engine(config) as engine:
         folder = RunFolder.create(
             Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env)
@@ -89,7 +90,7 @@ def train(
             if (note := files.notes(part, name)) is not None:
                 reporter.note(note)
         return _run(
-            folder, reporter, lambda: Supervisor(config, folder, *sizes, reporter, engine, _joined(demos))
+            folder, reporter, lambda: Supervisor(config, folder, schema, reporter, engine, _joined(demos))
         )
 
 
@@ -109,20 +110,19 @@ def resume(
     folder = RunFolder.open(path)
     try:
         saved = read_run(path)
-        sizes = saved.observation_size, saved.action_size
         _check_unfinished(config, saved, path)
-        check_machine(config, *sizes)
+        check_machine(config, saved.schema)
         config = replace(config, data=_with_absolute_names(config.data))
         demos = _read_again(config, saved, path)
-        _sizes(config)
-        _check_demos(config, demos, *sizes)
+        schema = _schema(config, saved.schema)
+        _check_demos(config, demos, schema)
         with _engine(config) as engine:
             assert saved.run is not None
             reporter = Reporter(folder.path, config, all_sinks, callbacks, saved.run["log"])
             return _run(
                 folder,
                 reporter,
-                lambda: Supervisor(config, folder, *sizes, reporter, engine, _joined(demos), saved),
+                lambda: Supervisor(config, folder, schema, reporter, engine, _joined(demos), saved),
             )
     except ConfigError:
         folder.unlock()
@@ -168,7 +168,7 @@ def _check_unfinished(config: Config, saved: Checkpoint, path: Path) -> None:
             )
 
 
-def _read_again(config: Config, saved: Checkpoint, path: Path) -> list[Demonstrations]:
+def _read_again(config: Config, saved: Checkpoint, path: Path) -> list[Transitions]:
     """The run's data, wherever it lies now. Raises ConfigError unless it is what the run began with."""
     try:
         demos = [files.read(name) for name in config.data.files]
@@ -186,11 +186,11 @@ def _read_again(config: Config, saved: Checkpoint, path: Path) -> list[Demonstra
     return demos
 
 
-def _joined(demos: list[Demonstrations]) -> Demonstrations | None:
-    return Demonstrations.concatenate(demos) if demos else None
+def _joined(demos: list[Transitions]) -> Transitions | None:
+    return Transitions.concatenate(demos) if demos else None
 
 
-def _recorded_env(demos: Demonstrations) -> dict[str, Any]:
+def _recorded_env(demos: Transitions) -> dict[str, Any]:
     """The environment's options that a file of demonstrations names, but for the simulator; what is no option
     is left out.
     """
@@ -221,14 +221,12 @@ def _check_registered(id: str, name: str) -> None:
         ) from None
 
 
-def _check_demos(
-    config: Config, demos: list[Demonstrations], observation_size: int, action_size: int
-) -> None:
+def _check_demos(config: Config, demos: list[Transitions], schema: Schema) -> None:
     """Raise ConfigError unless the demonstrations are of this environment, as far as their files say, and fit
     the buffer.
     """
     for name, part in zip(config.data.files, demos, strict=True):
-        check_fits(part, observation_size, action_size, name)
+        check_fits(part, schema, name)
         recorded = _recorded_env(part)
         for option, default in SAME.items() if "env" in recorded else ():
             theirs, ours = recorded.get(option, default), getattr(config.env, option) or default
@@ -245,7 +243,7 @@ def _check_demos(
         )
 
 
-def _settle(config: Config, demos: list[Demonstrations]) -> tuple[Config, str]:
+def _settle(config: Config, demos: list[Transitions]) -> tuple[Config, str]:
     """``config`` with every ``auto`` and missing budget replaced by what it comes to, and a line about the
     choice.
     """
@@ -281,25 +279,28 @@ def _absolute(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
-def _sizes(config: Config) -> tuple[int, int]:
-    """Observation and action size; the environment is started once, in a process of its own: a broken one is
-    met before all else.
+def _schema(config: Config, known: Schema | None = None) -> Schema:
+    """The environment's schema, which has to fit a policy of the one that is ``known``.
+
+    The environment is started once, in a process of its own: a broken one is met before all else.
     """
-    sizes: tuple[int, int] = call_apart(
+    schema: Schema = call_apart(
         _context(config),
         f"starting {config.env.env}",
         _start_once,
         config.env,
+        known,
         timeout=config.train.step_timeout,
     )
-    return sizes
+    return schema
 
 
-def _start_once(config: EnvConfig) -> tuple[int, int]:
+def _start_once(config: EnvConfig, known: Schema | None) -> Schema:
     env = make_env(config)
     try:
-        assert env.observation_space.shape is not None and env.action_space.shape is not None
-        return env.observation_space.shape[0], env.action_space.shape[0]
+        if known is not None:
+            check_policy_fits(known, env, config.env)
+        return schema_of(env)
     finally:
         env.close()
 

@@ -78,6 +78,7 @@ class Worker(Member):
         alone = self.config.workers == 1
         play = Play(self.env, training_seed(self.config.seed, self.rank, self.generation, self.episode))
         self.control.beat(self.rank)
+        self.replay.begin_episode()
         while True:
             observation = play.observation
             action = self.choose(observation)

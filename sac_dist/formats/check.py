@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.schema import Schema
+from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError
 from sac_dist.system.shared import available_memory
 
@@ -64,9 +65,10 @@ def checked(
     source: dict[str, Any] | None = None,
     breaks: Breaks = "refuse",
     one_episode: bool = False,
-) -> Demonstrations:
-    """Demonstrations of these arrays, see there for shapes; the last transition counts as truncated if it
-    ends nothing.
+    schema: Schema | None = None,
+) -> Transitions:
+    """The transitions in these arrays, (N, …) by their names in a Schema; the last one counts as truncated if
+    it ends nothing.
 
     A column of one number may be (N,) or (N, 1), and so may a vector of one entry.
 
@@ -78,6 +80,7 @@ def checked(
         breaks: what a next observation means that the following transition does not begin with, inside an
             episode. "refuse": the file is wrong. "time_limit": the episode was truncated there, if that
             explains every such place (see :func:`_time_limit`), else refused. "cut": it was truncated there.
+        schema: None is that of plain vectors.
 
     Raises:
         ConfigError: naming the file, the first bad transition, the field and the reason.
@@ -136,22 +139,28 @@ def checked(
             _time_limit(name, broken, terminated, observation, next_observation)
         ends[:-1] |= broken
     ends[-1] |= not terminated[-1]
-    demos = Demonstrations(
-        observation, action, reward, next_observation, terminated, ends, None, source or {}
-    )
+    parts = {
+        "observation": observation,
+        "action": action,
+        "reward": reward,
+        "next_observation": next_observation,
+        "terminated": terminated,
+        "truncated": ends,
+    }
+    read = Transitions.of_arrays(parts, None, source, schema)
     if success is None:
-        return demos
+        return read
     success = _marks(name, "success", _column(success))
-    if success.shape != demos.ends.shape:
+    if success.shape != read.starts.shape:
         raise refusal(
-            name, None, "success", f"has the shape {success.shape}, and there are {len(demos.ends)} episodes"
+            name, None, "success", f"has the shape {success.shape}, and there are {len(read.starts)} episodes"
         )
-    return replace(demos, success=success)
+    return replace(read, success=success)
 
 
 def joined(
-    name: str, parts: Iterable[tuple[str, Demonstrations | None]], source: dict[str, Any] | None = None
-) -> Demonstrations:
+    name: str, parts: Iterable[tuple[str, Transitions | None]], source: dict[str, Any] | None = None
+) -> Transitions:
     """One after the other the episodes of a file that has parts with names of their own; None: a part without
     a whole transition.
 
@@ -170,7 +179,7 @@ def joined(
                 raise ConfigError(
                     f"{name}: {label}: {field} has {size} entries, and {first_label}'s has {expected}"
                 )
-    whole = Demonstrations.concatenate([part for _, part in labelled])
+    whole = Transitions.concatenate([part for _, part in labelled])
     notes = Counter({EMPTY: len(everything) - len(labelled)})
     for _, part in labelled:
         notes.update(part.source.get("notes", {}))
@@ -186,7 +195,7 @@ def noted(source: dict[str, Any], notes: Mapping[str, int]) -> dict[str, Any]:
     return {**kept, "notes": dict(found)} if found else kept
 
 
-def digest(demos: Demonstrations) -> str:
+def digest(demos: Transitions) -> str:
     """SHA-256 of what training sees: the same transitions in another file, or of another kind, are the same
     data.
     """
@@ -196,15 +205,15 @@ def digest(demos: Demonstrations) -> str:
     return found.hexdigest()
 
 
-def check_fits(demos: Demonstrations, observation_size: int, action_size: int, name: str) -> None:
-    """Raise ConfigError if ``demos`` of file ``name`` were not made in an environment of these sizes."""
-    for field, values, size in (
-        ("observations", demos.observation, observation_size),
-        ("actions", demos.action, action_size),
+def check_fits(demos: Transitions, schema: Schema, name: str) -> None:
+    """Raise ConfigError if the sizes of ``demos``, of file ``name``, are not the environment's."""
+    for field, theirs, size in (
+        ("observations", demos.schema.observation_size, schema.observation_size),
+        ("actions", demos.schema.action_size, schema.action_size),
     ):
-        if values.shape[1] != size:
+        if theirs != size:
             raise ConfigError(
-                f"{name} has {field} of {values.shape[1]} numbers and the environment of {size}: they "
+                f"{name} has {field} of {theirs} numbers and the environment of {size}: they "
                 "do not fit together"
             )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats import trajectories
 from sac_dist.formats.format import Format, has_suffix
 from sac_dist.formats.hdf5 import SUFFIXES, Reader, opened
@@ -24,7 +24,7 @@ def matches(name: str) -> bool:
         return "observation" in trajectories.known_names(reader.root)
 
 
-def read(name: str) -> Demonstrations:
+def read(name: str) -> Transitions:
     """Everything but ``infos`` and ``metadata``. Raises ConfigError.
 
     ``terminals`` and ``timeouts`` end episodes. Without ``next_observations`` the last transition before a

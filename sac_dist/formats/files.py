@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats import d4rl, minari_data, npz, pickles, robomimic
 from sac_dist.formats import run as run_replay
 from sac_dist.formats.format import Format
@@ -21,7 +21,7 @@ NEW = ", ".join(
 )
 
 
-def read(path: str | Path) -> Demonstrations:
+def read(path: str | Path) -> Transitions:
     """The demonstrations in a file, a run's folder, a Minari folder or ``minari:ID``.
 
     Nothing in a file is executed. Raises ConfigError, one line: the file, the first bad transition (from 0),
@@ -47,7 +47,7 @@ def read(path: str | Path) -> Demonstrations:
         ) from None
 
 
-def write(demos: Demonstrations, path: str | Path) -> None:
+def write(demos: Transitions, path: str | Path) -> None:
     """Write ``demos`` to a new file, whole or not at all; ``minari:ID`` adds a dataset to Minari's folder.
 
     Raises ConfigError if the file exists, cannot be written, or its name does not say a kind.
@@ -72,7 +72,7 @@ def absolute(name: str) -> str:
     return name if name.startswith(minari_data.PREFIX) else str(Path(name).resolve())
 
 
-def notes(demos: Demonstrations, name: str) -> str | None:
+def notes(demos: Transitions, name: str) -> str | None:
     """A line of what the reader left out or changed of file ``name``; None: nothing."""
     found = demos.source.get("notes")
     if not isinstance(found, dict) or not found:

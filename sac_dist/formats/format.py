@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError
 from sac_dist.system.files import replacing
 
-Read = Callable[[str], Demonstrations]
-Write = Callable[[Demonstrations, str], None]
+Read = Callable[[str], Transitions]
+Write = Callable[[Transitions, str], None]
 
 
 def check_new_file(name: str) -> None:
@@ -53,10 +53,10 @@ def has_suffix(*suffixes: str) -> Callable[[str], bool]:
     return lambda name: Path(name).suffix.lower() in suffixes and Path(name).is_file()
 
 
-def whole(write: Callable[[Demonstrations, Path], None]) -> Write:
+def whole(write: Callable[[Transitions, Path], None]) -> Write:
     """``write`` to a temporary file that takes the name when it is complete."""
 
-    def write_whole(demos: Demonstrations, name: str) -> None:
+    def write_whole(demos: Transitions, name: str) -> None:
         with replacing(Path(name)) as temporary:
             write(demos, temporary)
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats.check import TOLERANCE, joined
 from sac_dist.formats.format import Format
 from sac_dist.formats.hdf5 import Reader, opened
@@ -40,7 +40,7 @@ def is_dataset(folder: Path) -> bool:
     return (folder / "data" / "main_data.hdf5").is_file()
 
 
-def read_id(name: str) -> Demonstrations:
+def read_id(name: str) -> Transitions:
     """``minari:ID`` from Minari's own folder; nothing is downloaded. Raises ConfigError."""
     folder = _folder(name)
     if not is_dataset(folder):
@@ -51,7 +51,7 @@ def read_id(name: str) -> Demonstrations:
     return read_folder(folder, name)
 
 
-def read_folder(folder: Path, name: str) -> Demonstrations:
+def read_folder(folder: Path, name: str) -> Transitions:
     """All episodes of the dataset in ``folder``. Raises ConfigError.
 
     Observations are flattened in the order of their names, without pictures. Actions are scaled to [-1, 1]
@@ -106,7 +106,7 @@ def check_new(name: str) -> None:
         )
 
 
-def write(demos: Demonstrations, name: str) -> None:
+def write(demos: Transitions, name: str) -> None:
     """The new dataset ``minari:ID`` (see :func:`check_new`), with boxes as spaces."""
     minari = _library(name)
     folder = _folder(name)
@@ -174,7 +174,7 @@ def _episode(
     observation_space: gymnasium.Space,
     action_space: spaces.Box,
     name: str,
-) -> Demonstrations | None:
+) -> Transitions | None:
     group, name = reader.root[label], f"{name}: {label}"
     observations = np.concatenate(_columns(reader, group, "observations", observation_space, name), axis=1)
     rewards = reader.array(group, "rewards")
@@ -254,7 +254,7 @@ def _matches(name: str) -> bool:
     return name.startswith(PREFIX) or is_dataset(Path(name))
 
 
-def _read(name: str) -> Demonstrations:
+def _read(name: str) -> Transitions:
     return read_id(name) if name.startswith(PREFIX) else read_folder(Path(name), name)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats import trajectories
 from sac_dist.formats.check import check_size, checked
 from sac_dist.formats.format import Format, has_suffix, whole
@@ -22,7 +22,7 @@ OPTIONAL = ("truncated", "success", "source")
 LONGEST_SOURCE = 2**20  # bytes
 
 
-def read(name: str) -> Demonstrations:
+def read(name: str) -> Transitions:
     """Raises ConfigError with file, transition, field and reason. Without ``truncated`` breaks are taken as
     the book's pickle's.
 
@@ -49,7 +49,7 @@ def read(name: str) -> Demonstrations:
     return checked(name, **arrays, source=source)
 
 
-def write(demos: Demonstrations, path: Path) -> None:
+def write(demos: Transitions, path: Path) -> None:
     """Everything: float32 and bool arrays by their fields' names, and ``source`` as JSON."""
     arrays: dict[str, Any] = {field: getattr(demos, field) for field in (*REQUIRED, "truncated")}
     if demos.success is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats import pickle_reader, trajectories
 from sac_dist.formats.check import check_size, checked, joined, refusal
 from sac_dist.formats.format import Format, has_suffix, whole
@@ -34,7 +34,7 @@ def matches(name: str) -> bool:
         return file.read(2).startswith(BEGINNINGS)
 
 
-def read(name: str) -> Demonstrations:
+def read(name: str) -> Transitions:
     """The transitions of all objects in the file, which may have been written one behind the other.
 
     An object is a list of the book's transitions, one of them, a list of trajectories, or one dict of arrays
@@ -72,7 +72,7 @@ def _is_transition(value: Any) -> bool:
     return type(value) is tuple and len(value) == len(FIELDS) and not isinstance(value[2], (list, tuple))
 
 
-def _of_trajectories(name: str, paths: list[Any], size: int) -> Demonstrations:
+def _of_trajectories(name: str, paths: list[Any], size: int) -> Transitions:
     """One dict, one episode."""
     for index, path in enumerate(paths):
         if not isinstance(path, dict):
@@ -89,7 +89,7 @@ def _of_trajectories(name: str, paths: list[Any], size: int) -> Demonstrations:
     )
 
 
-def _of_dict(name: str, path: dict[str, Any], budget: _Budget, one_episode: bool) -> Demonstrations | None:
+def _of_dict(name: str, path: dict[str, Any], budget: _Budget, one_episode: bool) -> Transitions | None:
     keys = trajectories.known_names(path)
     arrays = {field: _matrix(name, key, path[key], budget) for field, key in keys.items()}
     if not {"observation", "action", "reward"} <= set(keys):
@@ -141,7 +141,7 @@ def _matrix_of_one(name: str, key: str, value: Any, budget: _Budget) -> npt.NDAr
     return rows
 
 
-def _of_rows(name: str, transitions: list[Any], size: int) -> Demonstrations:
+def _of_rows(name: str, transitions: list[Any], size: int) -> Transitions:
     """The book's transitions; ``done`` is terminated.
 
     state, action, next_state: an array, list or tuple of numbers, one number, or a dict of such. reward,
@@ -180,7 +180,7 @@ def _of_rows(name: str, transitions: list[Any], size: int) -> Demonstrations:
     )
 
 
-def write(demos: Demonstrations, path: Path) -> None:
+def write(demos: Transitions, path: Path) -> None:
     """Arrays of float32, float and bool in protocol 4, which every Python 3 reads. Truncated, success and
     source are lost.
     """

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats.check import joined
 from sac_dist.formats.format import Format, has_suffix, whole
 from sac_dist.formats.hdf5 import SUFFIXES, Reader, library, opened
@@ -31,7 +31,7 @@ def matches(name: str) -> bool:
     return has_suffix(*SUFFIXES)(_split(name)[0])
 
 
-def read(name: str) -> Demonstrations:
+def read(name: str) -> Transitions:
     """The demos, or those of a filter key, in the order of their numbers. Raises ConfigError.
 
     An observation is the keys of ``obs`` in sorted order, without pictures. One demo is one episode: it
@@ -70,7 +70,7 @@ def _filtered(reader: Reader, data: Any, key: str) -> list[str]:
     return sorted(set(demos))
 
 
-def write(demos: Demonstrations, path: Path) -> None:
+def write(demos: Transitions, path: Path) -> None:
     """The same layout, with the observation under the one key "flat"; ``success`` and ``source`` are
     attributes robomimic ignores.
     """
@@ -118,7 +118,7 @@ def _json(text: str | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _demo(reader: Reader, demo: Any, name: str) -> Demonstrations | None:
+def _demo(reader: Reader, demo: Any, name: str) -> Transitions | None:
     if not hasattr(demo, "keys"):
         raise ConfigError(f"{name} is not a group")
     observation, following = demo.get("obs"), demo.get("next_obs")

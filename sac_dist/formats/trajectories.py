@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats.check import checked, noted, refusal
 from sac_dist.settings import ConfigError
 
@@ -33,7 +33,7 @@ def known_names(keys: Iterable[str]) -> dict[str, str]:
     return {field: name for field, name in found.items() if name is not None}
 
 
-def of_arrays(name: str, arrays: Mapping[str, Arrays], *, one_episode: bool) -> Demonstrations | None:
+def of_arrays(name: str, arrays: Mapping[str, Arrays], *, one_episode: bool) -> Transitions | None:
     """The transitions of arrays by NAMES' keys; None: there is no whole one.
 
     Args:
@@ -89,7 +89,7 @@ def completed(
     one_episode: bool,
     success: bool | None = None,
     notes: Mapping[str, int] | None = None,
-) -> Demonstrations | None:
+) -> Transitions | None:
     """As :func:`check.checked`, of whoever recorded no next observations: they are the following rows'.
 
     A trajectory's ``observation`` may have one row more. Where it has not, the last transition of an episode

@@ -285,7 +285,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Demonstrations, and phases that train from data without an environment.
+    """Transitions, and phases that train from data without an environment.
 
     A phase counts gradient updates. The first comes before any environment step: ``bc_steps`` of behaviour
     cloning, then ``offline_steps`` of ``algo``.
