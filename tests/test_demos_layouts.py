@@ -316,9 +316,10 @@ def test_dict_columns_are_in_the_order_of_their_names(minari):
     seen = [space.sample() for _ in range(5)]
     observations = {name: np.array([each[name] for each in seen]) for name in ("z", "a")}
     demos = recorded(minari, space, action_space, observations, np.zeros((4, 1), np.float32))
-    schema = Schema.from_spaces(space, action_space)
-    np.testing.assert_array_equal(demos.observation, [schema.flatten(each) for each in seen[:-1]])
-    np.testing.assert_array_equal(demos.next_observation, [schema.flatten(each) for each in seen[1:]])
+    assert [field.name for field in Schema.from_spaces(space, action_space).fields] == ["a", "z"]
+    rows = [np.concatenate([each["a"], each["z"]]) for each in seen]
+    np.testing.assert_array_equal(demos.observation, rows[:-1])
+    np.testing.assert_array_equal(demos.next_observation, rows[1:])
     assert demos.observation[0, :3].tolist() == seen[0]["a"].tolist()
 
 

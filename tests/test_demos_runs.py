@@ -94,6 +94,12 @@ def finished(data: DataConfig, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def rewarded(demos: Demonstrations, path: Path) -> None:
+    """The same steps with other rewards."""
+    names = ("observation", "action", "next_observation", "terminated", "truncated")
+    np.savez(path, **{name: getattr(demos, name) for name in names}, reward=demos.reward + 1)
+
+
 def go_on(run: Path, **settings: object) -> checkpoint.Checkpoint:
     """As ``--resume``."""
     engine.resume(run, resumed(engine.read_run(run).config, settings), quiet=True)
@@ -103,7 +109,7 @@ def go_on(run: Path, **settings: object) -> checkpoint.Checkpoint:
 def test_a_run_goes_on_with_its_data_wherever_it_lies(recorded, tmp_path, monkeypatch):
     old, other = tmp_path / "old.npz", tmp_path / "other.npz"
     files.write(recorded, old)
-    files.write(replace(recorded, reward=recorded.reward + np.float32(1)), other)
+    rewarded(recorded, other)
     run = finished(DataConfig(offline=(str(old),), offline_steps=5), tmp_path)
     files.write(recorded, tmp_path / "new.hdf5")
     old.unlink()
@@ -116,7 +122,7 @@ def test_a_run_goes_on_with_its_data_wherever_it_lies(recorded, tmp_path, monkey
     saved = go_on(run, offline_steps=10, demos=["new.hdf5"])  # of another kind, even
     assert saved.run is not None and saved.run["counters"][3] >= 10
     assert saved.config.data.offline == (str(tmp_path / "new.hdf5"),) and saved.config.data.demos == ()
-    files.write(replace(recorded, reward=recorded.reward + np.float32(1)), old)
+    rewarded(recorded, old)
     (tmp_path / "new.hdf5").unlink()
     files.write(files.read(old), tmp_path / "new.hdf5")  # the same name, another content
     with pytest.raises(ConfigError, match="holds other transitions"):
