@@ -21,6 +21,7 @@ transitions is stored, its entry and the next episode's are not overwritten.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -534,11 +535,16 @@ def check_segment(segment: ReplaySegment, schema: Schema) -> None:
         raise ValueError("replay rows must be finite")
     if len(start) != len(stop) or (start > stop).any() or (stop - start).sum() != len(rows):
         raise ValueError(f"{len(rows)} replay rows do not fit the counts {start} … {stop}")
+    check_episodes(start, stop, episodes)
+
+
+def check_episodes(start: Counts, stop: Counts, episodes: Sequence[Counts]) -> None:
+    """Raise ValueError if these cannot be where the episodes of a segment's transitions begin."""
     if len(episodes) != len(stop):
         raise ValueError(f"the episodes of {len(episodes)} shards for rows of {len(stop)}")
     for first, end, begun in zip(start.tolist(), stop.tolist(), episodes, strict=True):
-        covered = first == end if not len(begun) else 0 <= begun[0] <= first and begun[-1] < end
-        if not covered or (np.diff(begun) < 1).any() or (begun[1:] <= first).any():
+        fits = 0 <= begun[0] <= first and begun[-1] < end if len(begun) else first == end
+        if not fits or (np.diff(begun) < 1).any() or (begun[1:] <= first).any():
             raise ValueError(f"the starts of episodes do not fit the transitions {first} … {end}")
 
 
@@ -553,7 +559,7 @@ def deal(segment: ReplaySegment, sizes: npt.ArrayLike) -> list[tuple[Rows, Count
         for rows, first, end, begun in zip(
             segment.parts(), segment.start.tolist(), segment.stop.tolist(), segment.episodes, strict=True
         )
-        for begin, stop in zip(begun.tolist(), [*begun[1:].tolist(), end], strict=True)
+        for begin, stop in zip(begun.tolist(), [*begun[1:].tolist(), end], strict=False)
     ]
     whole.sort(key=lambda episode: -episode[0])  # by the age of its start, in transitions of its shard
     limits = np.asarray(sizes).tolist()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sac_dist.data.ring import Counts, Replay, ReplaySegment, check_segment, shard_sizes
+from sac_dist.data.ring import Counts, Replay, ReplaySegment, check_episodes, check_segment, shard_sizes
 from sac_dist.data.schema import Rows, Schema
 from sac_dist.data.transitions import begins_of
 from sac_dist.settings import ConfigError
@@ -138,7 +138,9 @@ class ReplayFiles:
                 raise ValueError(
                     f"{begun.dtype} of the shape {begun.shape} does not fit the checkpoint's counts"
                 )
-            return list(zip(parts, np.split(begun, begun_counts.cumsum()[:-1]), strict=True))
+            episodes = np.split(begun, begun_counts.cumsum()[:-1])
+            check_episodes(np.array(entry["start"]), np.array(entry["stop"]), episodes)
+            return list(zip(parts, episodes, strict=True))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is missing or damaged: {error}") from None
 
