@@ -11,7 +11,7 @@ import pytest
 from tqdm import tqdm
 
 from sac_dist.engine.processes import call_apart, settle_child
-from sac_dist.engine.starting import quiet_start
+from sac_dist.engine.start_method import quiet_start
 from sac_dist.settings import Config, ConfigError
 
 pytestmark = pytest.mark.timeout(60)

@@ -1,9 +1,13 @@
-"""The replay buffer as a service: a BaseManager process owns its memory, hands out shards, and answers the
-book's calls.
+"""The replay buffer as a service: a BaseManager process hands out shards and answers the book's calls.
+
+``ReplayManager.launch()`` makes a buffer in that process. A run's buffer lies in its main process's memory
+and is served beside it: ``ReplayManager.of_run(folder)`` finds it from any process of the same user.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -11,10 +15,11 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from multiprocessing import util
+from multiprocessing import AuthenticationError, util
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.managers import BaseManager, BaseProxy, Server
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +29,7 @@ from sac_dist.data.ring import ReplayBuffer, Rows
 from sac_dist.settings import ConfigError
 from sac_dist.system.shared import show_role
 
+PUBLISHED = "replay-manager.json"  # in a run's folder: where its buffer is served
 PATIENCE = 3  # s that a client has to show the key
 
 
@@ -37,6 +43,14 @@ class ServedReplay:
         self._rng = np.random.default_rng(seed)
         self._leased: set[int] = set()
         self._lock = threading.RLock()  # every client has a thread of its own here
+
+    @classmethod
+    def of(cls, buffer: ReplayBuffer) -> ServedReplay:
+        """Serve a buffer that is there already, each of whose shards has a writer."""
+        served = cls.__new__(cls)
+        served._buffer, served._rng = buffer.for_shard(None), np.random.default_rng()
+        served._leased, served._lock = set(range(buffer.shards)), threading.RLock()
+        return served
 
     def push(self, *transition: npt.ArrayLike) -> None:
         with self._lock:
@@ -179,6 +193,29 @@ class ReplayManager(BaseManager):
     ReplayBuffer: Callable[..., ReplayProxy]  # the arguments of ServedReplay
     _process: Any  # BaseManager's own, after start()
 
+    @classmethod
+    def of_run(cls, folder: str | os.PathLike[str]) -> ReplayProxy:
+        """The replay buffer of the run that is going on in ``folder``, to sample from: its workers write to
+        it.
+
+        Raises:
+            ConfigError: no run is going on there, or it is another user's.
+        """
+        try:
+            published = json.loads((Path(folder) / PUBLISHED).read_text())
+            manager = RunReplayManager(published["address"], bytes.fromhex(published["key"]))
+            manager.connect()
+        except FileNotFoundError:
+            raise ConfigError(
+                f"no run on this machine is going on in {folder}: start one there first"
+            ) from None
+        except (OSError, ValueError, LookupError, EOFError, AuthenticationError) as error:
+            raise ConfigError(
+                f"the replay buffer of {folder} cannot be reached ({type(error).__name__}: {error}): is its "
+                "run still going on, and yours?"
+            ) from None
+        return manager.replay()
+
     def is_alive(self) -> bool:
         """Whether the manager's process still runs."""
         return bool(self._process.is_alive())
@@ -200,6 +237,34 @@ class ReplayManager(BaseManager):
 
 
 ReplayManager.register("ReplayBuffer", ServedReplay, ReplayProxy)
+
+
+class RunReplayManager(BaseManager):
+    """Both ends of a run's buffer; see ReplayManager.of_run and serve."""
+
+    replay: Callable[[], ReplayProxy]
+
+
+RunReplayManager.register("replay", proxytype=ReplayProxy)
+
+
+def publish(folder: Path, address: str, key: bytes) -> Path:
+    """Write where a run's buffer is served into its folder, for its user's eyes alone; returns the file."""
+    path = folder / PUBLISHED
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump({"address": address, "key": key.hex()}, file)
+    return path
+
+
+def serve(buffer: ReplayBuffer, address: str, key: bytes) -> None:
+    """Answer the book's calls on ``buffer``; does not return. A socket of a predecessor is replaced."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(address)
+    served = ServedReplay.of(buffer)
+    RunReplayManager.register("replay", lambda: served, ReplayProxy)
+    registry = RunReplayManager._registry  # type: ignore[attr-defined]
+    PatientServer(registry, address, key, "pickle").serve_forever()
 
 
 def socket_address() -> str:

@@ -56,7 +56,7 @@ RESUMABLE = {
             "eval_episodes",
             "checkpoint_interval",
         ),
-        *("keep_interval", "step_timeout", "worker_memory", "compile", "device", "engine"),
+        *("keep_interval", "step_timeout", "worker_memory", "compile", "device", "engine", "video"),
     ),
     "agent": ("actor_lr", "critic_lr", "alpha_lr", "grad_clip"),
     "data": ("offline_steps",),
@@ -302,7 +302,7 @@ def run_offline(settings: dict[str, Any], data: list[str]) -> int:
 def train_as(settings: dict[str, Any], mode: str) -> int:
     config = Config(*(take(settings, section) for section in SECTIONS.values()))
     refuse_rest(settings, mode)
-    from sac_dist.engine.starting import start_early
+    from sac_dist.engine.start_method import start_early
 
     start_early(config.train.compiles)
     from sac_dist.engine.train import (

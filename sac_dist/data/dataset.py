@@ -109,11 +109,17 @@ class Batches:
         self._mix(self._from_data(steps, rng), rng)
         return self._online
 
-    def forget(self) -> None:
-        """Draw the next batch anew: what was drawn ahead is in no checkpoint, and a resumed run is to draw
-        what this one does.
-        """
-        self._drawn = []
+    def ahead(self) -> npt.NDArray[np.float32]:
+        """(n, batch size, row width): what is drawn and not handed out yet, for a checkpoint."""
+        return self._block[AHEAD - len(self._drawn) :]
+
+    def set_ahead(self, rows: npt.NDArray[np.float32]) -> None:
+        """Hand these out first. Raises ValueError if they are not of this run."""
+        if rows.dtype != np.float32 or rows.shape[1:] != self._block.shape[1:] or len(rows) > AHEAD:
+            raise ValueError(f"batches of {rows.dtype} {rows.shape} are not of this run")
+        begin = AHEAD - len(rows)
+        self._block[begin:] = rows
+        self._drawn = self._of_block[begin:][::-1]
 
     def offline(self, rng: np.random.Generator) -> Batch:
         """A batch for an offline phase: of data, and once the replay holds something half of each."""

@@ -368,8 +368,13 @@ class ReplayBuffer:
 
         Complete even while others write: each shard is copied from its oldest row on, faster than a writer
             can follow.
+
+        Raises:
+            ValueError: ``since`` is not of this buffer: other shards, or more than was written.
         """
         after = np.zeros(self.shards, np.int64) if since is None else np.asarray(since, np.int64)
+        if after.shape != (self.shards,) or (after > self._written).any() or (after < 0).any():
+            raise ValueError(f"since is {after.tolist()}: written are {self._written.tolist()} transitions")
         start, stop, parts = self._written.copy(), self._written.copy(), []
         for shard in range(self.shards):
             while True:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from safetensors import SafetensorError
 
 import envs
-from sac_dist.acting.playback import merge, play
+from sac_dist.acting.playback import film, merge
 from sac_dist.acting.rollout import make_env
 from sac_dist.data.transitions import Demonstrations
 from sac_dist.engine.local import LocalEngine
@@ -20,21 +20,25 @@ from sac_dist.engine.machine import check_machine, check_processes
 from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.parts import Engine
 from sac_dist.engine.processes import call_apart
-from sac_dist.engine.starting import start_context
+from sac_dist.engine.signals import StopSignals
+from sac_dist.engine.start_method import start_context
 from sac_dist.engine.supervisor import Supervisor
 from sac_dist.execution.compiled import compile_obstacle
 from sac_dist.formats import files
 from sac_dist.formats.check import check_fits
 from sac_dist.reporting import plots
+from sac_dist.reporting.commands import command
 from sac_dist.reporting.terminal import Progress
 from sac_dist.settings import Config, ConfigError, EnvConfig
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
-from sac_dist.storage.run_folder import RunFolder, default_path
+from sac_dist.storage.run_folder import RunFolder
+from sac_dist.system.files import cache_obstacle
 
 DEFAULT_STEPS = 30_000
 DEFAULT_OFFLINE_STEPS = 20_000
 VIDEO_EPISODES = 4
+FILM_SECONDS, FILM_FRAMES = 10.0, 1000  # a longer film is cut; --test --video draws a whole one
 # What a run has to share with its demonstrations, and what it is where nothing is said; the others may
 # differ.
 SAME = {"env": "auto", "control": "joint_velocity", "observation": "relative", "reward": "augmented"}
@@ -65,13 +69,16 @@ def train(config: Config, quiet: bool = False) -> Run:
         raise ConfigError(f"--compile on cannot work: {obstacle}")
     sizes = observation_size, action_size
     with _engine(config) as engine:
-        folder = RunFolder.create(
-            Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env)
+        run_dir = config.train.run_dir
+        folder = (
+            RunFolder.create_default(config.env.env) if run_dir is None else RunFolder.create(Path(run_dir))
         )
         progress = Progress(quiet=quiet)
         progress.note(choice)
         return _run(
-            folder, progress, lambda: Supervisor(config, folder, *sizes, progress, engine, _joined(demos))
+            folder,
+            progress,
+            lambda signals: Supervisor(config, folder, *sizes, progress, engine, signals, _joined(demos)),
         )
 
 
@@ -94,7 +101,9 @@ def resume(path: Path, config: Config, quiet: bool = False) -> Run:
             return _run(
                 folder,
                 progress,
-                lambda: Supervisor(config, folder, *sizes, progress, engine, _joined(demos), saved),
+                lambda signals: Supervisor(
+                    config, folder, *sizes, progress, engine, signals, _joined(demos), saved
+                ),
             )
     except ConfigError:
         folder.unlock()
@@ -238,42 +247,56 @@ def _context(config: Config) -> BaseContext:
     return start_context(with_compiler=config.train.compiles)
 
 
-def _run(folder: RunFolder, progress: Progress, make: Callable[[], Supervisor]) -> Run:
-    try:
-        supervisor = make()
-        folder.write_config(supervisor.config)
-        outcome = supervisor.run()
-        plots.learning_curve(folder.path)
-    except (OSError, SafetensorError) as error:  # the disk is full, the folder is gone
-        raise TrainingFailed(
-            f"cannot write to {folder.path}: {error}; the last whole checkpoint there is kept"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):  # the folder is gone
-            folder.clear()
-        folder.unlock()
-    model = folder.best if folder.best.is_file() else folder.last
-    if not outcome.interrupted:
-        _film(supervisor.config, model, folder.videos / "final.mp4", progress)
+def _run(folder: RunFolder, progress: Progress, make: Callable[[StopSignals], Supervisor]) -> Run:
+    if (obstacle := cache_obstacle()) is not None:
+        progress.note(obstacle)
+    with StopSignals() as signals:
+        try:
+            supervisor = make(signals)
+            folder.write_config(supervisor.config)
+            outcome = supervisor.run()
+            plots.learning_curve(folder.path)
+        except (OSError, SafetensorError) as error:  # the disk is full, the folder is gone
+            raise TrainingFailed(
+                f"cannot write to {folder.path}: {error}; the last whole checkpoint there is kept"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):  # the folder is gone
+                folder.clear()
+            folder.unlock()
+        model = folder.best if folder.best.is_file() else folder.last
+        if supervisor.config.train.video and signals.received is None:
+            _film(supervisor.config, model, folder.videos / "final.mp4", progress, signals)
+        if signals.received is not None:
+            outcome = replace(outcome, reason=signals.received.name)
+        _tell_end(supervisor.config, folder, model, outcome, progress)
+    return Run(folder, outcome)
+
+
+def _tell_end(config: Config, folder: RunFolder, model: Path, outcome: Outcome, progress: Progress) -> None:
     done = f"{outcome.steps:,} steps, {outcome.episodes:,} episodes, {outcome.updates:,} updates"
     progress.note(f"ended by {outcome.reason} after {done}, {outcome.seconds:.0f} s")
     if outcome.evaluation is not None:
         progress.note(f"final policy: {outcome.evaluation}")
-    progress.note(
-        f"policy {model}, curve {folder.path / 'learning_curve.png'}; see it: python -m sac_dist --test "
-        f"--model {model}"
-    )
-    return Run(folder, outcome)
+    elif config.train.eval_interval:
+        progress.note("final policy: not measured")
+    progress.note(f"policy {model}, curve {folder.path / 'learning_curve.png'}")
+    progress.note(f"see it: {command('--test', '--model', model)}")
+    if outcome.interrupted:
+        progress.note(f"go on: {command('--resume', folder.path)}")
 
 
-def _film(config: Config, model: Path, path: Path, progress: Progress) -> None:
+def _film(config: Config, model: Path, path: Path, progress: Progress, signals: StopSignals) -> None:
     """A video is a present, not a duty: where no picture can be drawn the run has still succeeded."""
+    timeout = config.train.step_timeout + 3 * FILM_SECONDS
     try:
-        call_apart(_context(config), "drawing", _play_into, path, model)
-        progress.note(f"video {path}")
+        whole = call_apart(
+            _context(config), "drawing", _film_into, path, model, timeout=timeout, signals=signals
+        )
+        progress.note(f"video {path}{'' if whole else f', cut after {FILM_SECONDS:g} s of drawing'}")
     except (ConfigError, OSError) as error:
         progress.note(f"no video: {error}")
 
 
-def _play_into(path: Path, model: Path) -> None:
-    play(checkpoint.read(model), EnvConfig(), VIDEO_EPISODES, video=path)
+def _film_into(path: Path, model: Path) -> bool:
+    return film(checkpoint.read(model), path, VIDEO_EPISODES, FILM_SECONDS, FILM_FRAMES)
