@@ -208,6 +208,58 @@ class Leaks(Slow):
         return super().step(action)
 
 
+class Endless(Point):
+    """Never ends, and says nothing of success."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        observation, reward, *_ = super().step(action)
+        return observation, reward, False, False, {}
+
+
+class EndlessSlow(Slow):
+    """Slow, never ends, and says nothing of success."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        observation, reward, *_ = super().step(action)
+        return observation, reward, False, False, {}
+
+
+class LongSteps(Point):
+    """Its 30th step takes 20 s."""
+
+    taken = 0
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        LongSteps.taken += 1
+        if LongSteps.taken == 30:
+            Path(os.environ["TOY_FLAG"]).touch()
+            time.sleep(20)
+        return super().step(action)
+
+
+class DiesInLateEvaluations(Point):
+    """The process ends in evaluation episodes 5, 6, …"""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        if seed is not None and seed >= 2**30 + 5:
+            os._exit(7)
+        return super().reset(seed=seed, options=options)
+
+
+class Draws(Endless):
+    """Endless, and draws a picture in 50 ms; the file named by TOY_FLAG says that it has begun."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 30}  # type: ignore[misc]
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def render(self) -> np.ndarray:  # type: ignore[override]
+        Path(os.environ["TOY_FLAG"]).touch()
+        time.sleep(0.05)
+        return np.zeros((64, 64, 3), np.uint8)
+
+
 class Pattern(gymnasium.Env):
     """Its transitions check themselves: see faults.pattern_holds. 1 ms a step."""
 

@@ -60,7 +60,8 @@ class Checkpointing:
         assert saved.run is not None
         run, before, now = saved.run, saved.config.train, self.config.train
         self.control.restore(run["counters"])
-        if (before.workers, before.central) == (now.workers, now.central):  # each goes on as what it was
+        same_roles = (before.workers, before.central) == (now.workers, now.central)
+        if same_roles and len(run["workers"]) == now.members:  # each goes on as what it was
             self.states = run["workers"]
             told = run.get("exact")
             if told is not None and told.startswith("not exact") and now.members == 1:
