@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -255,7 +256,12 @@ def _run(folder: RunFolder, progress: Progress, make: Callable[[StopSignals], Su
             supervisor = make(signals)
             folder.write_config(supervisor.config)
             outcome = supervisor.run()
-            plots.learning_curve(folder.path)
+            model = folder.best if folder.best.is_file() else folder.last
+            with ThreadPoolExecutor(1) as pool:  # the film's process works while this one draws the curve
+                filming = pool.submit(_film, supervisor.config, model, folder.videos / "final.mp4", signals)
+                plots.learning_curve(folder.path)
+                if (line := filming.result()) is not None:
+                    progress.note(line)
         except (OSError, SafetensorError) as error:  # the disk is full, the folder is gone
             raise TrainingFailed(
                 f"cannot write to {folder.path}: {error}; the last whole checkpoint there is kept"
@@ -264,9 +270,6 @@ def _run(folder: RunFolder, progress: Progress, make: Callable[[StopSignals], Su
             with contextlib.suppress(OSError):  # the folder is gone
                 folder.clear()
             folder.unlock()
-        model = folder.best if folder.best.is_file() else folder.last
-        if supervisor.config.train.video and signals.received is None:
-            _film(supervisor.config, model, folder.videos / "final.mp4", progress, signals)
         if signals.received is not None:
             outcome = replace(outcome, reason=signals.received.name)
         _tell_end(supervisor.config, folder, model, outcome, progress)
@@ -286,17 +289,28 @@ def _tell_end(config: Config, folder: RunFolder, model: Path, outcome: Outcome, 
         progress.note(f"go on: {command('--resume', folder.path)}")
 
 
-def _film(config: Config, model: Path, path: Path, progress: Progress, signals: StopSignals) -> None:
-    """A video is a present, not a duty: where no picture can be drawn the run has still succeeded."""
+def _film(config: Config, model: Path, path: Path, signals: StopSignals) -> str | None:
+    """What to tell of the film; None: none is wanted. It is a present, not a duty: where no picture can be
+    drawn the run has still succeeded.
+    """
+    if not config.train.video or signals.received is not None:
+        return None
     timeout = config.train.step_timeout + 3 * FILM_SECONDS
     try:
         whole = call_apart(
-            _context(config), "drawing", _film_into, path, model, timeout=timeout, signals=signals
+            _context(config),
+            "drawing",
+            _film_into,
+            path,
+            model,
+            FILM_SECONDS,
+            timeout=timeout,
+            signals=signals,
         )
-        progress.note(f"video {path}{'' if whole else f', cut after {FILM_SECONDS:g} s of drawing'}")
     except (ConfigError, OSError) as error:
-        progress.note(f"no video: {error}")
+        return f"no video: {error}"
+    return f"video {path}" if whole else f"video {path}, cut after {FILM_SECONDS:g} s of drawing"
 
 
-def _film_into(path: Path, model: Path) -> bool:
-    return film(checkpoint.read(model), path, VIDEO_EPISODES, FILM_SECONDS, FILM_FRAMES)
+def _film_into(path: Path, model: Path, seconds: float) -> bool:
+    return film(checkpoint.read(model), path, VIDEO_EPISODES, seconds, FILM_FRAMES)
