@@ -265,7 +265,11 @@ class Pattern(gymnasium.Env):
 
     observation_space = Box(-np.inf, np.inf, (3,), np.float32)
     action_space = Box(-1, 1, (1,), np.float32)
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 30}  # type: ignore[misc]
     horizon = 10
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
 
     @staticmethod
     def observation(key: Any, step: Any) -> np.ndarray:
@@ -282,9 +286,23 @@ class Pattern(gymnasium.Env):
         self.steps += 1
         return self.observation(self.key, self.steps), float(action[0]), False, self.steps >= self.horizon, {}
 
+    def render(self) -> np.ndarray:  # type: ignore[override]
+        time.sleep(0.02)
+        return np.zeros((32, 32, 3), np.uint8)
+
+
+class LongPattern(Pattern):
+    """Episodes of 20 s."""
+
+    horizon = 20_000
+
+
+class EndlessPattern(Pattern):
+    horizon = 10**12
+
 
 TOYS = [
     value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, Point)
-] + [Pattern]
+] + [Pattern, LongPattern, EndlessPattern]
 for toy in TOYS:
     gymnasium.register(f"{toy.__name__}-v0", entry_point=toy)

@@ -91,9 +91,9 @@ class Children:
             if part.essential:
                 raise GivenUp(part)
             part.ended = True
-            self._note(f"{part.describe_death()} {part.failures} times in a row; the run goes on without it")
+            self._note(f"{part.last_death} {part.failures} times in a row; the run goes on without it")
         else:
-            self._note(f"{part.describe_death()}{'; restarting it' if self._wanted(part) else ''}")
+            self._note(f"{part.last_death}{'; restarting it' if self._wanted(part) else ''}")
 
     def _told_to_stop(self) -> bool:
         """Whether this process has been too: a signal to the whole group, as batch systems send it, has

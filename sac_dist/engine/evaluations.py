@@ -27,6 +27,7 @@ class Evaluations:
         self.target_reached = False
         self.pending = False
         self.obstacle = ""  # why the last request was not answered by a result
+        self._asked = 0  # the evaluator's generation when it got the request
         self._told_of_no_success = False
         self.evaluator: Part
 
@@ -35,13 +36,14 @@ class Evaluations:
         request = Request(self.control.clock(), episodes, max(SHORTEST_LIMIT, trained_s))
         with contextlib.suppress(OSError):
             self.engine.ask(self.evaluator, request)
-            self.pending, self.obstacle = True, ""
+            self.pending, self.obstacle, self._asked = True, "", self.evaluator.generation
 
     @property
     def waiting(self) -> bool:
         """Whether an answer is to come; it is not once the evaluator has died."""
-        if self.pending and self.evaluator.restart_at is not None:
-            self.pending, self.obstacle = False, self.evaluator.describe_death()
+        evaluator = self.evaluator
+        if self.pending and (evaluator.restart_at is not None or evaluator.generation != self._asked):
+            self.give_up(evaluator.last_death)
         return self.pending
 
     def take(self, result: Result) -> None:
@@ -85,7 +87,7 @@ class Evaluations:
             if self.last is not None:
                 return
         signal = children.signals.received
-        reason = signal.name if signal is not None else self.obstacle or f"{self.evaluator.name} has died"
+        reason = signal.name if signal is not None else self.obstacle or self.evaluator.last_death
         self._note(f"the final policy was not measured: {reason}")
 
     def _may_go_on(self, children: Children) -> bool:

@@ -42,6 +42,7 @@ class Part:
         self.generation = -1  # counts the starts
         self.ended = False  # it has nothing left to do
         self.last_words = ""  # why it died last, where that is known
+        self.last_death = ""  # how
         self.restart_at: float | None = None
 
     @property
@@ -61,6 +62,7 @@ class Part:
 
     def bury(self, now: float) -> None:
         """After a death: schedule the next start."""
+        self.last_death = self.describe_death()
         self.restart_at = now + self.BACKOFF * 2**self.failures
         self.failures += 1
 

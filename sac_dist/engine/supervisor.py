@@ -258,7 +258,7 @@ class Supervisor:
         )
 
     def _end_given_up(self, part: Part) -> NoReturn:
-        death = f"{part.describe_death()} {part.failures} times in a row"
+        death = f"{part.last_death} {part.failures} times in a row"
         part.ended = True
         self.checkpoints.stop(self.children)
         self._write_checkpoint()
