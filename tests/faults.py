@@ -277,6 +277,7 @@ def trial(seed: int, faults: int, report: Report, setting: Setting | None = None
                 run.process.wait()
         if problem is not None:
             report.violations.append(f"seed {seed}: {problem}\n{run.words()[-1500:]}")
+            print(report.violations[-1], file=sys.stderr, flush=True)
 
 
 def strike(run: Run, rng: random.Random, faults: int, report: Report, setting: Setting) -> str | None:

@@ -29,15 +29,18 @@ FOR_THE_GROUP = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 def start_context(with_compiler: bool) -> BaseContext:
-    """The start method of all children: forkserver with torch (and its compiler) and the environments loaded
-    once, else spawn.
+    """The start method of all children: forkserver with torch and the environments loaded once, else spawn.
+
+    ``with_compiler``: also what a compiled update needs, if there is one to be loaded. Until then that would
+    only keep the first worker waiting.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
+    compiled = with_compiler and any(cache_folder().glob("update-*.bin"))
     compiler = (
-        ["torch._dynamo.aot_compile", "torch._inductor.select_algorithm"] if with_compiler else []
-    )  # take seconds
+        ["torch._dynamo.aot_compile", "torch._inductor.select_algorithm"] if compiled else []
+    )  # seconds
     context.set_forkserver_preload(
         ["sac_dist.engine.worker", "sac_dist.engine.learner", "sac_dist.engine.evaluator", *compiler]
     )
