@@ -33,7 +33,7 @@ from sac_dist.data.schema import Schema
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.member import Task
 from sac_dist.engine.phases import ONLINE, Phase
-from sac_dist.engine.starting import start_context
+from sac_dist.engine.start_method import start_context
 from sac_dist.engine.worker import Worker
 
 DEFAULTS = "defaults"

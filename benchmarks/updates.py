@@ -54,7 +54,7 @@ from sac_dist.engine.learner import Learner
 from sac_dist.engine.member import Task, UpdatesDone
 from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import Child, call_apart
-from sac_dist.engine.starting import context_on, start_context
+from sac_dist.engine.start_method import context_on, start_context
 from sac_dist.engine.worker import Worker
 from sac_dist.execution.compiled import compiled_path
 

@@ -58,7 +58,7 @@ from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.member import Task
 from sac_dist.engine.phases import ONLINE, Phase
 from sac_dist.engine.processes import call_apart, settle_child
-from sac_dist.engine.starting import quiet_start, start_context
+from sac_dist.engine.start_method import quiet_start, start_context
 from sac_dist.engine.worker import Worker
 
 ENVIRONMENTS = ("SawyerGrasp-v0", "SawyerLift-v0", "Pendulum-v1")

@@ -94,7 +94,7 @@ def finished(data: DataConfig, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def rewarded(demos: Demonstrations, path: Path) -> None:
+def rewarded(demos: Transitions, path: Path) -> None:
     """The same steps with other rewards."""
     names = ("observation", "action", "next_observation", "terminated", "truncated")
     np.savez(path, **{name: getattr(demos, name) for name in names}, reward=demos.reward + 1)

@@ -290,7 +290,7 @@ def test_a_stopped_worker_among_several_is_replaced(tmp_path, capfd):
 
 
 def test_a_stopped_manager_does_not_hold_up_the_end(tmp_path):
-    stop_child("ReplayManager", after=0.5)
+    stop_child("replay-manager", after=0.5)
     before = time.monotonic()
     run = train(config(tmp_path, "Slow", steps=None, time=3))
     assert run.outcome.reason == "time" and time.monotonic() - before < 60

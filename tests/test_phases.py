@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +13,18 @@ import torch
 from demo_files import changed
 
 from sac_dist.acting.recording import record
+from sac_dist.algorithms.agent import SACAgent
 from sac_dist.cli.main import main
 from sac_dist.data.dataset import DataSet, returns_to_go
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import Batches
 from sac_dist.data.schema import Schema
 from sac_dist.data.transitions import Transitions
+from sac_dist.engine.control import STEPS, Control
+from sac_dist.engine.member import Task
 from sac_dist.engine.phases import CLONING, OFFLINE, ONLINE, due, phases, policy_share
 from sac_dist.engine.train import resume, train
+from sac_dist.engine.worker import Worker
 from sac_dist.formats import files
 from sac_dist.reporting.metrics import read_metrics
 from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
@@ -324,6 +329,36 @@ def test_after_an_offline_phase_the_policys_steps_rise_from_nothing(
         for name, tensors in saved.items()
     }
     assert average["default"] and not average["off"], "it goes on as what was evaluated"
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_one_of_several_workers_makes_the_policy_its_average(
+    recorded: Transitions, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    """Whoever makes the last offline update: each process did so, over what the others had trained since."""
+    data = DataConfig(demos=("demos.npz",), offline_steps=4, offline_every=20)
+    config = Config(EnvConfig(ENV), AGENT, replace(TRAIN, workers=2), data)
+    agent, control = SACAgent(2, 2, AGENT), Control(2)
+    replay, dataset = ReplayBuffer(500, 2, 2, 2), DataSet(recorded, AGENT)
+    averaged: list[int] = []
+    monkeypatch.setattr(SACAgent, "take_average", lambda agent: averaged.append(1))
+    ours, theirs = multiprocessing.Pipe()
+    workers = [
+        Worker(theirs, Task(rank, 0, config, agent, replay.for_shard(rank), dataset, control, None))
+        for rank in range(2)
+    ]
+    for phase in (1, 2):
+        for turn in (0, 1, 1 - last, last):
+            assert workers[turn].due() == OFFLINE and len(averaged) == phase - 1
+            workers[turn].enter(OFFLINE)
+            workers[turn].offline()
+        for worker in workers[::-1]:
+            assert worker.due() == ONLINE
+            worker.enter(ONLINE)
+        assert len(averaged) == phase
+        for _ in range(20 if phase == 1 else 0):
+            control.count(0, STEPS)
+    ours.close()
 
 
 def test_a_policy_that_data_trained_is_left_alone_at_first(demos: str) -> None:

@@ -289,6 +289,12 @@ def test_snapshots_since_add_up_to_the_whole():
         assert restored.state() == buffer.state()
 
 
+@pytest.mark.parametrize("since", [[5, 0], [4, 1], [-1, 0], [4], [4, 0, 0]])
+def test_a_snapshot_since_what_was_never_written_is_refused(since):
+    with pytest.raises(ValueError, match=r"since is \[.*written are \[4, 0\] transitions"):
+        filled(12, 2, [4, 0]).snapshot(since)
+
+
 @pytest.mark.parametrize("capacity, shards", [(13, 1), (13, 5), (100, 3), (6, 2)])
 def test_restore_into_other_shards_keeps_what_fits(capacity, shards):
     saved = filled(13, 3, [40, 41, 45])

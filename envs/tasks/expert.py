@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from envs.controllers.joint_velocity import stop_at_limits, tool_to_joint_velocities
-from envs.robots.sawyer import MAX_JOINT_VELOCITY
+from envs.robots.sawyer import MAX_JOINT_VELOCITY, START_POSES
 from envs.tasks import terms
 from envs.tasks.sawyer import TOOL_SPEED, YAW_RATE, SawyerEnv
 
@@ -43,7 +43,12 @@ class Expert:
             arm = np.append(linear / TOOL_SPEED, yaw_rate / YAW_RATE)
         else:
             velocities = tool_to_joint_velocities(
-                env.backend.jacobian(), readings.joint_positions, readings.tool_rotation, linear, yaw_rate
+                env.backend.jacobian(),
+                readings.joint_positions,
+                readings.tool_rotation,
+                linear,
+                yaw_rate,
+                rest_pose=START_POSES[env.start],
             )
             arm = stop_at_limits(velocities, readings.joint_positions) / MAX_JOINT_VELOCITY
         action = np.append(arm, 2.0 * opening - 1.0) if env.gripper_action else arm

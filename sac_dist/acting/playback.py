@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +65,42 @@ def play(
     finally:
         env.close()
     return Evaluation.of(played)
+
+
+class _FilmEnds(Exception):
+    pass
+
+
+def film(policy: Checkpoint, path: Path, episodes: int, seconds: float, frames: int) -> bool:
+    """As ``play`` into a video, but at most so many seconds of drawing and so many frames; whether all
+    episodes are in it whole.
+    """
+    deadline, left = math.inf, frames
+
+    def in_time(append: Callable[[np.ndarray], None], frame: np.ndarray) -> None:
+        nonlocal deadline, left
+        append(frame)
+        left -= 1
+        if deadline == math.inf:  # drawing begins with the first frame: a simulator's start is not counted
+            deadline = time.monotonic() + seconds
+        if left == 0 or time.monotonic() > deadline:
+            raise _FilmEnds
+
+    config = policy.config.env
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    env = make_env(config, "rgb_array")
+    try:
+        check_policy_fits(policy.schema, env, config.env)
+        act = partial(policy.build_agent().act, deterministic=True)
+        with record(path, env.metadata.get("render_fps", DEFAULT_FPS)) as append:
+            try:
+                for index in range(episodes):
+                    run_episode(env, act, evaluation_seed(index), partial(in_time, append))
+            except _FilmEnds:
+                return False
+    finally:
+        env.close()
+    return True
 
 
 def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:

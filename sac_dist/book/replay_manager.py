@@ -1,18 +1,25 @@
-"""The replay buffer as a service: a BaseManager process hands out shards, and answers the book's calls."""
+"""The replay buffer as a service: a BaseManager process hands out shards and answers the book's calls.
+
+``ReplayManager.launch()`` makes a buffer in that process. A run's buffer lies in its main process's memory
+and is served beside it: ``ReplayManager.of_run(folder)`` finds it from any process of the same user.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import multiprocessing
 import os
 import shutil
 import socket
 import struct
 import threading
-from collections.abc import Callable
-from multiprocessing import util
+from collections.abc import Callable, Iterable
+from multiprocessing import AuthenticationError, util
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.managers import BaseManager, BaseProxy, Server
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +30,7 @@ from sac_dist.data.schema import Rows, Schema
 from sac_dist.settings import ConfigError
 from sac_dist.system.shared import show_role
 
+PUBLISHED = "replay-manager.json"  # in a run's folder: where its buffer is served
 KEY_TIMEOUT = 3  # s that a client has to show the key
 SAMPLED = ("observation", "action", "reward", "next_observation", "terminated")  # as the book samples them
 
@@ -30,10 +38,12 @@ SAMPLED = ("observation", "action", "reward", "next_observation", "terminated") 
 class ServedReplay:
     """What lives in the manager's process behind a ReplayProxy: a buffer and the leases of its shards."""
 
-    def __init__(self, buffer: ring.ReplayBuffer, seed: int | None = None) -> None:
+    def __init__(
+        self, buffer: ring.ReplayBuffer, seed: int | None = None, leased: Iterable[int] = ()
+    ) -> None:
         self._buffer = buffer.for_shard(None)
         self._rng = np.random.default_rng(seed)
-        self._leased: set[int] = set()
+        self._leased = set(leased)
         self._lock = threading.RLock()  # every client has a thread of its own here
 
     def push(self, *transition: npt.ArrayLike) -> None:
@@ -179,19 +189,39 @@ class ReplayManager(BaseManager):
 
     _Server = PatientServer
     ReplayBuffer: Callable[..., ReplayProxy]  # (capacity, schema, shards=1, seed=None), as ReplayBuffer
-    given: Callable[[], ReplayProxy]  # of the buffer that ``launch`` was given: the same leases for everyone
     _process: Any  # BaseManager's own, after start()
+
+    @classmethod
+    def of_run(cls, folder: str | os.PathLike[str]) -> ReplayProxy:
+        """The replay buffer of the run that is going on in ``folder``, to sample from: its workers write to
+        it.
+
+        Raises:
+            ConfigError: no run is going on there, or it is another user's.
+        """
+        try:
+            published = json.loads((Path(folder) / PUBLISHED).read_text())
+            manager = RunReplayManager(published["address"], bytes.fromhex(published["key"]))
+            manager.connect()
+        except FileNotFoundError:
+            raise ConfigError(
+                f"no run on this machine is going on in {folder}: start one there first"
+            ) from None
+        except (OSError, ValueError, LookupError, EOFError, AuthenticationError) as error:
+            raise ConfigError(
+                f"the replay buffer of {folder} cannot be reached ({type(error).__name__}: {error}): is its "
+                "run still going on, and yours?"
+            ) from None
+        return manager.replay()
 
     def is_alive(self) -> bool:
         """Whether the manager's process still runs."""
         return bool(self._process.is_alive())
 
     @classmethod
-    def launch(
-        cls, context: BaseContext | None = None, buffer: ring.ReplayBuffer | None = None
-    ) -> ReplayManager:
-        """Start the process with a multiprocessing context (default: spawn), to serve ``buffer`` if there is
-        one; ``shutdown()`` or the caller's end ends it.
+    def launch(cls, context: BaseContext | None = None) -> ReplayManager:
+        """Start the process with a multiprocessing context (default: spawn); ``shutdown()`` or the caller's
+        end ends it.
 
         Raises:
             ConfigError: see socket_address.
@@ -200,25 +230,43 @@ class ReplayManager(BaseManager):
         folder = os.path.dirname(address)
         manager = cls(address, os.urandom(32), ctx=context or multiprocessing.get_context("spawn"))
         # If this process is itself a child, the folder is its parent's, which still needs it.
-        manager.start(_begin, (folder if multiprocessing.parent_process() is None else None, buffer))
+        manager.start(_end_with_parent, (folder if multiprocessing.parent_process() is None else None,))
         return manager
-
-
-_given: ServedReplay | None = None  # in the manager's process: of the buffer that launch was given
 
 
 def _make(capacity: int, schema: Schema, shards: int = 1, seed: int | None = None) -> ServedReplay:
     return ServedReplay(ring.ReplayBuffer(capacity, schema, shards), seed)
 
 
-def _get_given() -> ServedReplay:
-    if _given is None:
-        raise ValueError("this manager was launched without a replay buffer: make one with ReplayBuffer(…)")
-    return _given
-
-
 ReplayManager.register("ReplayBuffer", _make, ReplayProxy)
-ReplayManager.register("given", _get_given, ReplayProxy)
+
+
+class RunReplayManager(BaseManager):
+    """Both ends of a run's buffer; see ReplayManager.of_run and serve."""
+
+    replay: Callable[[], ReplayProxy]
+
+
+RunReplayManager.register("replay", proxytype=ReplayProxy)
+
+
+def publish(folder: Path, address: str, key: bytes) -> Path:
+    """Write where a run's buffer is served into its folder, for its user's eyes alone; returns the file."""
+    path = folder / PUBLISHED
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump({"address": address, "key": key.hex()}, file)
+    return path
+
+
+def serve(buffer: ring.ReplayBuffer, address: str, key: bytes) -> None:
+    """Answer the book's calls on ``buffer``; does not return. A socket of a predecessor is replaced."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(address)
+    served = ServedReplay(buffer, leased=range(buffer.shards))  # each has a writer: the run's own
+    RunReplayManager.register("replay", lambda: served, ReplayProxy)
+    registry = RunReplayManager._registry  # type: ignore[attr-defined]
+    PatientServer(registry, address, key, "pickle").serve_forever()
 
 
 def socket_address() -> str:
@@ -239,11 +287,8 @@ def socket_address() -> str:
     return address
 
 
-def _begin(folder: str | None, buffer: ring.ReplayBuffer | None) -> None:
-    """The first thing in the manager's process: it takes the buffer, and ends with its parent."""
-    global _given
+def _end_with_parent(folder: str | None) -> None:
     show_role("replay-manager")
-    _given = None if buffer is None else ServedReplay(buffer)
 
     def watch() -> None:
         parent = multiprocessing.parent_process()

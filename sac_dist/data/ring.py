@@ -167,6 +167,12 @@ class ReplayBuffer:
         """
         self._begins = True
 
+    def continue_episode(self) -> None:
+        """The next transition belongs to the episode of the shard's newest one: a resumed run goes on in its
+        middle.
+        """
+        self._begins = False
+
     def push(
         self,
         observation: npt.ArrayLike,
@@ -449,11 +455,14 @@ class ReplayBuffer:
         all that is stored.
 
         Complete even while others write: each shard is copied from its oldest row on, faster than a writer
-        can follow. Raises ValueError if ``since`` is more than was written.
+        can follow.
+
+        Raises:
+            ValueError: ``since`` is not of this buffer: other shards, or more than was written.
         """
         after = np.zeros(self.shards, np.int64) if since is None else np.asarray(since, np.int64)
-        if (after > self._written).any():
-            raise ValueError(f"a snapshot since {after} of shards to which {self._written} were written")
+        if after.shape != (self.shards,) or (after > self._written).any() or (after < 0).any():
+            raise ValueError(f"since is {after.tolist()}: written are {self._written.tolist()} transitions")
         start, stop = self._written.copy(), self._written.copy()
         parts, episodes = [], []
         for shard in range(self.shards):

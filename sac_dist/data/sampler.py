@@ -73,11 +73,22 @@ class Batches:
         self._mix(self._from_data(steps, rng), rng)
         return self._online
 
-    def forget(self) -> None:
-        """Draw the next batch anew: what was drawn ahead is in no checkpoint, and a resumed run is to draw
-        what this one does.
+    def ahead(self) -> Numbers:
+        """(n, batch size, row_width + 1): what is drawn and not handed out yet, rows and discounts, for a
+        checkpoint.
         """
-        self._drawn = []
+        begin = AHEAD - len(self._drawn)
+        parts = self._block[begin:], self._block_discounts[begin:, :, None]
+        return np.concatenate(parts, axis=2)
+
+    def set_ahead(self, drawn: Numbers) -> None:
+        """Hand these out first. Raises ValueError if they are not of this run."""
+        shape = self._block.shape[1], self._block.shape[2] + 1
+        if drawn.dtype != np.float32 or drawn.shape[1:] != shape or len(drawn) > AHEAD:
+            raise ValueError(f"batches of {drawn.dtype} {drawn.shape} are not of this run")
+        begin = AHEAD - len(drawn)
+        self._block[begin:], self._block_discounts[begin:] = drawn[:, :, :-1], drawn[:, :, -1]
+        self._drawn = self._of_block[begin:][::-1]
 
     def offline(self, rng: np.random.Generator) -> Batch:
         """A batch for an offline phase: of data, and once the replay holds something half of each."""

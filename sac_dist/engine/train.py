@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 
 import envs
 from sac_dist.acting.observation import check_policy_fits, schema_of
-from sac_dist.acting.playback import merge, play
+from sac_dist.acting.playback import film, merge
 from sac_dist.acting.rollout import make_env
 from sac_dist.data.schema import Schema
 from sac_dist.data.transitions import Transitions
@@ -24,7 +25,8 @@ from sac_dist.engine.machine import check_machine, check_processes
 from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.parts import Engine
 from sac_dist.engine.processes import call_apart
-from sac_dist.engine.starting import start_context
+from sac_dist.engine.signals import StopSignals
+from sac_dist.engine.start_method import start_context
 from sac_dist.engine.supervisor import Supervisor
 from sac_dist.execution.compiled import compile_obstacle
 from sac_dist.formats import files
@@ -32,16 +34,19 @@ from sac_dist.formats.check import check_fits, digest
 from sac_dist.reporting import plots
 from sac_dist.reporting.builtin import check_kinds, sinks_of
 from sac_dist.reporting.callbacks import Callback
+from sac_dist.reporting.commands import command
 from sac_dist.reporting.reporter import Reporter
 from sac_dist.reporting.sinks import Sink
 from sac_dist.settings import Config, ConfigError, DataConfig, EnvConfig
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
-from sac_dist.storage.run_folder import RunFolder, default_path
+from sac_dist.storage.run_folder import RunFolder
+from sac_dist.system.files import cache_obstacle
 
 DEFAULT_STEPS = 30_000
 DEFAULT_OFFLINE_STEPS = 20_000
 VIDEO_EPISODES = 4
+FILM_SECONDS, FILM_FRAMES = 10.0, 1000  # a longer film is cut; --test --video draws a whole one
 # What a run has to share with its demonstrations, and what it is where nothing is said; the others may
 # differ.
 SAME = {"env": "auto", "control": "joint_velocity", "observation": "relative", "reward": "augmented"}
@@ -76,8 +81,9 @@ def train(
     if config.train.compile == "on" and (obstacle := compile_obstacle()) is not None:
         raise ConfigError(f"--compile on cannot work: {obstacle}")
     with _engine(config) as engine:
-        folder = RunFolder.create(
-            Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env)
+        run_dir = config.train.run_dir
+        folder = (
+            RunFolder.create_default(config.env.env) if run_dir is None else RunFolder.create(Path(run_dir))
         )
         try:
             reporter = Reporter(folder.path, config, all_sinks, callbacks)
@@ -90,7 +96,9 @@ def train(
             if (note := files.notes(part, name)) is not None:
                 reporter.note(note)
         return _run(
-            folder, reporter, lambda: Supervisor(config, folder, schema, reporter, engine, _joined(demos))
+            folder,
+            reporter,
+            lambda signals: Supervisor(config, folder, schema, reporter, engine, signals, _joined(demos)),
         )
 
 
@@ -122,7 +130,9 @@ def resume(
             return _run(
                 folder,
                 reporter,
-                lambda: Supervisor(config, folder, schema, reporter, engine, _joined(demos), saved),
+                lambda signals: Supervisor(
+                    config, folder, schema, reporter, engine, signals, _joined(demos), saved
+                ),
             )
     except ConfigError:
         folder.unlock()
@@ -309,51 +319,86 @@ def _context(config: Config) -> BaseContext:
     return start_context(with_compiler=config.train.compiles)
 
 
-def _run(folder: RunFolder, reporter: Reporter, make: Callable[[], Supervisor]) -> Run:
-    try:
-        with reporter:
-            run = _train_and_show(folder, reporter, make)
-    except (OSError, SafetensorError) as error:  # the disk is full, the folder is gone
-        raise TrainingFailed(
-            f"cannot write to {folder.path}: {error}; the last whole checkpoint there is kept"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):  # the folder is gone
-            folder.clear()
-        folder.unlock()
+def _run(folder: RunFolder, reporter: Reporter, make: Callable[[StopSignals], Supervisor]) -> Run:
+    if (obstacle := cache_obstacle()) is not None:
+        reporter.note(obstacle)
+    with StopSignals() as signals:
+        try:
+            with reporter:
+                run = _train_and_show(folder, reporter, make, signals)
+        except (OSError, SafetensorError) as error:  # the disk is full, the folder is gone
+            raise TrainingFailed(
+                f"cannot write to {folder.path}: {error}; the last whole checkpoint there is kept"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):  # the folder is gone
+                folder.clear()
+            folder.unlock()
     if reporter.failure is not None:
         raise TrainingFailed(f"{reporter.failure}; saved to {folder.last}") from reporter.failure.__cause__
     return run
 
 
-def _train_and_show(folder: RunFolder, reporter: Reporter, make: Callable[[], Supervisor]) -> Run:
-    supervisor = make()
-    folder.write_config(supervisor.config)
+def _train_and_show(
+    folder: RunFolder, reporter: Reporter, make: Callable[[StopSignals], Supervisor], signals: StopSignals
+) -> Run:
+    supervisor = make(signals)
+    config = supervisor.config
+    folder.write_config(config)
     outcome = supervisor.run()
-    curve = plots.learning_curve(folder.path)
-    reporter.figure("learning_curve", curve)
-    reporter.end(outcome)
     model = folder.best if folder.best.is_file() else folder.last
-    if not outcome.interrupted and reporter.failure is None:
-        _film(supervisor.config, model, folder.videos / "final.mp4", reporter)
+    film_path = folder.videos / "final.mp4"
+    with ThreadPoolExecutor(1) as pool:  # the film's process works while this one draws the curve
+        wanted = config.train.video and reporter.failure is None
+        filming = pool.submit(_film, config, model, film_path, signals) if wanted else None
+        curve = plots.learning_curve(folder.path)
+        reporter.figure("learning_curve", curve)
+        if filming is not None and (line := filming.result()) is not None:
+            reporter.note(line)
+            if film_path.is_file():
+                reporter.video("final", film_path)
+    if signals.received is not None:
+        outcome = replace(outcome, reason=signals.received.name)
+    reporter.end(outcome)
+    _tell_end(config, folder, model, outcome, reporter)
+    return Run(folder, outcome)
+
+
+def _tell_end(config: Config, folder: RunFolder, model: Path, outcome: Outcome, reporter: Reporter) -> None:
     done = f"{outcome.steps:,} steps, {outcome.episodes:,} episodes, {outcome.updates:,} updates"
     reporter.note(f"ended by {outcome.reason} after {done}, {outcome.seconds:.0f} s")
     if outcome.evaluation is not None:
         reporter.note(f"final policy: {outcome.evaluation}")
-    reporter.note(f"policy {model}, curve {curve}; see it: python -m sac_dist --test --model {model}")
-    return Run(folder, outcome)
+    elif config.train.eval_interval:
+        reporter.note("final policy: not measured")
+    reporter.note(f"policy {model}, curve {folder.path / 'learning_curve.png'}")
+    reporter.note(f"see it: {command('--test', '--model', model)}")
+    if outcome.interrupted:
+        reporter.note(f"go on: {command('--resume', folder.path)}")
 
 
-def _film(config: Config, model: Path, path: Path, reporter: Reporter) -> None:
-    """A video is a present, not a duty: where no picture can be drawn the run has still succeeded."""
+def _film(config: Config, model: Path, path: Path, signals: StopSignals) -> str | None:
+    """What to tell of the film; None: a signal came first. It is a present, not a duty: where no picture can
+    be drawn the run has still succeeded.
+    """
+    if signals.received is not None:
+        return None
+    timeout = config.train.step_timeout + 3 * FILM_SECONDS
     try:
-        call_apart(_context(config), "drawing", _play_into, path, model)
+        whole = call_apart(
+            _context(config),
+            "drawing",
+            _film_into,
+            path,
+            model,
+            FILM_SECONDS,
+            timeout=timeout,
+            signals=signals,
+        )
     except (ConfigError, OSError) as error:
-        reporter.note(f"no video: {error}")
-        return
-    reporter.note(f"video {path}")
-    reporter.video("final", path)
+        return f"no video: {error}"
+    return f"video {path}" if whole else f"video {path}, cut after {FILM_SECONDS:g} s of drawing"
 
 
-def _play_into(path: Path, model: Path) -> None:
-    play(checkpoint.read(model), EnvConfig(), VIDEO_EPISODES, video=path)
+def _film_into(path: Path, model: Path, seconds: float) -> bool:
+    return film(checkpoint.read(model), path, VIDEO_EPISODES, seconds, FILM_FRAMES)

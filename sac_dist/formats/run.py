@@ -42,7 +42,7 @@ def read(path: Path) -> Transitions:
         except ConfigError:
             if attempt == ATTEMPTS - 1:
                 raise
-    parts = saved.schema.views(segment.rows)
+    parts: dict[str, Any] = saved.schema.views(segment.rows)
     lasts = np.append(segment.begins()[1:], len(segment.rows)) - 1
     parts["truncated"][lasts] = np.maximum(parts["truncated"][lasts], 1 - parts["terminated"][lasts])
     return checked(

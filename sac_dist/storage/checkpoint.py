@@ -147,10 +147,13 @@ def _damaged_part(run: dict[str, Any], workers_of_run: int) -> str | None:
                 for name, kind in (worker if rank < workers_of_run else member).items()
                 if state
             )
+            and isinstance(state.get("half_played"), dict | None)
+            and isinstance(state.get("batches_ahead", {}), dict)
             for rank, state in enumerate(workers)  # a learner's comes after the workers'
         ),
         "best_score": isinstance(run.get("best_score"), float | int | None),
         "evaluated": isinstance(run.get("evaluated", 0), int),  # runs of earlier versions lack it
+        "exact": isinstance(run.get("exact", ""), str),  # likewise
         "log": isinstance(log, dict) and isinstance(log.get("wall_time_s"), float | int),
         "replay": isinstance(replay, dict) and isinstance(replay.get("segments"), list),
     }

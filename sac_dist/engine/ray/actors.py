@@ -25,7 +25,7 @@ from sac_dist.engine.evaluator import EvaluatorTask, Result, serve
 from sac_dist.engine.member import Boundary, Member, Task, reported
 from sac_dist.engine.ray.members import RemoteLearner, RemoteWorker, as_tensors
 from sac_dist.engine.ray.replay import ChunkSender, NoBatch, Stores, StoreSampler
-from sac_dist.engine.starting import environment
+from sac_dist.engine.start_method import environment
 from sac_dist.engine.worker import LEAD
 from sac_dist.settings import Config
 from sac_dist.system.shared import show_role
@@ -197,8 +197,11 @@ class MemberHost(Host):
             if self.is_worker
             else RemoteLearner(self, local, cluster.weight_interval)
         )
-        self.member.run()
-        self.mailbox.send(Boundary(self.member.state(), final=True))
+        try:
+            self.member.run()
+            self.mailbox.send(Boundary(self.member.state(), final=True))
+        finally:
+            self.member.close()
 
     def pause(self) -> None:
         self.control.beat(self.task.row)

@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine.control import BEATS, STEPS, UPDATES
 from sac_dist.engine.divergence import all_finite
-from sac_dist.engine.parts import Common, Engine, Life, Part
+from sac_dist.engine.parts import Engine, EngineInputs, Part, StateOfStart
 from sac_dist.engine.processes import Child
 from sac_dist.engine.ray.actors import ActorTask, BestPolicy, EvaluatorHost, MemberHost
 from sac_dist.engine.ray.cluster import SIMULATOR, Heartbeat
@@ -39,9 +39,9 @@ class RayEngine(Engine):
     room.
     """
 
-    def __init__(self, common: Common) -> None:
-        super().__init__(common)
-        self.data, self.stored, self.note = common.data, common.stored, common.note
+    def __init__(self, inputs: EngineInputs) -> None:
+        super().__init__(inputs)
+        self.data, self.stored, self.note = inputs.data, inputs.stored, inputs.note
         config, agent, control = self.config, self.agent, self.control
         self.heart = Heartbeat(ray.get_runtime_context().gcs_address)
         train, stores = config.train, config.cluster.replay_shards
@@ -84,14 +84,14 @@ class RayEngine(Engine):
     def prefill(self, demos: Transitions) -> None:
         self._replay.prefill(demos)
 
-    def member(self, rank: int, life: Life) -> ActorPart:
+    def member(self, rank: int, state_of_start: StateOfStart) -> ActorPart:
         is_worker = rank < self.config.train.workers
         self.uncounted = self._replay.count() - self.control.total(
             STEPS
         )  # what was put in beside the steps, and before
 
         def make(start: int) -> Any:
-            generation, state = life(start)
+            generation, state = state_of_start(start)
             counted = self.control.row(rank)
             if is_worker:
                 self.writers[rank] = (rank, generation), int(counted[STEPS])
