@@ -90,7 +90,7 @@ def time_updates(
     if fused:
         if not compiled.compiled_path(agent, batch_size).exists():
             compiled.compile_update(agent, batch_size)
-        agent.use("cql", compiled.load_update(agent, batch_size))
+        agent.use("cql", compiled.load_update(compiled.compiled_path(agent, batch_size)))
     buffer = ReplayBuffer(len(arrays["reward"]), observations, actions)
     buffer.extend(
         *(

@@ -28,6 +28,7 @@ import numpy as np
 import psutil
 
 from envs.tasks.sawyer import SawyerGraspEnv
+from sac_dist.data.schema import Schema
 from sac_dist.settings import ClusterConfig, Config, EnvConfig, TrainConfig
 from sac_dist.storage import checkpoint
 
@@ -267,7 +268,7 @@ def version_costs(sizes: tuple[int, int], versions: int = 200) -> list[dict[str,
     from sac_dist.algorithms.agent import SACAgent
     from sac_dist.settings import AgentConfig
 
-    policy = SACAgent(*sizes, AgentConfig()).tensors.policy.parameters.numpy()
+    policy = SACAgent(Schema.vector(*sizes), AgentConfig()).policy_parameters.numpy()
     readers = [
         ray.remote(num_cpus=4)(Reader).options(scheduling_strategy="SPREAD").remote() for _ in range(3)
     ]

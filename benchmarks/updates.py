@@ -47,6 +47,7 @@ from offline_common import ARRAYS, Settings
 from offline_cql import peer as d3rlpy
 
 from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, ReplayBuffer, SACAgent, TrainConfig
+from sac_dist.data.schema import Schema
 from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import UPDATES, Control
 from sac_dist.engine.learner import Learner
@@ -88,7 +89,7 @@ def compile_once(
     actions: int = ACTION,
 ) -> None:
     """Have the phase's update compiled into the cache, as the supervisor has it done, unless it is there."""
-    agent = SACAgent(observations, actions, config)
+    agent = SACAgent(Schema.vector(observations, actions), config)
     agent.use(phase.algorithm)
     if not compiled_path(agent, phase.batch_size).exists():
         child = Child(
@@ -109,7 +110,7 @@ def workers(context: BaseContext, config: Config) -> Iterator[Control]:
     update.
     """
     processes, central = config.train.workers, config.train.central
-    agent, control = SACAgent(OBSERVATION, ACTION, config.agent), Control(config.train.members)
+    agent, control = SACAgent(Schema.vector(OBSERVATION, ACTION), config.agent), Control(config.train.members)
     agent.share_memory()
     buffer = ReplayBuffer(CAPACITY, OBSERVATION, ACTION, processes)
     for rank in range(processes):

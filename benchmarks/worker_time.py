@@ -53,6 +53,7 @@ from updates import compile_once
 
 from sac_dist import Config, EnvConfig, ReplayBuffer, SACAgent, TrainConfig, make_env
 from sac_dist.acting.rollout import Play
+from sac_dist.data.schema import Schema
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.member import Task
 from sac_dist.engine.phases import ONLINE, Phase
@@ -89,7 +90,7 @@ class Stopwatch:
 
 def parts(config: Config, steps: int) -> dict[str, float]:
     """Seconds that ``steps`` steps of a worker took in all, and in each part."""
-    agent, control = SACAgent(OBSERVATION, ACTION, config.agent), Control(1)
+    agent, control = SACAgent(Schema.vector(OBSERVATION, ACTION), config.agent), Control(1)
     agent.share_memory()
     buffer = ReplayBuffer(config.train.buffer_size, OBSERVATION, ACTION)
     ours, theirs = Pipe()

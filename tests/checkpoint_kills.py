@@ -21,6 +21,7 @@ from toy_envs import Pattern
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.schema import Schema
 from sac_dist.settings import AgentConfig, Config, ConfigError
 from sac_dist.storage import checkpoint
 from sac_dist.storage.run_folder import RunFolder
@@ -33,7 +34,7 @@ def write_checkpoints(folder: RunFolder, ready: int) -> None:
     """What a run writes, again and again, going on from what is there: networks full of n, n blocks of
     transitions, the number n.
     """
-    agent, files, n = SACAgent(3, 1, AgentConfig()), ReplayFiles(folder.replay), 0
+    agent, files, n = SACAgent(Schema.vector(3, 1), AgentConfig()), ReplayFiles(folder.replay), 0
     replay = ReplayBuffer(RING, 3, 1)
     if folder.last.exists():
         saved = checkpoint.read(folder.last)

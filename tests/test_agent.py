@@ -7,21 +7,24 @@ import pickle
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from agents import ACT, OBS, SMALL, flat, make_batch, same, train
+from agents import ACT, OBS, SCHEMA, SMALL, flat, make_batch, same, train
 from torch import Tensor
 
+from sac_dist.algorithms.adam import Trained, adam_scales, adam_step, clip_by_norm
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.algorithms.sac import AVERAGING, Trained, adam_scales, adam_step, clip_by_norm
+from sac_dist.algorithms.sac import AVERAGING, SAC
 from sac_dist.data.batch import Batch
 from sac_dist.data.ring import ReplayBuffer
-from sac_dist.execution.compiled import compile_obstacle, compile_update, load_update
-from sac_dist.execution.explicit import WrittenOut
-from sac_dist.networks.mlp import sample_action
+from sac_dist.data.schema import Schema
+from sac_dist.execution.choose import COMPILED, EXPLICIT, RECORDED, choose
+from sac_dist.execution.compiled import compile_obstacle, compile_update
+from sac_dist.networks.distribution import sample_action
 from sac_dist.settings import AgentConfig
 
 # the update
@@ -126,7 +129,7 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
     step((alpha * log_prob - q).mean(), list(policy.values()), config.actor_lr)
     if config.alpha is None:
         step(
-            -(log_alpha.exp() * (log_prob.detach() + agent.target_entropy)).mean(),
+            -(log_alpha.exp() * (log_prob.detach() + agent.algorithm.target_entropy)).mean(),
             [log_alpha],
             config.alpha_lr,
         )
@@ -159,8 +162,8 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
     ],
 )
 def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
-    agent = SACAgent(OBS, ACT, config, seed=1)
-    for vector in (agent.tensors.targets, agent.tensors.critics.parameters, agent.tensors.policy.parameters):
+    agent = SACAgent(SCHEMA, config, seed=1)
+    for vector in (agent.tensors.copies["targets"], agent.critic_parameters, agent.policy_parameters):
         vector.add_(0.05 * torch.randn(vector.shape, generator=torch.Generator().manual_seed(2)))
     batch = make_batch()
     generator = torch.Generator()
@@ -176,20 +179,20 @@ def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
         )
 
 
-@pytest.mark.parametrize("written_out", [True, False])
-def test_average_is_of_the_policy_after_each_update(written_out: bool) -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
-    if not written_out:
-        agent.step = agent.algorithm
+@pytest.mark.parametrize("explicit", [True, False])
+def test_average_is_of_the_policy_after_each_update(explicit: bool) -> None:
+    agent = SACAgent(SCHEMA, SMALL)
+    if explicit:
+        agent.run_update = choose(agent, 32).update
     agent.tensors.steps.fill_(397)
-    average = agent.tensors.average.double()
+    average = agent.tensors.copies["average"].double()
     for i, share in enumerate((2 / 399, 2 / 400, AVERAGING, AVERAGING)):
         agent.update(make_batch(seed=i))
-        average.lerp_(agent.tensors.policy.parameters.double(), share)
-    torch.testing.assert_close(agent.tensors.average, average.float(), rtol=1e-5, atol=1e-7)
-    agent = SACAgent(OBS, ACT, SMALL)
+        average.lerp_(agent.policy_parameters.double(), share)
+    torch.testing.assert_close(agent.tensors.copies["average"], average.float(), rtol=1e-5, atol=1e-7)
+    agent = SACAgent(SCHEMA, SMALL)
     agent.update(make_batch())
-    assert torch.equal(agent.tensors.average, agent.tensors.policy.parameters)
+    assert torch.equal(agent.tensors.copies["average"], agent.policy_parameters)
 
 
 @pytest.mark.parametrize(
@@ -209,13 +212,14 @@ def test_average_is_of_the_policy_after_each_update(written_out: bool) -> None:
     ],
 )
 @pytest.mark.parametrize("spread", [0.0, 30.0], ids=["ordinary", "log σ at both bounds, actions at ±1"])
-def test_gradients_written_out_equal_recorded_ones(config: AgentConfig, spread: float) -> None:
-    written, recorded = SACAgent(OBS, ACT, config), SACAgent(OBS, ACT, config)
-    assert isinstance(written.step, WrittenOut)
-    last = written.policy.unpack(written.tensors.policy.parameters)[f"linear{config.hidden_depth + 1}.bias"]
+def test_explicit_gradients_equal_recorded_ones(config: AgentConfig, spread: float) -> None:
+    written, recorded = SACAgent(SCHEMA, config), SACAgent(SCHEMA, config)
+    choice = choose(written, 32)
+    assert choice.how == EXPLICIT
+    written.run_update = choice.update
+    last = written.policy.unpack(written.policy_parameters)[f"linear{config.hidden_depth + 1}.bias"]
     last.add_(torch.linspace(-spread, spread, last.numel()))
     recorded.load_state_dict(written.state_dict())
-    recorded.step = recorded.algorithm
     for size in (32, 32, 7):
         batch = make_batch(size)
         metrics, expected = written.update(batch), recorded.update(batch)
@@ -236,31 +240,43 @@ def test_gradients_written_out_equal_recorded_ones(config: AgentConfig, spread: 
         )
 
 
-def test_gradients_are_recorded_where_none_are_written_out() -> None:
-    agent = SACAgent(OBS, ACT, replace(SMALL, critics=4, target_critics=2))
-    assert agent.step is agent.algorithm
+def test_gradients_are_recorded_where_there_are_no_explicit_ones() -> None:
+    agent = SACAgent(SCHEMA, replace(SMALL, critics=4, target_critics=2))
+    choice = choose(agent, 32)
+    assert choice.how == RECORDED and choice.update is agent.algorithm
+
+
+def test_a_subclass_of_sac_with_an_objective_of_its_own_has_its_gradients_recorded() -> None:
+    class Timid(SAC):
+        def policy_objective(self, *arguments: Any) -> Any:
+            loss, extra = super().policy_objective(*arguments)
+            return 0.5 * loss, extra
+
+    agent = SACAgent(SCHEMA, SMALL)
+    agent.algorithm = Timid(agent.networks, SMALL, agent.algorithm.settings)
+    assert choose(agent, 32).how == RECORDED
 
 
 def test_targets_start_as_the_critics_and_the_entropy_target_as_minus_half_the_actions() -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     assert (
-        torch.equal(agent.tensors.targets, agent.tensors.critics.parameters)
-        and agent.tensors.targets.data_ptr() != agent.tensors.critics.parameters.data_ptr()
+        torch.equal(agent.tensors.copies["targets"], agent.critic_parameters)
+        and agent.tensors.copies["targets"].data_ptr() != agent.critic_parameters.data_ptr()
     )
-    assert agent.target_entropy == -ACT / 2
+    assert agent.algorithm.target_entropy == -ACT / 2
 
 
 def test_critics_can_have_a_depth_of_their_own() -> None:
-    agent = SACAgent(OBS, ACT, AgentConfig(hidden_width=16, hidden_depth=4, critic_depth=3))
+    agent = SACAgent(SCHEMA, AgentConfig(hidden_width=16, hidden_depth=4, critic_depth=3))
     assert (
         "policy.linear5.weight" in agent.state_dict() and "critics.linear5.weight" not in agent.state_dict()
     )
     train(agent, 2)
-    assert pickle.loads(pickle.dumps(agent)).q.depth == 3
+    assert "linear4" in dict(pickle.loads(pickle.dumps(agent)).q.blocks)
 
 
 def test_update_returns_finite_scalars_and_leaves_no_gradients() -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     metrics = agent.update(make_batch())
     names = {"critic_loss", "actor_loss", "q_mean", "entropy", "alpha", "critic_grad_norm", "actor_grad_norm"}
     assert metrics.keys() == names
@@ -272,7 +288,7 @@ def test_update_returns_finite_scalars_and_leaves_no_gradients() -> None:
 
 
 def test_metrics_do_not_change_with_later_updates() -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     metrics = agent.update(make_batch())
     before = {name: value.item() for name, value in metrics.items()}
     train(agent, 3)
@@ -282,8 +298,8 @@ def test_metrics_do_not_change_with_later_updates() -> None:
 def test_where_everything_terminates_the_targets_do_not_matter() -> None:
     states = []
     for offset in (0.0, 100.0):
-        agent = SACAgent(OBS, ACT, SMALL)
-        agent.tensors.targets.add_(offset)
+        agent = SACAgent(SCHEMA, SMALL)
+        agent.tensors.copies["targets"].add_(offset)
         agent.update(make_batch(terminated=torch.ones(32)))
         states.append(
             {name: value for name, value in agent.state_dict().items() if not name.startswith("targets")}
@@ -294,37 +310,37 @@ def test_where_everything_terminates_the_targets_do_not_matter() -> None:
 def test_where_nothing_terminates_the_targets_matter() -> None:
     states = []
     for offset in (0.0, 100.0):
-        agent = SACAgent(OBS, ACT, SMALL)
-        agent.tensors.targets.add_(offset)
+        agent = SACAgent(SCHEMA, SMALL)
+        agent.tensors.copies["targets"].add_(offset)
         agent.update(make_batch(terminated=torch.zeros(32)))
-        states.append(agent.tensors.critics.parameters.clone())
+        states.append(agent.critic_parameters.clone())
     assert not torch.equal(*states)
 
 
 def test_reward_scale_and_bias_equal_rewards_changed_beforehand() -> None:
     batch = make_batch()
-    scaled = SACAgent(OBS, ACT, replace(SMALL, reward_scale=0.25, reward_bias=1.0))
-    plain = SACAgent(OBS, ACT, SMALL)
+    scaled = SACAgent(SCHEMA, replace(SMALL, reward_scale=0.25, reward_bias=1.0))
+    plain = SACAgent(SCHEMA, SMALL)
     scaled.update(batch)
     plain.update(batch._replace(reward=0.25 * batch.reward + 1.0))
     assert same(scaled.state_dict(), plain.state_dict())
 
 
 def test_same_seed_same_bits() -> None:
-    a, b, other = (train(SACAgent(OBS, ACT, SMALL, seed=seed), 5) for seed in (7, 7, 8))
+    a, b, other = (train(SACAgent(SCHEMA, SMALL, seed=seed), 5) for seed in (7, 7, 8))
     assert same(a.state_dict(), b.state_dict())
     assert not same(a.state_dict(), other.state_dict())
 
 
 @pytest.mark.parametrize(("target_entropy", "rises"), [(100.0, True), (-100.0, False)])
 def test_alpha_moves_towards_its_target_entropy(target_entropy: float, rises: bool) -> None:
-    agent = train(SACAgent(OBS, ACT, AgentConfig(hidden_width=16, target_entropy=target_entropy)), 3)
-    assert (agent.tensors.log_alpha.parameters.exp().item() > 0.1) == rises
+    agent = train(SACAgent(SCHEMA, AgentConfig(hidden_width=16, target_entropy=target_entropy)), 3)
+    assert (agent.tensors.groups["log_alpha"].parameters.exp().item() > 0.1) == rises
 
 
 def test_fixed_alpha_stays() -> None:
-    agent = train(SACAgent(OBS, ACT, AgentConfig(hidden_width=16, alpha=0.3)), 3)
-    assert agent.tensors.log_alpha.parameters.exp().item() == pytest.approx(0.3)
+    agent = train(SACAgent(SCHEMA, AgentConfig(hidden_width=16, alpha=0.3)), 3)
+    assert agent.tensors.groups["log_alpha"].parameters.exp().item() == pytest.approx(0.3)
     assert agent.tensors.steps.tolist() == [3, 3, 0]
 
 
@@ -364,11 +380,13 @@ def test_compiled_update_equals_the_eager_one(
     replay, rng = ReplayBuffer(100, OBS, ACT), np.random.default_rng(0)
     data = make_batch(100)
     replay.extend(*(field.numpy() for field in data[:5]), np.zeros(100))
-    eager, compiled = SACAgent(OBS, ACT, config), SACAgent(OBS, ACT, config)
+    eager, compiled = SACAgent(SCHEMA, config), SACAgent(SCHEMA, config)
     compiled.share_memory()
-    compile_update(SACAgent(OBS, ACT, config), 32)
-    compiled.step = load_update(compiled, 32)
-    eager.step = eager.algorithm
+    compile_update(SACAgent(SCHEMA, config), 32)
+    assert choose(compiled, 32).how == EXPLICIT
+    choice = choose(compiled, 32, compiled=True)
+    assert choice.how == COMPILED
+    compiled.run_update = choice.update
     for _ in range(4):
         batch = replay.sample(32, rng)
         expected, metrics = eager.update(batch), compiled.update(batch)
@@ -383,7 +401,7 @@ def test_compiled_update_equals_the_eager_one(
             state[name], value, rtol=1e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
         )
     counted = compiled.tensors.steps.clone()
-    compiled.step(compiled.tensors, batch, compiled.noise(32), compiled.lrs)
+    compiled.run_update(compiled.tensors, batch, compiled.noise(32), compiled.lrs)
     assert torch.equal(
         compiled.tensors.steps, counted
     )  # update counts before it: compiled code would undo what others count meanwhile
@@ -406,8 +424,7 @@ def test_learns_to_walk_to_a_sparse_reward() -> None:
         for x in (position[:, None], action[:, None], reward, following[:, None], reward)
     ]
     agent = SACAgent(
-        1,
-        1,
+        Schema.vector(1, 1),
         AgentConfig(
             hidden_width=32,
             discount=0.9,

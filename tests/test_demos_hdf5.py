@@ -11,6 +11,7 @@ from demo_files import FIELDS, assert_equal, make
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.schema import Schema
 from sac_dist.formats import files
 from sac_dist.settings import AgentConfig, Config, ConfigError
 from sac_dist.storage import checkpoint
@@ -414,7 +415,7 @@ def test_a_failed_write_to_minari_leaves_nothing(minari, tmp_path, monkeypatch):
 def run_folder(path: Path, replay: ReplayBuffer) -> Path:
     for part in ("checkpoints", "replay"):
         (path / part).mkdir(parents=True)
-    agent = SACAgent(3, 2, AgentConfig(hidden_width=4))
+    agent = SACAgent(Schema.vector(3, 2), AgentConfig(hidden_width=4))
     stored = ReplayFiles(path / "replay")
     run = {"replay": stored.write(stored.copy_new(replay))}
     config = replace(Config(), env=replace(Config().env, env="Point-v0", horizon=5))

@@ -20,6 +20,7 @@ from test_engine import config
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.book.policy_files import load_book_policy, save_book_policy
 from sac_dist.cli import main as cli
+from sac_dist.data.schema import Schema
 from sac_dist.engine.train import train
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig
 from sac_dist.storage import checkpoint
@@ -51,7 +52,10 @@ def policy(tmp_path) -> Path:
     network = AgentConfig(hidden_width=8, hidden_depth=1)
     path = tmp_path / "p.safetensors"
     checkpoint.save_policy(
-        path, SACAgent(3, 1, network), Config(EnvConfig(env="Pendulum-v1"), network), {"steps": 0}
+        path,
+        SACAgent(Schema.vector(3, 1), network),
+        Config(EnvConfig(env="Pendulum-v1"), network),
+        {"steps": 0},
     )
     return path
 
@@ -157,7 +161,8 @@ def test_metadata_of_another_version_or_with_nonsense(capsys, policy, place, val
 @pytest.fixture
 def book(tmp_path) -> Path:
     save_book_policy(
-        SACAgent(17, 7, AgentConfig(hidden_width=8, hidden_depth=2, layer_norm=False)), tmp_path / "b"
+        SACAgent(Schema.vector(17, 7), AgentConfig(hidden_width=8, hidden_depth=2, layer_norm=False)),
+        tmp_path / "b",
     )
     return tmp_path / "b"
 

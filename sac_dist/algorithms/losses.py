@@ -22,24 +22,22 @@ def scaled_reward(reward: Tensor, scale: float, bias: float, standardise: bool) 
     return reward if (scale, bias) == (1, 0) else scale * reward + bias
 
 
-def td_target(
-    reward: Tensor,
-    terminated: Tensor,
-    next_q: Tensor,
-    next_log_prob: Tensor,
-    alpha: Tensor | float,
-    discount: float,
-) -> Tensor:
-    """The soft Bellman target y = r + γ (1 − terminated) (min_e Q_e(s′, a′) − α log π(a′|s′)), equations 2, 3
-    and 5: (B,).
+def soft_value(next_q: Tensor, next_log_prob: Tensor, alpha: Tensor | float) -> Tensor:
+    """V(s′) = min_e Q_e(s′, a′) − α log π(a′|s′), equation 3, at actions a′ drawn from the policy: (E, B), (B,) →
+    (B,).
 
-    ``next_q`` (E, B) comes from the target networks at actions a′ drawn from the current policy; the minimum
-    over the critics is section 4.2's answer to overestimation. No gradient passes. A time limit is no
-    termination: the value goes on there. ``alpha`` 0 leaves the entropy out: the deterministic backup that
-    CQL's authors use too.
+    The minimum over the critics is section 4.2's answer to overestimation. ``alpha`` 0 leaves the entropy out:
+    the deterministic backup that CQL's authors use too.
     """
-    soft_value = next_q.min(dim=0).values - alpha * next_log_prob
-    return reward.addcmul(1 - terminated, soft_value, value=discount).detach()
+    return next_q.min(dim=0).values - alpha * next_log_prob
+
+
+def td_target(reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float) -> Tensor:
+    """The Bellman target y = r + γ (1 − terminated) V(s′), equations 2 and 5: (B,).
+
+    No gradient passes. A time limit is no termination: the value goes on there.
+    """
+    return reward.addcmul(1 - terminated, next_value, value=discount).detach()
 
 
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:

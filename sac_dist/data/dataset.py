@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import numpy.typing as npt
 
@@ -69,8 +71,8 @@ class Batches:
     """Draws the batches of one process: from the replay alone, from data alone, or from both as
     ``DataConfig`` says.
 
-    A batch's tensors are views of memory that later ones overwrite. ``calibrated`` (Cal-QL): those of CQL
-    carry ``return_to_go``, which is known for data alone.
+    A batch's tensors are views of memory that later ones overwrite. Those of the algorithms in ``calibrated``
+    (Cal-QL) carry ``return_to_go``, which is known for data alone.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class Batches:
         data: DataSet | None,
         config: DataConfig,
         batch_size: int,
-        calibrated: bool = False,
+        calibrated: Collection[str] = (),
     ) -> None:
         self.replay, self.data, self.config = replay, data, config
         self.batch_size, self.calibrated = batch_size, calibrated
@@ -88,11 +90,9 @@ class Batches:
         self._rows = np.empty((batch_size + appended, replay.row_width), np.float32)
         if appended and data is not None:
             self._rows[batch_size:] = data.rows
-        self._online = Batch.of_rows(
-            self._rows, *self._sizes, returns=calibrated and config.online_algo == "cql"
-        )
+        self._online = Batch.of_rows(self._rows, *self._sizes, returns=config.online_algo in calibrated)
         self._offline = Batch.of_rows(
-            self._rows[:batch_size], *self._sizes, returns=calibrated and config.algo == "cql"
+            self._rows[:batch_size], *self._sizes, returns=config.algo in calibrated
         )
 
         self._drawn: list[Batch] = []  # ahead, and not handed out yet

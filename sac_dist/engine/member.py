@@ -17,15 +17,15 @@ import numpy as np
 import torch
 
 from sac_dist.acting.rollout import EnvironmentFault, Episode
-from sac_dist.algorithms.agent import SACAgent, Step
+from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import Batches, DataSet
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.engine import divergence
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
-from sac_dist.engine.phases import ONLINE, Phase, due, phases, policy_share
+from sac_dist.engine.phases import ONLINE, due, phases, policy_share
 from sac_dist.engine.processes import settle_child
-from sac_dist.execution.compiled import compiled_path, load_update
+from sac_dist.execution.choose import choose
 from sac_dist.settings import Config
 
 PARKED_POLL = 0.0005  # s between looks at the supervisor's row while parked
@@ -123,12 +123,13 @@ class Member:
         self.metrics: dict[str, float] = {}
         self.reported = 0.0
         self.phases = phases(task.config, 0 if task.data is None else len(task.data))
-        self.compiled: dict[str, Step | None] = {}
-        self.compilations = -1  # those announced when ``compiled`` was loaded
+        self.learns = self.rank == self.config.workers or not self.config.central  # a learner comes last
+        self.compilations = -1  # those announced when the phase was entered
+        self.obstacle: str | None = None  # to the compiled update, as it was told
         self.phase: str | None = None
         self.share = 1.0  # of the policy's step sizes
         self.batches = Batches(
-            self.replay, task.data, self.data_config, self.config.batch_size, task.config.agent.cal_ql
+            self.replay, task.data, self.data_config, self.config.batch_size, task.config.calibrated
         )
         if task.state is not None:
             self.restore(task.state)
@@ -185,12 +186,23 @@ class Member:
     def enter(self, phase: str | None) -> None:
         if self.control.compilations() > self.compilations:
             self.compilations = self.control.compilations()
-            self.compiled = {name: self.load_compiled(of) for name, of in self.phases.items()}
             self.phase = None
         if phase != self.phase and phase is not None:
             self.phase = phase
-            self.agent.use(self.phases[phase].algorithm, self.compiled[phase])
+            self.agent.use(self.phases[phase].algorithm)
+            if self.learns:
+                self.choose_update(self.phases[phase].batch_size)
             self.scale(0.0 if phase == ONLINE else 1.0)
+
+    def choose_update(self, batch_size: int) -> None:
+        """Run the agent's updates in the quickest way; a compiled one that does not load is reported and done
+        without.
+        """
+        choice = choose(self.agent, batch_size, self.config.device, self.config.compiles)
+        self.agent.run_update = choice.update
+        if choice.obstacle not in (None, self.obstacle):
+            self.connection.send(NotCompiled(choice.obstacle))
+            self.obstacle = choice.obstacle
 
     def finished(self) -> bool:
         steps, episodes = self.config.steps, self.config.episodes
@@ -210,19 +222,6 @@ class Member:
     def wait(self, seconds: float = WAIT_POLL) -> None:
         self.control.beat(self.rank)
         time.sleep(seconds)
-
-    def load_compiled(self, phase: Phase) -> Step | None:
-        """The phase's compiled update where there is one; one that does not load is reported and done
-        without.
-        """
-        self.agent.use(phase.algorithm)
-        if not self.config.compiles or not compiled_path(self.agent, phase.batch_size).exists():
-            return None
-        try:
-            return load_update(self.agent, phase.batch_size)
-        except Exception as error:
-            self.connection.send(NotCompiled(f"{type(error).__name__}: {error}"))
-            return None
 
     def update(self, batch: Batch) -> None:
         self.metrics = {name: value.item() for name, value in self.agent.update(batch).items()}

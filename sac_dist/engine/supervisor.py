@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import torch
 
 from sac_dist.algorithms.agent import SACAgent
+from sac_dist.data.schema import Schema
 from sac_dist.data.transitions import Demonstrations
 from sac_dist.engine.compiler import CompilerTask, compiler_main, not_compiled, quick_uncompiled
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
@@ -58,7 +59,8 @@ class Supervisor:
     ) -> None:
         """``demos``: what ``config.data.files`` hold. ``saved``: a run's last checkpoint to go on from."""
         self.config, self.folder, self.progress = config, folder, progress
-        self.agent = SACAgent(observation_size, action_size, config.agent, config.train.seed)
+        schema = Schema.vector(observation_size, action_size)
+        self.agent = SACAgent(schema, config.agent, config.train.seed, config.algorithms)
         self.control = Control(config.train.members)
         self.log = RunLog(folder.path, None if saved is None or saved.run is None else saved.run["log"])
         self.member_states: list[dict[str, Any]] = [
@@ -143,15 +145,7 @@ class Supervisor:
         return begin
 
     def _compiler_task(self, start: int) -> tuple[CompilerTask]:
-        agent = self.agent
-        return (
-            CompilerTask(
-                agent.observation_size,
-                agent.action_size,
-                agent.config,
-                not_compiled(agent, self.phases.values()),
-            ),
-        )
+        return (CompilerTask(self.agent, not_compiled(self.agent, self.phases.values())),)
 
     def _compile(self) -> None:
         """Have the updates compiled before the workers start, or after a while beside them where they are
@@ -442,8 +436,11 @@ class Supervisor:
 
     def _log_row(self) -> None:
         counters: dict[str, float] = {"updates": self.control.total(UPDATES)}
-        for name, trained in (("policy", self.agent.tensors.policy), ("critic", self.agent.tensors.critics)):
-            counters[f"{name}_weight_norm"] = float(trained.parameters.norm())
+        for name, vector in (
+            ("policy", self.agent.policy_parameters),
+            ("critic", self.agent.critic_parameters),
+        ):
+            counters[f"{name}_weight_norm"] = float(vector.norm())
         if self.config.data.files:
             counters["offline_updates"] = self.control.total(OFFLINE)
         self.log.flush(self.control.clock(), counters)

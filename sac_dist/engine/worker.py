@@ -12,10 +12,8 @@ import gymnasium
 import numpy as np
 
 from sac_dist.acting.rollout import Play, make_env, training_seed
-from sac_dist.algorithms.agent import Step
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE, STEPS
 from sac_dist.engine.member import EpisodeDone, Member, Task
-from sac_dist.engine.phases import Phase
 
 LEAD = 2  # steps of each worker that a central learner may be behind before they wait for it
 
@@ -37,7 +35,6 @@ class Worker(Member):
         self.episode = 0
         self.updates_owed = 0.0
         super().__init__(connection, task)
-        self.learns = not self.config.central
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"episode": self.episode, "updates_owed": self.updates_owed}
@@ -55,9 +52,6 @@ class Worker(Member):
         finally:
             if self.env is not None:
                 self.env.close()
-
-    def load_compiled(self, phase: Phase) -> Step | None:
-        return super().load_compiled(phase) if self.learns else None
 
     def settle(self) -> None:
         """Nothing to do where the replay is shared memory: what was pushed is stored."""

@@ -13,7 +13,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from sac_dist.algorithms.agent import SACAgent, least_size
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.data.schema import Schema
+from sac_dist.networks.build import least_size
 from sac_dist.settings import Config, ConfigError
 from sac_dist.system.files import replacing
 
@@ -37,11 +39,13 @@ class Checkpoint:
         """Raise ConfigError if the tensors are not those of such an agent; the least they hold is compared
         before memory is taken.
         """
-        sizes = self.observation_size, self.action_size, self.config.agent
         try:
-            if not least_size(*sizes) <= sum(tensor.numel() for tensor in self.agent.values()):
+            schema = Schema.vector(self.observation_size, self.action_size)
+            if not least_size(schema, self.config.agent) <= sum(
+                tensor.numel() for tensor in self.agent.values()
+            ):
                 raise ConfigError("its tensors are too few for the networks of its configuration")
-            agent = SACAgent(*sizes)
+            agent = SACAgent(schema, self.config.agent, algorithms=self.config.algorithms)
         except (ArithmeticError, RuntimeError, TypeError) as error:
             raise ConfigError(f"its configuration is damaged: {error}") from None
         agent.load_state_dict(self.agent)
