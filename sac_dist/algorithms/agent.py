@@ -1,4 +1,4 @@
-"""An agent whose every number lies in one float32 vector, so that processes can share it and train it together
+"""An agent whose every number lies in one float32 vector, so that processes can share it and train it at once
 (Hogwild).
 """
 
@@ -40,9 +40,9 @@ class SACAgent:
     A new agent trains with SAC; :meth:`use` changes to another algorithm on the same tensors.
 
     Args:
-        seed: draws the initial networks; then ``generator`` continues from it and is the source of all noise.
-        algorithms: the settings of the algorithms that it may use, by name. One that trains more than SAC does
-            has to be here.
+        seed: draws the initial networks; ``generator`` continues from it and is the source of all noise.
+        algorithms: the settings of the algorithms that it may use, by name. One that trains more than SAC
+            does has to be here.
         networks: others than ``config`` describes.
     """
 
@@ -146,7 +146,7 @@ class SACAgent:
 
     def use(self, name: str, update: Update | None = None) -> None:
         """Train with the algorithm ``name`` from now on: "sac" (as a new agent does), "cql", "bc", or another
-        of sac_dist.settings.algorithms. ``update`` is how to run it (see execution.choose); left out, autograd
+        of settings/algorithms.py. ``update`` is how to run it (see execution.choose); left out, autograd
         records it.
 
         Networks, targets, temperature and moments stay. What an algorithm leaves alone (the critics: bc)

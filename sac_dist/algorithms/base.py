@@ -1,4 +1,4 @@
-"""What an algorithm is. A new one is a subclass in a file of its own; docs/algorithms.md walks through one."""
+"""What an algorithm is. A new one is a subclass in its own file; docs/algorithms.md walks through one."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ def scaled_reward(reward: Tensor, scale: float, bias: float, standardise: bool) 
 
 
 def soft_value(next_q: Tensor, next_log_prob: Tensor, alpha: Tensor | float) -> Tensor:
-    """V(s′) = min_e Q_e(s′, a′) − α log π(a′|s′), equation 3, at actions a′ drawn from the policy: (E, B), (B,) →
+    """V(s′) = min_e Q_e(s′, a′) − α log π(a′|s′), equation 3, at actions a′ of the policy: (E, B), (B,) →
     (B,).
 
-    The minimum over the critics is section 4.2's answer to overestimation. ``alpha`` 0 leaves the entropy out:
-    the deterministic backup that CQL's authors use too.
+    The minimum over the critics is section 4.2's answer to overestimation. ``alpha`` 0 leaves the entropy
+    out: the deterministic backup that CQL's authors use too.
     """
     return next_q.min(dim=0).values - alpha * next_log_prob
 

@@ -45,6 +45,11 @@ class SAC(Algorithm):
         return -self.policy.action_size / 2 if given is None else given
 
     @property
+    def tunes_alpha(self) -> bool:
+        """Whether the temperature follows the target entropy."""
+        return self.config.alpha is None
+
+    @property
     def groups(self) -> tuple[Group, ...]:
         config = self.config
         alpha = config.initial_alpha if config.alpha is None else config.alpha
@@ -56,7 +61,7 @@ class SAC(Algorithm):
 
     @property
     def trains(self) -> frozenset[str]:
-        return frozenset({CRITICS, POLICY} | ({LOG_ALPHA} if self.config.alpha is None else set()))
+        return frozenset({CRITICS, POLICY} | ({LOG_ALPHA} if self.tunes_alpha else set()))
 
     @property
     def draws(self) -> int:
@@ -72,7 +77,7 @@ class SAC(Algorithm):
         alpha = tensors.groups[LOG_ALPHA].parameters.exp()
         metrics = self.train_critics(tensors, batch, noise, alpha, scales)
         log_prob, policy_metrics = self.train_policy(tensors, batch, noise[0], alpha, scales)
-        if self.config.alpha is None:
+        if self.tunes_alpha:
             # with α = exp(log α), dJ/dlog α is J itself
             log_alpha = tensors.groups[LOG_ALPHA]
             gradient = losses.temperature_loss(log_alpha.parameters, log_prob, self.target_entropy)

@@ -183,13 +183,14 @@ def build_parser(own: Sequence[str] = ()) -> Parser:
         for option in fields(section):
             if option.name not in ("episodes", "offline"):  # these are above
                 add_flag(group, option, hints[option.name])
-    for algorithm in (*ALGORITHMS, *own):
-        section = settings_class(algorithm)
-        if fields(section):
-            group = parser.add_argument_group(f"algorithm {algorithm}")
-            hints = typing.get_type_hints(section)
+    for section in dict.fromkeys(map(settings_class, (*own, *ALGORITHMS))):
+        group = parser.add_argument_group(section.__name__)
+        hints = typing.get_type_hints(section)
+        try:
             for option in fields(section):
                 add_flag(group, option, hints[option.name])
+        except argparse.ArgumentError as error:
+            raise ConfigError(f"{section.__module__}.{section.__name__}: {error}") from None
     return parser
 
 

@@ -67,11 +67,12 @@ def compiled_path(agent: SACAgent, batch_size: int) -> Path:
 
 
 def sources(agent: SACAgent) -> list[Path]:
-    """The files whose code an update is compiled from: those of the algorithm, its networks and their blocks."""
+    """The files whose code an update is compiled from: those of the algorithm, the networks, their blocks."""
     names = {of.__module__ for kind in classes((agent.algorithm, agent.groups)) for of in kind.__mro__}
     modules = {sys.modules[name] for name in names}
     modules |= {adam, base, losses, blocks, distribution, network, operations, types}
-    return sorted(Path(module.__file__) for module in modules if getattr(module, "__file__", None))
+    files = (getattr(module, "__file__", None) for module in modules)
+    return sorted(Path(file) for file in files if file is not None)
 
 
 def classes(value: Any) -> set[type]:

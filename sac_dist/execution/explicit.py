@@ -194,7 +194,7 @@ class ExplicitUpdate:
         adam_step(groups[POLICY], policy_gradient, scales[POLICY])
         average_policy(tensors)
         entropy = -log_prob.mean()
-        if config.alpha is None:
+        if self.sac.tunes_alpha:
             slope = alpha * (entropy - self.sac.target_entropy)  # J(α) = E[−α (log π + H̄)] is its slope
             adam_step(groups[LOG_ALPHA], slope, scales[LOG_ALPHA])
 

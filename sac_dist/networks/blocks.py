@@ -7,7 +7,7 @@ computes; networks/network.py puts blocks together. See docs/algorithms.md for a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +31,7 @@ class Block:
     def initialise(self, parameters: Parameters, name: str, generator: torch.Generator) -> None:
         """Fill the parameters ``{name}.…`` in place."""
 
-    def bind(self, ops: Operations, parameters: Parameters, name: str) -> Forward:
+    def bind(self, ops: Operations, parameters: Mapping[str, Array], name: str) -> Forward:
         """The function that computes with the parameters ``{name}.…``, by ``ops`` and by operators that
         tensors and arrays share. In torch a vector has a row axis before it, and an ensemble's parameters
         have the critics in front: both broadcast.
@@ -59,7 +59,7 @@ class Linear(Block):
         for part in self.shapes:
             parameters[f"{name}.{part}"].uniform_(-bound, bound, generator=generator)
 
-    def bind(self, ops: Operations, parameters: Parameters, name: str) -> Forward:
+    def bind(self, ops: Operations, parameters: Mapping[str, Array], name: str) -> Forward:
         weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
         return lambda x: x @ weight + bias
 
@@ -68,7 +68,7 @@ class Linear(Block):
 class Scalar(Linear):
     """A Linear with one output, whose axis it drops: (…, inputs) → (…)."""
 
-    def bind(self, ops: Operations, parameters: Parameters, name: str) -> Forward:
+    def bind(self, ops: Operations, parameters: Mapping[str, Array], name: str) -> Forward:
         weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
         # (…, B, inputs) · (…, 1, inputs) → (…, B): BLAS is slower than this at a product with one column
         return lambda x: (x * weight.swapaxes(-1, -2)).sum(-1) + bias.squeeze(-1)
@@ -78,7 +78,7 @@ class Scalar(Linear):
 class ReLU(Block):
     """max(x, 0)."""
 
-    def bind(self, ops: Operations, parameters: Parameters, name: str) -> Forward:
+    def bind(self, ops: Operations, parameters: Mapping[str, Array], name: str) -> Forward:
         relu: Forward = ops.relu
         return relu
 
@@ -97,7 +97,7 @@ class LayerNorm(Block):
         parameters[f"{name}.weight"].fill_(1.0)
         parameters[f"{name}.bias"].fill_(0.0)
 
-    def bind(self, ops: Operations, parameters: Parameters, name: str) -> Forward:
+    def bind(self, ops: Operations, parameters: Mapping[str, Array], name: str) -> Forward:
         weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
 
         def forward(x: Array) -> Array:

@@ -1,7 +1,7 @@
 """The algorithms that a run can name, with the settings that are theirs alone. Imports none of them.
 
-An algorithm is a class in one file (see sac_dist/algorithms/base.py and docs/algorithms.md) and one entry here;
-``--algo package.module:Class`` takes a class that has no entry.
+An algorithm is a class in one file (see sac_dist/algorithms/base.py and docs/algorithms.md) and one entry
+here; ``--algo package.module:Class`` takes a class that has no entry.
 """
 
 from __future__ import annotations
@@ -67,14 +67,16 @@ ALGORITHMS: dict[str, Entry] = {
     BEHAVIOUR_CLONING: Entry("sac_dist.algorithms.bc:BC", help="behaviour cloning"),
 }
 
-Algorithms = Mapping[str, AlgorithmSettings | Mapping[str, Any]]  # settings by algorithm, or plain as read
+# The settings of algorithms by name; plain, as files hold them, where the algorithm is not imported.
+Algorithms = Mapping[str, AlgorithmSettings | Mapping[str, Any]]
 
 
 def register(
     name: str, path: str, settings: type[AlgorithmSettings] = AlgorithmSettings, help: str = ""
 ) -> None:
-    """Let ``--algo name`` mean the class at ``path`` ("module:Class"). Call it where a module is imported: every
-    process of a run has to know the name.
+    """Let ``--algo name`` mean the class at ``path`` ("module:Class").
+
+    Call it where a module is imported, as every process of a run has to know the name.
     """
     if ":" in name or (name in ALGORITHMS and ALGORITHMS[name].path != path):
         raise ConfigError(f"{name!r} cannot name an algorithm: it holds a colon or is taken")
@@ -85,7 +87,7 @@ def check_known(name: str, setting: str) -> None:
     """Raise ConfigError unless ``name`` has an entry or the form module:Class. Imports nothing."""
     if name not in ALGORITHMS and ":" not in name:
         known = ", ".join(ALGORITHMS)
-        raise ConfigError(f"{setting} is {name!r}: it is one of {known}, or your own as package.module:Class")
+        raise ConfigError(f"{setting} is {name!r}: give one of {known}, or your own as package.module:Class")
 
 
 def load(name: str) -> type[Any]:
@@ -94,60 +96,69 @@ def load(name: str) -> type[Any]:
     module, _, attribute = (ALGORITHMS[name].path if name in ALGORITHMS else name).partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"the algorithm {name} cannot be imported: {error}") from error
+    except Exception as error:  # whatever a module of the user's raises
+        raise ConfigError(f"the algorithm {name} does not load: {type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and hasattr(found, "Settings")):
-        raise ConfigError(
-            f"{name} is no algorithm: it has to be a subclass of sac_dist.algorithms.base.Algorithm"
-        )
+        raise ConfigError(f"{name} is no algorithm: it has to be a subclass of algorithms.base.Algorithm")
     return found
 
 
 def settings_class(name: str) -> type[AlgorithmSettings]:
-    """The dataclass of an algorithm's own settings; imports the algorithm only where it has no entry."""
-    found: type[AlgorithmSettings] = ALGORITHMS[name].settings if name in ALGORITHMS else load(name).Settings
+    """The class of an algorithm's own settings; imports the algorithm only where it has no entry."""
+    if name in ALGORITHMS:
+        return ALGORITHMS[name].settings
+    found: type[AlgorithmSettings] = load(name).Settings
     return found
 
 
 def settings_of(algorithms: Algorithms, name: str) -> AlgorithmSettings:
-    """The settings of the algorithm ``name``, of its own class. Raises ConfigError for one that it lacks."""
+    """The settings of the algorithm ``name``. Raises ConfigError for one that it does not have."""
     given = algorithms.get(name, {})
     if isinstance(given, AlgorithmSettings):
         return given
     made = settings_class(name)
-    if unknown := set(given) - {f.name for f in fields(made)}:
-        raise ConfigError(f"{name} has no setting {sorted(unknown)[0]!r}")
+    if unknown := sorted(set(given) - names_of(made)):
+        raise ConfigError(f"unknown setting {unknown[0]!r} of {name}: made by another version of it")
     return made(**given)
 
 
 def with_defaults(algorithms: Algorithms, *used: str) -> dict[str, AlgorithmSettings | Mapping[str, Any]]:
-    """``algorithms`` and the defaults of those that are missing: all with an entry and settings, and ``used``."""
-    listed = [name for name, entry in ALGORITHMS.items() if fields(entry.settings)]
-    missing = {name: {} for name in (*listed, *used) if name not in algorithms}
-    found = {**missing, **algorithms}
-    return {name: settings_of(found, name) if name in ALGORITHMS else given for name, given in found.items()}
+    """``algorithms``, and the defaults of those that are missing: all that have settings, and ``used``."""
+    listed = [name for name, entry in ALGORITHMS.items() if names_of(entry.settings)]
+    found: dict[str, AlgorithmSettings | Mapping[str, Any]] = {}
+    for name in dict.fromkeys((*listed, *used, *algorithms)):
+        found[name] = settings_of(algorithms, name) if name in ALGORITHMS else algorithms.get(name, {})
+    return found
 
 
 def algorithms_apart(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """A configuration's sections as files hold them, with "algorithms" apart: in version 0.1.0 CQL's settings were
-    the agent's.
+    """A configuration's sections as files hold them, with the algorithms' settings in "algorithms".
+
+    In version 0.1.0 CQL's were the agent's.
     """
     found = {name: dict(values) for name, values in parts.items()}
     apart = found.setdefault("algorithms", {})
     agent = found.get("agent", {})
     for name, entry in ALGORITHMS.items():
-        own = {f.name: agent.pop(f.name) for f in fields(entry.settings) if f.name in agent}
+        own = {each: agent.pop(each) for each in names_of(entry.settings) & agent.keys()}
         if own:
             apart[name] = own | apart.get(name, {})
     return found
 
 
 def routed(settings: dict[str, Any], *used: str) -> dict[str, AlgorithmSettings]:
-    """The algorithms' settings among ``settings`` by flat names, which leave it; ``used`` are imported if need be."""
+    """The algorithms' settings by algorithm, from settings by flat name, which leave ``settings``. Algorithms
+    in ``used`` come first, and are imported where they have no entry.
+    """
     found = {}
-    for name in dict.fromkeys((*ALGORITHMS, *used)):
-        own = settings_class(name)
-        given = {f.name: settings.pop(f.name) for f in fields(own) if f.name in settings}
+    for name in dict.fromkeys((*used, *ALGORITHMS)):
+        made = settings_class(name)
+        given = {each: settings.pop(each) for each in sorted(names_of(made) & settings.keys())}
         if given:
-            found[name] = own(**given)
+            found[name] = made(**given)
     return found
+
+
+def names_of(settings: type[AlgorithmSettings]) -> set[str]:
+    """The settings' names."""
+    return {option.name for option in fields(settings)}

@@ -65,9 +65,9 @@ class EnvConfig:
         }
 
 
-# Values of AgentConfig and of CQL's settings for learning from data alone, where nothing corrects an overestimate: small steps,
-# critics that trust unseen actions less, and no push below what the data has been seen to return. What
-# --offline takes by itself; measured by benchmarks/demonstrations.py.
+# Values of AgentConfig and CQLSettings for learning from data alone, where nothing corrects an overestimate:
+# small steps, critics that trust unseen actions less, and no push below what the data has been seen to
+# return. What --offline takes by itself; measured by benchmarks/demonstrations.py.
 OFFLINE: dict[str, Any] = {
     "hidden_width": 128,
     "actor_lr": 5e-5,
