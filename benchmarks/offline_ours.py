@@ -12,8 +12,10 @@ import torch
 from offline_common import Settings, step_times
 
 from sac_dist import ReplayBuffer, SACAgent
+from sac_dist.data.schema import Schema
 from sac_dist.execution import compiled
 from sac_dist.settings import AgentConfig
+from sac_dist.settings.algorithms import routed
 
 
 def target_entropy(arrays: dict[str, np.ndarray]) -> float:
@@ -83,9 +85,9 @@ def time_updates(
     values = asdict(settings)
     batch_size = values.pop("batch_size")
     observations, actions = arrays["observation"].shape[1], arrays["action"].shape[1]
-    agent = SACAgent(
-        observations, actions, AgentConfig(**values, target_entropy=target_entropy(arrays)), seed
-    )
+    own = routed(values)
+    config = AgentConfig(**values, target_entropy=target_entropy(arrays))
+    agent = SACAgent(Schema.vector(observations, actions), config, seed, own)
     agent.use("cql")
     if fused:
         if not compiled.compiled_path(agent, batch_size).exists():

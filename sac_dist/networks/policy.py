@@ -12,7 +12,7 @@ from torch import Tensor
 from sac_dist.networks.blocks import Linear
 from sac_dist.networks.distribution import LOG_STD_MAX, LOG_STD_MIN, before_tanh
 from sac_dist.networks.network import OUTPUT_BOUND, Network, perceptron
-from sac_dist.networks.operations import Array, NumpyOperations
+from sac_dist.networks.operations import NumpyOperations
 from sac_dist.networks.parameters import Parameters
 
 LOWEST, HIGHEST = np.float32(LOG_STD_MIN), np.float32(LOG_STD_MAX)
@@ -39,26 +39,23 @@ class GaussianPolicy(Network):
         """Mean and log standard deviation, each (B, action_size), of the pre-tanh Gaussian at ``observation``
         (B, observation_size).
         """
-        mean, log_std = self.heads(self.forward(parameters, observation))
+        mean, log_std = self.forward(parameters, observation).chunk(2, dim=-1)
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
-
-    def heads(self, output: Array) -> tuple[Array, Array]:
-        """Mean and log σ before it is clamped: (…, 2 action_size) → (…, action_size) each."""
-        return output[..., : self.action_size], output[..., self.action_size :]
 
     def actor(self, vector: Tensor) -> Actor:
         """How to act on one observation (observation_size,) by the numbers in ``vector``: the action
         (action_size,) with standard normal ``noise`` (action_size,), or the tanh of the mean without.
         """
-        forward = self.in_numpy(vector)
+        forward, size = self.in_numpy(vector), self.action_size
 
         def act(
             observation: npt.NDArray[np.float32], noise: npt.NDArray[np.float32] | None
         ) -> npt.NDArray[np.float32]:
-            mean, log_std = self.heads(forward(observation))
+            output = forward(observation)
+            mean = output[:size]
             if noise is None:
                 return np.tanh(mean)
-            log_std = np.minimum(np.maximum(log_std, LOWEST), HIGHEST)
+            log_std = np.minimum(np.maximum(output[size:], LOWEST), HIGHEST)
             return np.tanh(before_tanh(NumpyOperations, mean, log_std, noise))
 
         return act
