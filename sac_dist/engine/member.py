@@ -25,7 +25,7 @@ from sac_dist.engine import divergence
 from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
 from sac_dist.engine.phases import ONLINE, due, phases, policy_share
 from sac_dist.engine.processes import settle_child
-from sac_dist.execution.choose import choose
+from sac_dist.execution.choose import Choice, choose
 from sac_dist.settings import Config
 
 PARKED_POLL = 0.0005  # s between looks at the supervisor's row while parked
@@ -124,8 +124,8 @@ class Member:
         self.reported = 0.0
         self.phases = phases(task.config, 0 if task.data is None else len(task.data))
         self.learns = self.rank == self.config.workers or not self.config.central  # a learner comes last
-        self.compilations = -1  # those announced when the phase was entered
-        self.obstacle: str | None = None  # to the compiled update, as it was told
+        self.choices: dict[str, Choice] = {}  # by phase
+        self.compilations = -1  # those announced when ``choices`` was begun
         self.phase: str | None = None
         self.share = 1.0  # of the policy's step sizes
         self.batches = Batches(
@@ -186,23 +186,30 @@ class Member:
     def enter(self, phase: str | None) -> None:
         if self.control.compilations() > self.compilations:
             self.compilations = self.control.compilations()
+            self.choices.clear()
             self.phase = None
         if phase != self.phase and phase is not None:
             self.phase = phase
             self.agent.use(self.phases[phase].algorithm)
             if self.learns:
-                self.choose_update(self.phases[phase].batch_size)
+                self.choose_update(phase)
             self.scale(0.0 if phase == ONLINE else 1.0)
 
-    def choose_update(self, batch_size: int) -> None:
+    def choose_update(self, phase: str) -> None:
         """Run the agent's updates in the quickest way; a compiled one that does not load is reported and done
         without.
+
+        A phase that comes again runs as before, whatever another run has compiled since: a run of the same
+        seed gives the same bits. A GPU's update starts anew from the agent's memory.
         """
-        choice = choose(self.agent, batch_size, self.config.device, self.config.compiles)
-        self.agent.run_update = choice.update
-        if choice.obstacle not in (None, self.obstacle):
-            self.connection.send(NotCompiled(choice.obstacle))
-            self.obstacle = choice.obstacle
+        if phase not in self.choices or self.config.device != "cpu":
+            choice = choose(
+                self.agent, self.phases[phase].batch_size, self.config.device, self.config.compiles
+            )
+            self.choices[phase] = choice
+            if choice.obstacle is not None:
+                self.connection.send(NotCompiled(choice.obstacle))
+        self.agent.run_update = self.choices[phase].update
 
     def finished(self) -> bool:
         steps, episodes = self.config.steps, self.config.episodes
