@@ -268,7 +268,7 @@ def version_costs(sizes: tuple[int, int], versions: int = 200) -> list[dict[str,
     from sac_dist.algorithms.agent import SACAgent
     from sac_dist.settings import AgentConfig
 
-    policy = SACAgent(Schema.vector(*sizes), AgentConfig()).tensors.policy.parameters.numpy()
+    policy = SACAgent(Schema.vector(*sizes), AgentConfig()).policy_parameters.numpy()
     readers = [
         ray.remote(num_cpus=4)(Reader).options(scheduling_strategy="SPREAD").remote() for _ in range(3)
     ]

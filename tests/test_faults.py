@@ -449,7 +449,7 @@ def test_a_checkpoint_of_networks_that_are_not_finite_is_never_written(tmp_path,
 
 def test_an_evaluator_takes_no_policy_that_is_not_finite(tmp_path):
     agent = SACAgent(Schema.vector(2, 2), AGENT)
-    agent.tensors.policy.parameters[3] = torch.nan
+    agent.policy_parameters[3] = torch.nan
     ours, theirs = multiprocessing.Pipe()
     task = EvaluatorTask(config(tmp_path), agent, Control(1), tmp_path / "best.safetensors", None)
     thread = threading.Thread(target=serve, args=(theirs, task), daemon=True)

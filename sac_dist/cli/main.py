@@ -29,6 +29,7 @@ from sac_dist.settings import (
     EnvConfig,
     TrainConfig,
 )
+from sac_dist.settings.algorithms import ALGORITHMS, routed, settings_class
 
 SECTIONS = {
     "env": EnvConfig,
@@ -87,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
 
 
-def build_parser() -> Parser:
+def build_parser(own: Sequence[str] = ()) -> Parser:
+    """``own``: algorithms beside those that have an entry."""
     parser = Parser(
         prog="sac-dist", description=__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS
     )
@@ -176,7 +178,7 @@ def build_parser() -> Parser:
     )
     titles = {
         "env": "environment",
-        "agent": "SAC and CQL",
+        "agent": "SAC",
         "train": "training",
         "data": "demonstrations and offline phases",
     }
@@ -187,7 +189,30 @@ def build_parser() -> Parser:
         for option in fields(section):
             if option.name not in ("episodes", "offline", "video"):  # these are above
                 add_flag(group, option, hints[option.name])
+    for section in dict.fromkeys(map(settings_class, (*own, *ALGORITHMS))):
+        group = parser.add_argument_group(section.__name__)
+        hints = typing.get_type_hints(section)
+        try:
+            for option in fields(section):
+                add_flag(group, option, hints[option.name])
+        except argparse.ArgumentError as error:
+            raise ConfigError(f"{section.__module__}.{section.__name__}: {error}") from None
     return parser
+
+
+def named_algorithms(arguments: Sequence[str]) -> list[str]:
+    """The algorithms package.module:Class that the arguments name: each brings flags of its own."""
+    parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--algo")
+    parser.add_argument("--online-algo")
+    parser.add_argument("--config", type=Path)
+    given = vars(parser.parse_known_args(arguments)[0])
+    if "config" in given:
+        given = vars(parser.parse_known_args(read_settings(given.pop("config")))[0]) | given
+    names = [
+        name for name in (given.get("algo"), given.get("online_algo")) if name is not None and ":" in name
+    ]
+    return list(dict.fromkeys(names))
 
 
 def add_flag(group: Any, option: Field[Any], hint: Any) -> None:
@@ -215,7 +240,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """The settings that were given, by name: file first, flags over it. Raise ConfigError on anything
     unknown.
     """
-    parser = build_parser()
+    parser = build_parser(named_algorithms(arguments))
     flags = vars(parser.parse_args(arguments))
     settings: dict[str, Any] = {}
     if "config" in flags:
@@ -307,7 +332,9 @@ def run_offline(settings: dict[str, Any], data: list[str]) -> int:
 
 def train_as(settings: dict[str, Any], mode: str) -> int:
     refuse_film_name(settings, mode)
-    config = Config(*(take(settings, section) for section in SECTIONS.values()))
+    sections = {name: take(settings, section) for name, section in SECTIONS.items()}
+    used = sections["data"].algo, sections["data"].online_algo
+    config = Config(**sections, algorithms=routed(settings, *used))
     refuse_rest(settings, mode)
     from sac_dist.engine.start_method import start_early
 
@@ -341,7 +368,7 @@ def resumed(config: Config, settings: dict[str, Any]) -> Config:
     """The configuration of a run with what ``settings`` change; the other engine's own settings are left
     behind with it.
     """
-    sections = {name: getattr(config, name) for name in SECTIONS}
+    sections = {name: getattr(config, name) for name in (*SECTIONS, "algorithms")}
     if "demos" in settings:
         if not config.data.files:
             raise ConfigError("the run began without demonstrations: --demos cannot give it some")

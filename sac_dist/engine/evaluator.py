@@ -103,7 +103,8 @@ def evaluator_main(connection: Connection, task: EvaluatorTask) -> None:
 def serve(connection: Connection, task: EvaluatorTask) -> None:
     env = make_env(task.config.env)
     best = task.best_score
-    snapshot = SACAgent(task.agent.schema, task.config.agent)
+    agent = task.agent
+    snapshot = SACAgent(agent.schema, agent.config, algorithms=agent.algorithms, networks=agent.networks)
     target = task.config.train.success_target
     beat = functools.partial(task.control.beat, task.control.members)
 

@@ -54,7 +54,7 @@ class Supervisor:
     ) -> None:
         """``demos``: what ``config.data.files`` hold. ``saved``: a run's last checkpoint to go on from."""
         self.config, self.folder, self.reporter, self.signals = config, folder, reporter, signals
-        self.agent = SACAgent(schema, config.agent, config.train.seed)
+        self.agent = SACAgent(schema, config.agent, config.train.seed, config.algorithms)
         self.control = Control(config.train.members)
         self.data_digest = None if demos is None else digest(demos)
         self.printed_failures: set[str] = set()
@@ -139,9 +139,7 @@ class Supervisor:
     # Compiled updates
 
     def _compiler_task(self, start: int) -> tuple[CompilerTask]:
-        agent = self.agent
-        missing = not_compiled(agent, self.phases.values())
-        return (CompilerTask(agent.schema, agent.config, missing),)
+        return (CompilerTask(self.agent, not_compiled(self.agent, self.phases.values())),)
 
     def _compile(self) -> None:
         """Have the updates compiled before the workers start, or after a while beside them where they are
@@ -320,8 +318,11 @@ class Supervisor:
 
     def _log_row(self) -> None:
         counters: dict[str, float] = {"updates": self.control.total(UPDATES)}
-        for name, trained in (("policy", self.agent.tensors.policy), ("critic", self.agent.tensors.critics)):
-            counters[f"{name}_weight_norm"] = float(trained.parameters.norm())
+        for name, vector in (
+            ("policy", self.agent.policy_parameters),
+            ("critic", self.agent.critic_parameters),
+        ):
+            counters[f"{name}_weight_norm"] = float(vector.norm())
         if self.config.data.files:
             counters["offline_updates"] = self.control.total(OFFLINE_UPDATES)
         self.reporter.row(self.control.clock(), counters)

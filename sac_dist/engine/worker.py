@@ -13,10 +13,8 @@ import numpy as np
 
 from sac_dist.acting.half_played import EpisodeRecord, NotRepeated, exactness, go_on
 from sac_dist.acting.rollout import Play, make_env, training_seed
-from sac_dist.algorithms.agent import Step
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE_UPDATES, STEPS
 from sac_dist.engine.member import EpisodeDone, Member, Note, Task
-from sac_dist.engine.phases import Phase
 
 LEAD = 2  # steps of each worker that a central learner may be behind before they wait for it
 
@@ -40,7 +38,6 @@ class Worker(Member):
         self.record: EpisodeRecord | None = None  # what makes the episode exact on resume; None: nobody asks
         self.half_played: dict[str, Any] | None = None  # to go on from
         super().__init__(connection, task)
-        self.learns = not self.config.central
 
     def state(self) -> dict[str, Any]:
         state = super().state() | {"episode": self.episode, "updates_owed": self.updates_owed}
@@ -65,9 +62,6 @@ class Worker(Member):
     def close(self) -> None:
         if self.env is not None:
             self.env.close()
-
-    def load_compiled(self, phase: Phase) -> Step | None:
-        return super().load_compiled(phase) if self.learns else None
 
     def settle(self) -> None:
         """Nothing to do where the replay is shared memory: what was pushed is stored."""

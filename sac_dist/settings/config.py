@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from sac_dist.settings.algorithms import (
+    Algorithms,
+    AlgorithmSettings,
+    algorithms_apart,
+    check_known,
+    settings_of,
+    with_defaults,
+)
 from sac_dist.settings.allowance import usable_processors
-
-
-class ConfigError(ValueError):
-    """A setting, file or environment the user has to change; its message is one line for the terminal."""
-
-
-def option(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
+from sac_dist.settings.option import ConfigError, option, positive
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ class EnvConfig:
         }
 
 
-# Values of AgentConfig for learning from data alone, where nothing corrects an overestimate: small steps,
-# critics that trust unseen actions less, and no push below what the data has been seen to return. What
-# --offline takes by itself; measured by benchmarks/demonstrations.py.
+# Values of AgentConfig and CQLSettings for learning from data alone, where nothing corrects an overestimate:
+# small steps, critics that trust unseen actions less, and no push below what the data has been seen to
+# return. What --offline takes by itself; measured by benchmarks/demonstrations.py.
 OFFLINE: dict[str, Any] = {
     "hidden_width": 128,
     "actor_lr": 5e-5,
@@ -83,7 +84,9 @@ OFFLINE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """SAC (Haarnoja et al. 2018, arXiv:1812.05905) and its networks."""
+    """SAC (Haarnoja et al. 2018, arXiv:1812.05905) and its networks; what other algorithms add is in
+    algorithms.py.
+    """
 
     hidden_width: int = option(64, "units in each hidden layer; the book: 512")
     hidden_depth: int = option(2, "hidden layers in each network; the book: 4")
@@ -110,22 +113,8 @@ class AgentConfig:
     reward_scale: float = option(1.0, "rewards are used as reward_scale * reward + reward_bias")
     reward_bias: float = option(0.0, "see reward_scale")
     normalize_rewards: bool = option(False, "standardise the rewards of each batch, as the book does")
-    cql_weight: float = option(5.0, "weight of CQL's penalty against ½ squared TD error; 0: SAC")
-    cql_samples: int = option(10, "actions that CQL's penalty draws from each of: uniform, π(s), π(s')")
-    cql_temperature: float = option(1.0, "temperature of the penalty's log-sum-exp")
-    cql_lagrange: float | None = option(
-        None, "tune the weight so that the penalty stays below this threshold; cql_weight is its start"
-    )
-    cal_ql: bool = option(
-        False, "Cal-QL: do not push the policy's Q below the data's return, for going on online"
-    )
 
     def __post_init__(self) -> None:
-        if self.normalize_rewards and self.cal_ql:
-            raise ConfigError(
-                "normalize_rewards and cal_ql contradict each other: the data's returns are of the rewards "
-                "as they are, each batch's would be of others; give --no-cal-ql or --no-normalize-rewards"
-            )
         positive(
             self,
             "hidden_width",
@@ -139,13 +128,7 @@ class AgentConfig:
             "alpha",
             "grad_clip",
             "target_critics",
-            "cql_samples",
-            "cql_temperature",
         )
-        if self.cql_weight < 0 or (self.cql_weight == 0 and self.cql_lagrange is not None):
-            raise ConfigError(
-                f"cql_weight is {self.cql_weight}: it must not be negative, and above 0 with cql_lagrange"
-            )
         if self.target_critics is not None and self.target_critics > self.critics:
             raise ConfigError(
                 f"target_critics is {self.target_critics}: there are only {self.critics} critics"
@@ -154,11 +137,6 @@ class AgentConfig:
             raise ConfigError(f"critics is {self.critics}: SAC's target needs at least 2")
         if not 0 <= self.discount <= 1 or self.tau > 1:
             raise ConfigError(f"discount ({self.discount}) must lie in [0, 1] and tau ({self.tau}) in (0, 1]")
-
-    @classmethod
-    def for_data(cls, **settings: Any) -> AgentConfig:
-        """For learning from data alone: ``OFFLINE``, with ``settings`` over it."""
-        return cls(**(OFFLINE | settings))
 
 
 @dataclass(frozen=True)
@@ -301,8 +279,10 @@ class DataConfig:
 
     demos: tuple[str, ...] = option((), "demonstrations: files, run folders or minari:ID")
     offline: tuple[str, ...] = option((), "train from this data alone: files, run folders or minari:ID")
-    algo: Literal["cql", "sac", "bc"] = option("cql", "algorithm of the offline phases")
-    online_algo: Literal["sac", "cql"] = option(
+    algo: str = option(
+        "cql", "algorithm of the offline phases: cql, sac, bc, or your own package.module:Class"
+    )
+    online_algo: str = option(
         "sac", "algorithm of the online phase; cql with cal_ql goes on as Cal-QL's authors do"
     )
     offline_steps: int | None = option(
@@ -323,6 +303,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         positive(self, "offline_steps", "offline_every", "demo_anneal")
+        check_known(self.algo, "algo")
+        check_known(self.online_algo, "online_algo")
         if not 0 <= self.demo_ratio <= 1:
             raise ConfigError(f"demo_ratio is {self.demo_ratio}: it is a share in [0, 1]")
         if self.bc_steps < 0:
@@ -381,8 +363,11 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     data: DataConfig = field(default_factory=DataConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    algorithms: Algorithms = field(default_factory=dict)  # their own settings, by name; see algorithms.py
 
     def __post_init__(self) -> None:
+        used = self.data.algo, self.data.online_algo
+        object.__setattr__(self, "algorithms", with_defaults(self.algorithms, *used))
         if self.train.engine == "local" and self.cluster != ClusterConfig():
             given = next(f.name for f in fields(ClusterConfig) if getattr(self.cluster, f.name) != f.default)
             raise ConfigError(f"--{given.replace('_', '-')} is for --engine ray")
@@ -396,8 +381,20 @@ class Config:
                 f"batch_size is {self.train.batch_size}: target_critics needs at least "
                 f"{self.agent.critics}, one per critic"
             )
-        if self.data.online_algo == "cql" and self.data.demo_mode == "append" and self.agent.cal_ql:
+        online = self.algorithms[self.data.online_algo]
+        if isinstance(online, AlgorithmSettings) and online.needs_returns and self.data.demo_mode == "append":
             raise ConfigError("cal_ql in the online phase is for demo_mode mix or prefill, not append")
+        if self.agent.normalize_rewards and self.calibrated:
+            raise ConfigError(
+                "normalize_rewards and cal_ql contradict each other: the data's returns are of the rewards "
+                "as they are, each batch's would be of others; give --no-cal-ql or --no-normalize-rewards"
+            )
+
+    @property
+    def calibrated(self) -> frozenset[str]:
+        """Those of the run's algorithms that need batches with ``return_to_go``."""
+        used = {self.data.algo, self.data.online_algo}
+        return frozenset(name for name in used if settings_of(self.algorithms, name).needs_returns)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         return asdict(self)
@@ -412,6 +409,8 @@ class Config:
             "data": DataConfig,
             "cluster": ClusterConfig,
         }
+        parts = algorithms_apart(parts)
+        algorithms = parts.pop("algorithms")
         for name, values in parts.items():
             values = {
                 key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
@@ -424,12 +423,12 @@ class Config:
                 raise ConfigError(
                     f"unknown setting {sorted(unknown)[0]!r}: made by another version of sac_dist"
                 )
-        return cls(**{name: known[name](**values) for name, values in parts.items()})
+        sections = {name: known[name](**values) for name, values in parts.items()}
+        return cls(**sections, algorithms=algorithms)
 
-
-def positive(config: Any, *names: str) -> None:
-    """Raise ConfigError for each named field that is set and not above zero."""
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and not value > 0:
-            raise ConfigError(f"{name} is {value}: it must be above 0")
+    def flat(self) -> dict[str, Any]:
+        """What is set, by the names of the flags: what ``--config`` reads."""
+        parts = self.to_dict()
+        algorithms = parts.pop("algorithms")
+        sections = [*parts.values(), *algorithms.values()]
+        return {k: value for part in sections for k, value in part.items() if value is not None}
