@@ -6,8 +6,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sac_dist.acting.episode import Episode
 from sac_dist.acting.evaluation import Evaluation
-from sac_dist.acting.rollout import Episode
 from sac_dist.reporting.metrics import COLUMNS, RECENT, RunLog, read_metrics, read_returns
 from sac_dist.settings import ConfigError
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from sac_dist.acting.episode import Episode
 from sac_dist.acting.evaluation import Evaluation
-from sac_dist.acting.rollout import Episode
 from sac_dist.reporting.metrics import RunLog
 from sac_dist.reporting.plots import EVALUATION, TRAINING, learning_curve
 from sac_dist.settings import ConfigError

@@ -135,7 +135,7 @@ def test_an_evaluation_that_was_due_before_the_checkpoint_is_made_up_for(tmp_pat
         saved.train, steps=None, time=half.outcome.seconds + 4, eval_interval=150, eval_episodes=2, workers=1
     )
     resumed = resume(
-        half.folder.path, replace(saved, env=replace(saved.env, env="toy_envs:Slow-v0"), train=settings)
+        half.folder.path, replace(saved, env=replace(saved.env, id="toy_envs:Slow-v0"), train=settings)
     )
     first = next(
         int(row["eval_step"]) for row in read_metrics(resumed.folder.path / "metrics.csv") if row["eval_step"]

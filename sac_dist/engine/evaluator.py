@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from sac_dist.acting.environment import make_env
 from sac_dist.acting.evaluation import Evaluation, evaluate, wilson_interval
-from sac_dist.acting.rollout import make_env
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.engine.control import Control
 from sac_dist.engine.divergence import all_finite
@@ -103,12 +103,12 @@ def serve(connection: Connection, task: EvaluatorTask) -> None:
             connection.send(NotFinite(request.steps))
             continue
         snapshot.load_state_dict(state)
-        evaluation = evaluate(env, act, request.episodes)
+        evaluation = evaluate(env, act, request.episodes, success=task.config.env.success)
         promising = (
             target is not None and evaluation.success_rate is not None and evaluation.success_rate >= target
         )
         if promising and request.episodes < TARGET_EPISODES:
-            evaluation = evaluate(env, act, TARGET_EPISODES)
+            evaluation = evaluate(env, act, TARGET_EPISODES, success=task.config.env.success)
         value = score(evaluation)
         is_best = best is None or value >= best
         if is_best:

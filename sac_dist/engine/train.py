@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from safetensors import SafetensorError
 
-import envs
-from sac_dist.acting.playback import merge, play
-from sac_dist.acting.rollout import make_env
+from sac_dist.acting.environment import make_env
+from sac_dist.acting.interface import check_interface, notes_on
+from sac_dist.acting.playback import play
 from sac_dist.data.transitions import Demonstrations
 from sac_dist.engine.local import LocalEngine
 from sac_dist.engine.machine import check_machine, check_processes
 from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.parts import Engine
-from sac_dist.engine.processes import call_apart
+from sac_dist.engine.processes import call_apart, refuse_to_train_while_imported
+from sac_dist.engine.settling import check_recorded_env, settle, settle_environment
 from sac_dist.engine.starting import start_context
 from sac_dist.engine.supervisor import Supervisor
 from sac_dist.execution.compiled import compile_obstacle
@@ -28,16 +29,12 @@ from sac_dist.formats.check import check_fits
 from sac_dist.reporting import plots
 from sac_dist.reporting.terminal import Progress
 from sac_dist.settings import Config, ConfigError, EnvConfig
+from sac_dist.settings.resuming import check_resumable
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
 from sac_dist.storage.run_folder import RunFolder, default_path
 
-DEFAULT_STEPS = 30_000
-DEFAULT_OFFLINE_STEPS = 20_000
 VIDEO_EPISODES = 4
-# What a run has to share with its demonstrations, and what it is where nothing is said; the others may
-# differ.
-SAME = {"env": "auto", "control": "joint_velocity", "observation": "relative", "reward": "augmented"}
 
 
 @dataclass(frozen=True)
@@ -48,49 +45,59 @@ class Run:
     outcome: Outcome
 
 
-def train(config: Config, quiet: bool = False) -> Run:
+def train(config: Any, quiet: bool = False) -> Run:
     """Train as ``config`` says, into a new run folder.
 
+    ``config`` is a Config, or an environment alone: an id, a class or function that makes one, or an EnvConfig.
     Raise ConfigError when a setting, the environment or the folder cannot work, and
-    :class:`~sac_dist.engine.outcome.TrainingFailed` when a part fails for good while it runs. Call it under
-    ``if __name__ == "__main__":``, as everything that starts processes.
+    :class:`~sac_dist.engine.outcome.TrainingFailed` when a part fails for good while it runs. A script calls it
+    under ``if __name__ == "__main__":``, as everything that starts processes.
     """
+    refuse_to_train_while_imported()
+    config = config if isinstance(config, Config) else Config.of(config)
     check_processes(config.train.members)
     demos = [files.read(path) for path in config.data.files]
-    config, choice = _settle(config, demos)
-    observation_size, action_size = _sizes(config)
-    _check_demos(config, demos, observation_size, action_size)
-    check_machine(config, observation_size, action_size)
+    config, choice = settle(config, demos)
+    sizes, notes = _try_environment(config)
+    _check_demos(config, demos, *sizes)
+    check_machine(config, *sizes)
     if config.train.compile == "on" and (obstacle := compile_obstacle()) is not None:
         raise ConfigError(f"--compile on cannot work: {obstacle}")
-    sizes = observation_size, action_size
     with _engine(config) as engine:
         folder = RunFolder.create(
-            Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.env)
+            Path(config.train.run_dir) if config.train.run_dir is not None else default_path(config.env.name)
         )
         progress = Progress(quiet=quiet)
-        progress.note(choice)
+        for note in (choice, *notes):
+            progress.note(note)
         return _run(
             folder, progress, lambda: Supervisor(config, folder, *sizes, progress, engine, _joined(demos))
         )
 
 
-def resume(path: Path, config: Config, quiet: bool = False) -> Run:
-    """Go on with the run in ``path``; ``config`` is the one of its checkpoint with what may change (see
-    cli.py) changed.
+def resume(path: str | Path, config: Config | None = None, env: Any = None, quiet: bool = False) -> Run:
+    """Go on with the run in ``path``.
+
+    ``config`` is the one of its checkpoint, in which what settings/resuming.py names may be changed. ``env`` is
+    the environment again where it was given from Python, as a class or function: no file holds it.
     """
-    check_processes(config.train.members)
+    refuse_to_train_while_imported()
+    path = Path(path)
     folder = RunFolder.open(path)
     try:
         saved = read_run(path)
+        config = _resumed(saved.config, config, env)
+        check_processes(config.train.members)
         sizes = saved.observation_size, saved.action_size
         _check_unfinished(config, saved, path)
         check_machine(config, *sizes)
         demos = [files.read(path) for path in config.data.files]
-        _sizes(config)
+        _, notes = _try_environment(config)
         _check_demos(config, demos, *sizes)
         with _engine(config) as engine:
             progress = Progress(quiet=quiet)
+            for note in notes:
+                progress.note(note)
             return _run(
                 folder,
                 progress,
@@ -99,6 +106,17 @@ def resume(path: Path, config: Config, quiet: bool = False) -> Run:
     except ConfigError:
         folder.unlock()
         raise
+
+
+def _resumed(saved: Config, config: Config | None, env: Any) -> Config:
+    """The settings that a run goes on with. Raise ConfigError for a change of what cannot change."""
+    config = config or saved
+    if env is not None:
+        given = env if isinstance(env, EnvConfig) else EnvConfig(env)
+        config = replace(config, env=given.over(config.env))
+    config = replace(config, env=settle_environment(config.env)[0])
+    check_resumable(saved, config)
+    return config
 
 
 @contextlib.contextmanager
@@ -144,19 +162,6 @@ def _joined(demos: list[Demonstrations]) -> Demonstrations | None:
     return Demonstrations.concatenate(demos) if demos else None
 
 
-def _recorded_env(demos: Demonstrations) -> dict[str, Any]:
-    """The environment's options that a file of demonstrations names, but for the simulator; what is no option
-    is left out.
-    """
-    env = demos.source.get("env")
-    names = {option.name for option in fields(EnvConfig)} - {"backend"}
-    return (
-        {name: value for name, value in env.items() if name in names and type(value) in (str, bool, int)}
-        if isinstance(env, dict)
-        else {}
-    )
-
-
 def _check_demos(
     config: Config, demos: list[Demonstrations], observation_size: int, action_size: int
 ) -> None:
@@ -165,14 +170,7 @@ def _check_demos(
     """
     for name, part in zip(config.data.files, demos, strict=True):
         check_fits(part, observation_size, action_size, name)
-        recorded = _recorded_env(part)
-        for option, default in SAME.items() if "env" in recorded else ():
-            theirs, ours = recorded.get(option, default), getattr(config.env, option) or default
-            if theirs != ours:
-                raise ConfigError(
-                    f"{name}: recorded with {option} {theirs}, this run has {ours}: record anew, or "
-                    f"give --{option} {theirs}"
-                )
+        check_recorded_env(config, part, name)
     total = sum(map(len, demos))
     if config.data.demo_overwrite and total > config.train.buffer_size:
         raise ConfigError(
@@ -181,55 +179,26 @@ def _check_demos(
         )
 
 
-def _settle(config: Config, demos: list[Demonstrations]) -> tuple[Config, str]:
-    """``config`` with every ``auto`` and missing budget replaced by what it comes to, and a line about the
-    choice.
+def _try_environment(config: Config) -> tuple[tuple[int, int], list[str]]:
+    """Observation and action size, and lines to be shown; the environment is started, reset and stepped once, in
+    a process of its own: a broken one is met before all else.
     """
-    if config.env.env == "auto" and demos:
-        config = replace(config, env=merge(EnvConfig(**_recorded_env(demos[0])), config.env))
-    data = config.data
-    if data.offline and data.offline_steps is None:
-        data = replace(data, offline_steps=DEFAULT_OFFLINE_STEPS)
-    data = replace(data, demos=tuple(map(_absolute, data.demos)), offline=tuple(map(_absolute, data.offline)))
-    try:
-        resolved = envs.resolve(config.env.env, config.env.backend or "auto")
-    except envs.BackendError as error:
-        raise ConfigError(str(error)) from None
-    env = replace(
-        config.env, env=resolved.id, scene=None if config.env.scene is None else _absolute(config.env.scene)
-    )
-    if resolved.backend is not None:
-        env = replace(env, backend=cast(Any, resolved.backend))
-    train = config.train
-    if not data.offline and train.steps is None and train.episodes is None and train.time is None:
-        train = replace(train, steps=DEFAULT_STEPS)
-    return replace(config, env=env, train=train, data=data), f"environment: {resolved.id} ({resolved.reason})"
-
-
-def _absolute(name: str) -> str:
-    """A path that a later --resume finds from any folder; a Minari id stays."""
-    return str(Path(name).resolve()) if Path(name).exists() else name
-
-
-def _sizes(config: Config) -> tuple[int, int]:
-    """Observation and action size; the environment is started once, in a process of its own: a broken one is
-    met before all else.
-    """
-    sizes: tuple[int, int] = call_apart(
+    tried: tuple[tuple[int, int], list[str]] = call_apart(
         _context(config),
-        f"starting {config.env.env}",
+        f"starting {config.env.name}",
         _start_once,
         config.env,
         timeout=config.train.step_timeout,
     )
-    return sizes
+    return tried
 
 
-def _start_once(config: EnvConfig) -> tuple[int, int]:
+def _start_once(config: EnvConfig) -> tuple[tuple[int, int], list[str]]:
     env = make_env(config)
     try:
+        check_interface(env, config.name)
         assert env.observation_space.shape is not None and env.action_space.shape is not None
-        return env.observation_space.shape[0], env.action_space.shape[0]
+        return (env.observation_space.shape[0], env.action_space.shape[0]), notes_on(env, config.name)
     finally:
         env.close()
 
@@ -269,11 +238,11 @@ def _run(folder: RunFolder, progress: Progress, make: Callable[[], Supervisor]) 
 def _film(config: Config, model: Path, path: Path, progress: Progress) -> None:
     """A video is a present, not a duty: where no picture can be drawn the run has still succeeded."""
     try:
-        call_apart(_context(config), "drawing", _play_into, path, model)
+        call_apart(_context(config), "drawing", _play_into, path, model, config.env)
         progress.note(f"video {path}")
     except (ConfigError, OSError) as error:
         progress.note(f"no video: {error}")
 
 
-def _play_into(path: Path, model: Path) -> None:
-    play(checkpoint.read(model), EnvConfig(), VIDEO_EPISODES, video=path)
+def _play_into(path: Path, model: Path, env: EnvConfig) -> None:
+    play(checkpoint.read(model), env, VIDEO_EPISODES, video=path)

@@ -11,7 +11,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from sac_dist.acting.rollout import Play, make_env, training_seed
+from sac_dist.acting.environment import make_env
+from sac_dist.acting.episode import Play, training_seed
 from sac_dist.algorithms.agent import Step
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE, STEPS
 from sac_dist.engine.member import EpisodeDone, Member, Task
@@ -76,7 +77,8 @@ class Worker(Member):
             self.env = make_env(self.env_config)
             self.control.beat(self.rank)
         alone = self.config.workers == 1
-        play = Play(self.env, training_seed(self.config.seed, self.rank, self.generation, self.episode))
+        seed = training_seed(self.config.seed, self.rank, self.generation, self.episode)
+        play = Play(self.env, seed, self.env_config.success)
         self.control.beat(self.rank)
         while True:
             observation = play.observation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def read(path: Path) -> Demonstrations:
         next_observation=following,
         terminated=terminated[:, 0],
         truncated=truncated,
-        source={"env": asdict(saved.config.env), "policy": "replay", "seed": saved.config.train.seed},
+        source={"env": saved.config.env.flat(), "policy": "replay", "seed": saved.config.train.seed},
         breaks="cut",
     )
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from sac_dist.acting.episode import Episode
 from sac_dist.acting.evaluation import Evaluation
-from sac_dist.acting.rollout import Episode
 from sac_dist.settings import ConfigError
 from sac_dist.system.files import read_npy, replacing, write_npy
 

@@ -82,18 +82,13 @@ class RunFolder:
 
     def write_config(self, config: Config) -> None:
         """config.yaml, flat as the flags are: ``--config`` reads it back."""
-        flat = {
-            name: value
-            for part in config.to_dict().values()
-            for name, value in part.items()
-            if value is not None
-        }
         with replacing(self.path / "config.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(flat, sort_keys=False))
+            temporary.write_text(yaml.safe_dump(config.flat(), sort_keys=False))
 
 
 def default_path(env_id: str) -> Path:
-    return Path("runs") / f"{env_id.replace('/', '-').replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+    name = env_id.strip("<>").replace("/", "-").replace(":", "-")
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def newest_models(root: Path = Path("runs")) -> list[Path]:

@@ -1,0 +1,40 @@
+"""The settings that were given, file and flags together, and what a command takes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sac_dist.cli.flags import build_parser, spelled, task_options
+from sac_dist.cli.settings_file import read_settings
+from sac_dist.settings import ConfigError, EnvConfig
+from sac_dist.settings.config import take
+from sac_dist.settings.presets import expanded
+
+
+def parse(arguments: Sequence[str]) -> dict[str, Any]:
+    """The settings that were given, by name: file first, flags over it, each over its own preset.
+
+    Raises ConfigError on anything unknown.
+    """
+    parser = build_parser()
+    flags = expanded(vars(parser.parse_args(arguments)))
+    if "config" not in flags:
+        return flags
+    file = expanded(vars(parser.parse_args(read_settings(flags.pop("config")))))
+    if "env_kwargs" in file and "env_kwargs" in flags:
+        flags["env_kwargs"] = file["env_kwargs"] | flags["env_kwargs"]
+    return file | flags
+
+
+def take_environment(settings: dict[str, Any]) -> EnvConfig:
+    """The environment, whose settings leave ``settings``; the flags of this package's tasks are its arguments."""
+    options = {name: settings.pop(name) for name in task_options() if name in settings}
+    settings["env_kwargs"] = settings.get("env_kwargs", {}) | options
+    environment: EnvConfig = take(settings, EnvConfig)
+    return environment
+
+
+def refuse_rest(settings: dict[str, Any], mode: str) -> None:
+    if settings:
+        raise ConfigError(f"{spelled(next(iter(settings)))} has no meaning with {spelled(mode)}")

@@ -1,0 +1,17 @@
+"""``--resume RUN``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sac_dist.cli.train import finish
+from sac_dist.settings.resuming import changed, check_names
+
+
+def run_resume(settings: dict[str, Any], path: Path) -> int:
+    check_names(settings)
+    from sac_dist.engine.train import read_run, resume
+
+    config = changed(read_run(path).config, settings)
+    return finish(lambda: resume(path, config))
