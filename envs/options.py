@@ -45,7 +45,8 @@ OPTIONS = {
     ),
     "mechanics": Option(
         ("clean", "book"),
-        "CoppeliaSim: book drives it as the book's code does, which bends the gripper; for the book's policies",
+        "CoppeliaSim: book drives it as the book's code does, which bends the gripper; for the book's "
+        "policies",
     ),
 }
 PATHS = ("scene",)  # made absolute, so that a later --resume finds them from any folder

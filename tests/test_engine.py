@@ -24,8 +24,8 @@ pytestmark = pytest.mark.timeout(120)
 AGENT = AgentConfig(hidden_width=16, hidden_depth=1)
 OFTEN_LOGGED = (  # a program for start()
     "-c",
-    "import sys, sac_dist.engine.supervisor as s; s.LOG_INTERVAL = 200; from sac_dist import cli; "
-    "sys.exit(cli.main())",
+    "import sys, sac_dist.engine.supervisor as s; s.LOG_INTERVAL = 200; from sac_dist.cli.main import main; "
+    "sys.exit(main())",
 )
 
 

@@ -82,7 +82,7 @@ def schema_of(env: gymnasium.Env) -> Schema:
 
 
 def time_limit_of(env: gymnasium.Env) -> int | None:
-    """Steps after which the environment itself, or a wrapper in it, truncates an episode; None: nothing does."""
+    """Steps after which the environment, or a wrapper in it, truncates an episode; None: nothing does."""
     limits = []
     layer = env
     while isinstance(layer, gymnasium.Wrapper):
@@ -195,10 +195,11 @@ def _check_arguments(
     ]
     if missing:
         raise ConfigError(
-            f"{name} needs the argument {missing[0]}: give --env-kwargs '{{\"{missing[0]}\": …}}', from Python "
-            f'EnvConfig(…, {{"{missing[0]}": …}})'
+            f"{name} needs the argument {missing[0]}: give --env-kwargs '{{\"{missing[0]}\": …}}', or "
+            f'from Python EnvConfig(…, {{"{missing[0]}": …}})'
         )
-    modes = getattr(maker, "metadata", {}).get("render_modes")
+    metadata = getattr(maker, "metadata", None)  # of a wrapper's class it is a property
+    modes = metadata.get("render_modes") if isinstance(metadata, dict) else None
     if render_mode is not None and modes is not None and render_mode not in modes:
         raise ConfigError(f"{name} has no render mode {render_mode}; it has {', '.join(modes) or 'none'}")
 
@@ -218,7 +219,7 @@ class ClippedRescaleAction(RescaleAction):
 
 
 class FlatObservation(gymnasium.ObservationWrapper):
-    """Observations of several arrays as one float32 vector: the fields side by side, in the order of names."""
+    """Observations of several arrays as one float32 vector: the fields side by side, sorted by name."""
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
@@ -249,9 +250,10 @@ def _as_vectors(env: gymnasium.Env, name: str) -> gymnasium.Env:
             f"{name} has the action space {actions}: SAC needs continuous actions, a "
             "one-dimensional Box of floats"
         )
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         ranges = actions.high - actions.low  # overflows where the limits mean "none"
-    if not (np.isfinite(ranges).all() and (ranges > 0).all()):
+        slopes = 2 / ranges
+    if not (np.isfinite(ranges).all() and (ranges > 0).all() and np.isfinite(slopes).all()):
         raise ConfigError(
             f"{name} has the action space {actions}: each action needs a finite range to be "
             "rescaled from [-1, 1]"

@@ -26,7 +26,7 @@ WRITTEN_FOR_USERS = (BackendError, ConfigError, ImportError, gymnasium.error.Err
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what went wrong; with the exception's name and place where it is not written for users."""
+    """The first line of what went wrong, with the exception's name and place unless users are meant."""
     lines = str(error).strip().splitlines()
     if isinstance(error, WRITTEN_FOR_USERS) and lines:
         return lines[0]
@@ -53,7 +53,7 @@ def _place(error: BaseException) -> str:
 
 
 def _is_between(name: str) -> bool:
-    before, found, inside = name.rpartition(PACKAGES)
+    _, found, inside = name.rpartition(PACKAGES)
     if found:
         return inside.startswith(BETWEEN)
     return name.startswith((STANDARD_LIBRARY, "<frozen"))

@@ -1,4 +1,4 @@
-"""Whether an environment speaks gymnasium's interface of today: one reset and one step, before a run begins."""
+"""Whether an environment speaks gymnasium's present interface: one reset and one step, before a run."""
 
 from __future__ import annotations
 

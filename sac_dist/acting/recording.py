@@ -61,7 +61,8 @@ def record(
     loses the episodes that its environment calls failed, and "random" loses none. ``on_episode`` is told of
     every try, kept or not, with its index.
 
-    The result's ``source``: "env" (``EnvConfig.flat``, with the real id and simulator), "policy", "seed", "episodes tried" and "sac_dist" (the version).
+    The result's ``source``: "env" (``EnvConfig.flat``, with the real id and simulator), "policy", "seed",
+    "episodes tried" and "sac_dist" (the version).
 
     Raises ConfigError, in one line, for an environment or policy that is not there or does not work, a policy
     that does not fit the environment, a number that is not finite, and where max(20, 10 ``episodes``) tries

@@ -43,8 +43,8 @@ def spelled(name: str) -> str:
 
 
 def task_options() -> dict[str, Any]:
-    """The table of envs/options.py, read without the package around it, whose gymnasium takes longer to load than
-    ``--help`` takes to print.
+    """The table of envs/options.py, read without the package around it: loading gymnasium takes longer than
+    ``--help``.
     """
     if "envs.options" not in sys.modules:
         package = importlib.util.find_spec("envs")

@@ -28,7 +28,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def take_environment(settings: dict[str, Any]) -> EnvConfig:
-    """The environment, whose settings leave ``settings``; the flags of this package's tasks are its arguments."""
+    """The environment, whose settings leave ``settings``. The tasks' own flags are its arguments."""
     options = {name: settings.pop(name) for name in task_options() if name in settings}
     settings["env_kwargs"] = settings.get("env_kwargs", {}) | options
     environment: EnvConfig = take(settings, EnvConfig)

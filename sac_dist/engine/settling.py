@@ -64,7 +64,7 @@ def recorded_env(demos: Demonstrations) -> EnvConfig | None:
 
 
 def check_recorded_env(config: Config, part: Demonstrations, name: str) -> None:
-    """Raise ConfigError unless the demonstrations ``name`` are of the run's environment, as far as they say."""
+    """Raise ConfigError if the demonstrations ``name`` say that they are not of the run's environment."""
     recorded = recorded_env(part)
     if recorded is None:
         return

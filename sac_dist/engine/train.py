@@ -48,10 +48,10 @@ class Run:
 def train(config: Any, quiet: bool = False) -> Run:
     """Train as ``config`` says, into a new run folder.
 
-    ``config`` is a Config, or an environment alone: an id, a class or function that makes one, or an EnvConfig.
-    Raise ConfigError when a setting, the environment or the folder cannot work, and
-    :class:`~sac_dist.engine.outcome.TrainingFailed` when a part fails for good while it runs. A script calls it
-    under ``if __name__ == "__main__":``, as everything that starts processes.
+    ``config`` is a Config, or an environment alone: an id, a class or function that makes one, or an
+    EnvConfig. Raise ConfigError when a setting, the environment or the folder cannot work, and
+    :class:`~sac_dist.engine.outcome.TrainingFailed` when a part fails for good while it runs. A script calls
+    it under ``if __name__ == "__main__":``, as everything that starts processes.
     """
     refuse_to_train_while_imported()
     config = config if isinstance(config, Config) else Config.of(config)
@@ -78,8 +78,8 @@ def train(config: Any, quiet: bool = False) -> Run:
 def resume(path: str | Path, config: Config | None = None, env: Any = None, quiet: bool = False) -> Run:
     """Go on with the run in ``path``.
 
-    ``config`` is the one of its checkpoint, in which what settings/resuming.py names may be changed. ``env`` is
-    the environment again where it was given from Python, as a class or function: no file holds it.
+    ``config`` is the one of its checkpoint, in which what settings/resuming.py names may be changed. ``env``
+    is the environment again where it was given from Python, as a class or function: no file holds it.
     """
     refuse_to_train_while_imported()
     path = Path(path)
@@ -180,8 +180,8 @@ def _check_demos(
 
 
 def _try_environment(config: Config) -> tuple[tuple[int, int], list[str]]:
-    """Observation and action size, and lines to be shown; the environment is started, reset and stepped once, in
-    a process of its own: a broken one is met before all else.
+    """Observation and action size, and lines to be shown. The environment is started, reset and stepped once,
+    in a process of its own: a broken one is met before all else.
     """
     tried: tuple[tuple[int, int], list[str]] = call_apart(
         _context(config),
@@ -228,10 +228,10 @@ def _run(folder: RunFolder, progress: Progress, make: Callable[[], Supervisor]) 
     progress.note(f"ended by {outcome.reason} after {done}, {outcome.seconds:.0f} s")
     if outcome.evaluation is not None:
         progress.note(f"final policy: {outcome.evaluation}")
-    progress.note(
-        f"policy {model}, curve {folder.path / 'learning_curve.png'}; see it: python -m sac_dist --test "
-        f"--model {model}"
-    )
+    see = f"; see it: python -m sac_dist --test --model {model}"
+    from_command_line = supervisor.config.env.shipped is None
+    curve = folder.path / "learning_curve.png"
+    progress.note(f"policy {model}, curve {curve}{see if from_command_line else ''}")
     return Run(folder, outcome)
 
 

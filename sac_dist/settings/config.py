@@ -49,9 +49,7 @@ class Config:
 
     @classmethod
     def of(cls, env: Any) -> Config:
-        """What a bare environment comes to: an id, a class, a function or an EnvConfig, with what is tuned for
-        it.
-        """
+        """For an environment alone (id, class, function or EnvConfig), with what is tuned for it."""
         config = env if isinstance(env, EnvConfig) else EnvConfig(env)
         settings, _ = tuned({"env": config.name})
         return replace(
@@ -74,9 +72,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, parts: dict[str, dict[str, Any]]) -> Config:
-        """Undo :meth:`to_dict`, also of version 0.1.0. Raise ConfigError on a setting that this version does not
-        have.
-        """
+        """Undo :meth:`to_dict`, also of version 0.1.0. Raise ConfigError on an unknown setting."""
         sections: dict[str, Any] = {}
         for name, values in parts.items():
             if name == "env":

@@ -21,7 +21,7 @@ class EnvConfig:
     ``kwargs`` are arguments of the environment's own constructor: the trainer's settings know no robot.
     """
 
-    id: str | Callable[..., Any] = option(
+    id: str | Callable[..., Any] = option(  # noqa: RUF009 (it is dataclasses.field)
         "auto",
         "a gymnasium id, such as SawyerLift-v0, or module:Id-v0; auto: SawyerGrasp-v0 where a simulator "
         "works, else Pendulum-v1",
