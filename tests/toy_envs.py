@@ -84,7 +84,7 @@ class KillsItself(Slow):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         flag = Path(os.environ["TOY_FLAG"])
-        if not flag.exists():
+        if not flag.exists() and not tried_before_the_run():
             flag.touch()
             os.kill(os.getpid(), signal.SIGSEGV)
         return super().step(action)
