@@ -13,6 +13,11 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 
+def tried_before_the_run() -> bool:
+    """Whether this is the process that looks at an environment before a run begins."""
+    return multiprocessing.current_process().name == "apart"
+
+
 class Point(gymnasium.Env):
     """Move a point in the plane to the origin within 10 steps; success within 0.2."""
 
@@ -44,7 +49,7 @@ class Slow(Point):
     """Point at 5 ms a step; leaves its process id in the folder named by TOY_PIDS."""
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
-        if "TOY_PIDS" in os.environ:
+        if "TOY_PIDS" in os.environ and not tried_before_the_run():
             (Path(os.environ["TOY_PIDS"]) / str(os.getpid())).touch()
         return super().reset(seed=seed, options=options)
 
@@ -65,11 +70,6 @@ class RaisesOnce(Slow):
             flag.touch()
             raise ZeroDivisionError("the toy broke")
         return super().step(action)
-
-
-def tried_before_the_run() -> bool:
-    """Whether this is the process that looks at an environment before a run begins."""
-    return multiprocessing.current_process().name == "apart"
 
 
 class AlwaysRaises(Point):
