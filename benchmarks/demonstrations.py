@@ -29,7 +29,7 @@ RUNS = Path("runs/demonstrations")
 GRASP, LIFT, SPARSE = (
     EnvConfig("SawyerGrasp-v0"),
     EnvConfig("SawyerLift-v0"),
-    EnvConfig("SawyerGrasp-v0", reward="sparse"),
+    EnvConfig("SawyerGrasp-v0", {"reward": "sparse"}),
 )
 OF_AGENT = dict(OFFLINE)
 CQL = routed(OF_AGENT)
@@ -66,7 +66,7 @@ class Experiment:
         return Config(self.env, self.agent, settings, DataConfig(**use, **self.data), algorithms=CQL)
 
     def recording(self, policy: str, episodes: int) -> Path:
-        path = RUNS / f"{self.env.env}-{self.env.reward or 'augmented'}-{policy}-{episodes}.npz"
+        path = RUNS / f"{self.env.id}-{self.env.reward or 'augmented'}-{policy}-{episodes}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             files.write(record(self.env, policy, episodes), path)

@@ -43,7 +43,7 @@ def config(tmp_path: Path, env: str = "toy_envs:Point-v0", **settings) -> Config
         "compile": "off",
     }
     defaults = small | {"update_ratio": 1.0, "run_dir": str(tmp_path / "run")}
-    return Config(EnvConfig(env=env), AGENT, TrainConfig(**(defaults | settings)))
+    return Config(EnvConfig(env), AGENT, TrainConfig(**(defaults | settings)))
 
 
 def policy_of(run) -> dict[str, torch.Tensor]:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from test_engine import config, policy_of, same, start, worker_ids
 
+from sac_dist.acting.environment import make_env
 from sac_dist.acting.evaluation import NoEpisodeEnded, evaluate
 from sac_dist.acting.playback import film
-from sac_dist.acting.rollout import make_env
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.engine import checkpointing, evaluations
 from sac_dist.engine import train as training

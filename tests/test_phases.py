@@ -478,5 +478,5 @@ def test_data_name_their_environment(
     flags = "--offline demos.npz --offline-steps 5 --workers 1 --batch-size 4 --hidden-width 8 --compile off --run-dir run"
     assert main(flags.split()) == 0
     saved = checkpoint.read(tmp_path / "run" / "checkpoints" / "last.safetensors")
-    assert saved.config.env.env == ENV and saved.config.data.offline == (str(tmp_path / "demos.npz"),)
+    assert saved.config.env.id == ENV and saved.config.data.offline == (str(tmp_path / "demos.npz"),)
     assert json.loads(json.dumps(saved.info))["offline_updates"] == 5

@@ -10,9 +10,11 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from envs.backends.choice import coppelia_obstacle, has_display, mujoco_obstacle, resolve
+from sac_dist.cli.given import refuse_rest
+from sac_dist.cli.terminal import show
 from sac_dist.settings import ConfigError
 from sac_dist.settings.allowance import usable_processors
 from sac_dist.system import mkl
@@ -198,3 +200,9 @@ def report() -> str:
         if finding.step:
             lines.append(f"{'':18} next: {finding.step}")
     return "\n".join(lines)
+
+
+def run_doctor(settings: dict[str, Any], _: Any) -> int:
+    refuse_rest(settings, "doctor")
+    show(report())
+    return 0

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from sac_dist.acting.rollout import EnvironmentFault, Episode
+from sac_dist.acting.episode import EnvironmentFault, Episode
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import DataSet

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from sac_dist.settings import Config, DataConfig
 from sac_dist.settings.algorithms import BEHAVIOUR_CLONING
+from sac_dist.settings.training import ACTOR_WARMUP
 
 CLONING, OFFLINE, ONLINE = "cloning", "offline", "online"
-ACTOR_WARMUP = 10_000  # half of it without training the policy, see README
 
 
 class Phase(NamedTuple):

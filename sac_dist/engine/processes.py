@@ -26,6 +26,7 @@ from sac_dist.system.shared import show_role
 
 LOOK_FOR_SIGNALS = 0.1  # s between looks
 PARENT_DIED = 3  # exit status of a child that lost its supervisor
+IMPORTED = 4  # exit status of a child whose import of the calling script called train() again
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>: a signal for when the process that started this one dies
 
 
@@ -90,6 +91,11 @@ def call_apart(
         error, result = ours.recv()
     except EOFError:
         process.join()
+        if process.exitcode == IMPORTED:
+            raise ConfigError(
+                "each process of a run imports the script that calls train() or resume(): put the call under "
+                'if __name__ == "__main__":'
+            ) from None
         raise ConfigError(f"{what} {_end_of(process)}") from None
     finally:
         process.kill()
@@ -97,6 +103,14 @@ def call_apart(
     if error is not None:
         raise ConfigError(error)
     return result
+
+
+def refuse_to_train_while_imported() -> None:
+    """End a child that trains because it imports the script whose child it is; ``call_apart`` says so in the
+    parent.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(IMPORTED)
 
 
 def _answer(pipe: connection.Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

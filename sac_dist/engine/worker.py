@@ -11,8 +11,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from sac_dist.acting.environment import make_env
+from sac_dist.acting.episode import Play, training_seed
 from sac_dist.acting.half_played import EpisodeRecord, NotRepeated, exactness, go_on
-from sac_dist.acting.rollout import Play, make_env, training_seed
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE_UPDATES, STEPS
 from sac_dist.engine.member import EpisodeDone, Member, Note, Task
 
@@ -101,14 +102,17 @@ class Worker(Member):
         half_played, self.half_played = self.half_played, None
         if half_played is not None:
             try:
-                play, self.record = go_on(self.env, half_played, lambda: self.control.beat(self.rank))
+                play, self.record = go_on(
+                    self.env, half_played, lambda: self.control.beat(self.rank), self.env_config.success
+                )
                 if play.length:
                     self.replay.continue_episode()
                 return play
             except NotRepeated as error:
                 self.connection.send(Note(f"resumed with a new episode, so not exactly: {error}"))
                 self.episode += 1
-        play = Play(self.env, training_seed(self.config.seed, self.rank, self.generation, self.episode))
+        seed = training_seed(self.config.seed, self.rank, self.generation, self.episode)
+        play = Play(self.env, seed, self.env_config.success)
         self.control.beat(self.rank)
         self.replay.begin_episode()
         if self.alone:

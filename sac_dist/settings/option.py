@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, field
+from dataclasses import Field, field, fields
 from typing import Any
 
 
@@ -19,6 +19,11 @@ def option(default: Any, help: str, flag: str | None = None) -> Any:
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def options_of(section: type) -> list[Field[Any]]:
+    """The fields of a section that a user sets."""
+    return [field for field in fields(section) if "help" in field.metadata]
 
 
 def flag_of(option: Field[Any]) -> str:

@@ -92,7 +92,7 @@ def read(path: Path) -> Checkpoint:
         if (
             not isinstance(meta["info"], dict)
             or not isinstance(meta["run"], dict | None)
-            or not isinstance(config.env.env, str)
+            or not isinstance(config.env.id, str)
         ):
             raise TypeError("its info, its run or its environment")
         return Checkpoint(

@@ -51,7 +51,7 @@ class RunFolder:
 
         Raise ConfigError if it cannot be made or written.
         """
-        name = f"{env_id.replace('/', '-').replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+        name = f"{env_id.strip('<>').replace('/', '-').replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
         path = Path("runs") / name
         try:
             path.parent.mkdir(exist_ok=True)
