@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import DataSet
-from sac_dist.data.ring import Counts, ReplayBuffer
+from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Rows, Schema
+from sac_dist.data.segment import Counts
 from sac_dist.settings import DataConfig
 
 Numbers = npt.NDArray[np.float32]
