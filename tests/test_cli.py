@@ -15,7 +15,16 @@ from safetensors.torch import save_file
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.cli import main as cli
 from sac_dist.data.schema import Schema
-from sac_dist.settings import AgentConfig, ClusterConfig, Config, DataConfig, EnvConfig, TrainConfig
+from sac_dist.settings import (
+    AgentConfig,
+    ClusterConfig,
+    Config,
+    CQLSettings,
+    DataConfig,
+    EnvConfig,
+    TrainConfig,
+)
+from sac_dist.settings.algorithms import routed
 from sac_dist.storage.checkpoint import save_policy
 
 pytestmark = pytest.mark.timeout(120)
@@ -135,11 +144,14 @@ def test_config_of_a_run_can_be_given_to_the_next(tmp_path):
 
     train = TrainConfig(workers=2, seed=7, success_target=0.5)
     data = DataConfig(demos=("a.npz", "b c.npz"), bc_steps=5)
-    config = Config(EnvConfig(env="Pendulum-v1"), AgentConfig(alpha=0.2, hidden_width=32), train, data)
+    algorithms = {"cql": CQLSettings(cql_samples=3, cal_ql=True)}
+    agent = AgentConfig(alpha=0.2, hidden_width=32)
+    config = Config(EnvConfig(env="Pendulum-v1"), agent, train, data, algorithms=algorithms)
     RunFolder(tmp_path).write_config(config)
     given = cli.parse(["--train", "--config", "config.yaml"])
     given.pop("train")
-    assert Config(*(cli.take(given, section) for section in cli.SECTIONS.values())) == config
+    sections = {name: cli.take(given, section) for name, section in cli.SECTIONS.items()}
+    assert Config(**sections, algorithms=routed(given)) == config
     assert not given
 
 
