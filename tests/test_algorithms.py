@@ -22,7 +22,8 @@ from sac_dist.data.dataset import Batches, DataSet
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Schema
 from sac_dist.engine.train import resume, train
-from sac_dist.execution.choose import RECORDED, choose
+from sac_dist.execution.choose import COMPILED, RECORDED, choose
+from sac_dist.execution.compiled import compile_obstacle, compile_update
 from sac_dist.formats import files
 from sac_dist.settings import (
     AgentConfig,
@@ -156,6 +157,27 @@ def test_two_algorithms_that_mean_different_networks_by_one_name_are_refused() -
         SACAgent(Schema.vector(3, 2), SMALL, algorithms=algorithms)
 
 
+@pytest.mark.timeout(400)
+def test_it_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if (obstacle := compile_obstacle()) is not None:
+        pytest.skip(obstacle)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    schema, rng = Schema.vector(3, 2), np.random.default_rng(0)
+    replay = ReplayBuffer(100, 3, 2)
+    widths = (3, 2, 1, 3)
+    replay.extend(*(rng.uniform(-1, 1, (100, width)).squeeze() for width in widths), *np.zeros((2, 100)))
+    recorded, compiled = learner(schema), learner(schema)
+    compile_update(learner(schema), 32)
+    choice = choose(compiled, 32, compiled=True)
+    assert choice.how == COMPILED
+    compiled.run_update = choice.update
+    for one in (recorded, compiled):
+        draws = np.random.default_rng(1)
+        for _ in range(3):
+            one.update(replay.sample(32, draws))
+    torch.testing.assert_close(compiled.state_dict(), recorded.state_dict(), rtol=1e-3, atol=5e-5)
+
+
 # Names and settings
 
 
@@ -195,7 +217,8 @@ def test_flags_of_an_algorithm_reach_its_settings() -> None:
 def test_a_file_can_name_the_algorithm_and_its_settings(tmp_path: Path) -> None:
     config = Config(data=DataConfig(algo=NAME), algorithms={NAME: IQLSettings(expectile=0.7)})
     flat = config.flat()
-    assert flat["expectile"] == 0.7 and flat["cql_samples"] == 10 and "algorithms" not in flat
+    assert flat["expectile"] == 0.7 and "algorithms" not in flat
+    assert set(Config().algorithms) == {"cql", "sac"}  # those in use, not all that somebody has registered
     (tmp_path / "settings.yaml").write_text(f"algo: {NAME}\nexpectile: 0.7\n")
     assert parse(["--train", "--config", str(tmp_path / "settings.yaml")])["expectile"] == 0.7
 

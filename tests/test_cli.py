@@ -16,8 +16,8 @@ from sac_dist.cli import main as cli
 from sac_dist.cli.flags import build_parser, task_options
 from sac_dist.cli.given import parse, take_environment
 from sac_dist.data.schema import Schema
-from sac_dist.settings import AgentConfig, Config, DataConfig, EnvConfig, TrainConfig
-from sac_dist.settings.config import SECTIONS, take
+from sac_dist.settings import AgentConfig, Config, CQLSettings, DataConfig, EnvConfig, TrainConfig
+from sac_dist.settings.config import SECTIONS
 from sac_dist.settings.option import flag_of, options_of
 from sac_dist.storage.checkpoint import save_policy
 
@@ -136,14 +136,14 @@ def test_config_of_a_run_can_be_given_to_the_next(tmp_path):
 
     train = TrainConfig(workers=2, seed=7, success_target=0.5)
     data = DataConfig(demos=("a.npz", "b c.npz"), bc_steps=5)
-    config = Config(EnvConfig("Pendulum-v1"), AgentConfig(alpha=0.2, hidden_width=32), train, data)
+    algorithms = {"cql": CQLSettings(cql_samples=3, cal_ql=True)}
+    agent = AgentConfig(alpha=0.2, hidden_width=32)
+    config = Config(EnvConfig("Pendulum-v1"), agent, train, data, algorithms=algorithms)
     RunFolder(tmp_path).write_config(config)
     given = parse(["--train", "--config", "config.yaml"])
     given.pop("train")
     env = take_environment(given)
-    assert (
-        Config(env, *(take(given, section) for name, section in SECTIONS.items() if name != "env")) == config
-    )
+    assert replace(Config.of_settings(given), env=env) == config
     assert not given
 
 

@@ -41,6 +41,7 @@ class QEnsemble(Network):
         return cls(blocks, critics, observation_size)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if type(self.blocks[0][1]) is not Linear or type(self.blocks[-1][1]) is not Scalar:
             raise ValueError("the first block of critics is a Linear, the last a Scalar")
 

@@ -31,6 +31,9 @@ class Network:
     blocks: Blocks
     members: int | None = None
 
+    def __post_init__(self) -> None:
+        _ = self.sizes  # computed now: Dynamo cannot trace the lock of a cached_property
+
     @cached_property
     def plain_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of each parameter of one member, in the vector's order.

@@ -123,10 +123,9 @@ def settings_of(algorithms: Algorithms, name: str) -> AlgorithmSettings:
 
 
 def with_defaults(algorithms: Algorithms, *used: str) -> dict[str, AlgorithmSettings | Mapping[str, Any]]:
-    """``algorithms``, and the defaults of those that are missing: all that have settings, and ``used``."""
-    listed = [name for name, entry in ALGORITHMS.items() if names_of(entry.settings)]
+    """``algorithms``, and the defaults of those in ``used`` that are missing."""
     found: dict[str, AlgorithmSettings | Mapping[str, Any]] = {}
-    for name in dict.fromkeys((*listed, *used, *algorithms)):
+    for name in dict.fromkeys((*used, *algorithms)):
         found[name] = settings_of(algorithms, name) if name in ALGORITHMS else algorithms.get(name, {})
     return found
 
