@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_engine import config, policy_of, same, start, worker_ids
+from test_engine import assert_all_gone, config, descendants, policy_of, same, start, worker_ids
 
 from sac_dist.acting.evaluation import NoEpisodeEnded, evaluate
 from sac_dist.acting.playback import film
@@ -158,6 +159,20 @@ def test_a_closed_terminal_and_a_batch_systems_warning_reach_the_whole_group_and
     assert "restarting" not in errors and "was killed" not in errors
     saved = checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run
     assert saved["counters"][0] > 0 and saved["exact"].startswith("step")
+
+
+def test_a_signal_during_the_start_ends_it_and_leaves_nothing(tmp_path):
+    with tempfile.TemporaryDirectory(prefix="sac-") as temporary:
+        process = start(tmp_path, "--steps", "1000000", TMPDIR=temporary)
+        while not descendants(process.pid):
+            assert process.poll() is None
+            time.sleep(0.01)
+        family = descendants(process.pid)
+        process.send_signal(signal.SIGTERM)
+        errors = process.communicate(timeout=30)[1]
+        assert process.returncode == 143 and "Traceback" not in errors, errors
+        assert_all_gone(family)
+        assert not os.listdir(temporary)
 
 
 def signalled(monkeypatch, words: str, number: signal.Signals) -> list[float]:

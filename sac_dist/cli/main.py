@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn
 
 import yaml
 
+from sac_dist.engine.signals import exit_on_signals
 from sac_dist.settings import (
     OFFLINE,
     AgentConfig,
@@ -78,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     128 + signal.
     """
     try:
-        given = parse(sys.argv[1:] if arguments is None else arguments)
-        return run(given)
+        with exit_on_signals():
+            return run(parse(sys.argv[1:] if arguments is None else arguments))
     except ConfigError as error:
         print(f"sac-dist: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
