@@ -27,6 +27,7 @@ from sac_dist.system.files import replacing
 
 pytestmark = pytest.mark.timeout(120)
 AGENT = AgentConfig(hidden_width=16, hidden_depth=1)
+STARTED: list[subprocess.Popen] = []  # conftest.py ends what a test that failed has left of them
 OFTEN_LOGGED = (  # a program for start()
     "-c",
     "import sys, sac_dist.engine.supervisor as s; s.LOG_INTERVAL = 200; "
@@ -114,9 +115,12 @@ def start(
         *flags,
     ]
     variables = {**os.environ, "TOY_PIDS": str(pids), **variables}
-    return subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=variables, start_new_session=True
+    STARTED.append(
+        subprocess.Popen(
+            command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=variables, start_new_session=True
+        )
     )
+    return STARTED[-1]
 
 
 def worker_ids(tmp_path: Path, process: subprocess.Popen, count: int) -> list[int]:

@@ -9,14 +9,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-# SIGHUP: a terminal or an ssh connection closes. SIGUSR1: a batch system says that the time is nearly up.
+# SIGHUP: a terminal or ssh connection closes. SIGUSR1: a batch system says that the time is nearly up.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 @contextlib.contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """While entered, ``STOPPING`` but SIGINT raise SystemExit: a command that has nothing to save ends at once,
-    and what it has started and made ends with it.
+    """While entered, ``STOPPING`` but SIGINT raise SystemExit: a command that has nothing to save ends at
+    once, and what it has started and made ends with it.
     """
 
     def leave(number: int, frame: object) -> NoReturn:
