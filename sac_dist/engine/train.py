@@ -285,7 +285,7 @@ def _tell_end(config: Config, folder: RunFolder, model: Path, outcome: Outcome, 
         progress.note("final policy: not measured")
     progress.note(f"policy {model}, curve {folder.path / 'learning_curve.png'}")
     progress.note(f"see it: {command('--test', '--model', model)}")
-    if outcome.interrupted:
+    if not outcome.finished:
         progress.note(f"go on: {command('--resume', folder.path)}")
 
 
