@@ -5,6 +5,7 @@ overwritten.
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest

@@ -15,6 +15,7 @@ from typing import Any
 
 from sac_dist.cli.flags import MODES, spelled
 from sac_dist.cli.given import parse
+from sac_dist.engine.signals import exit_on_signals
 from sac_dist.settings import ConfigError
 
 # Each command's module is loaded when it is asked for.
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())  # as python -m does: module:Id-v0 of the present folder
     try:
-        return run(parse(sys.argv[1:] if arguments is None else arguments))
+        with exit_on_signals():
+            return run(parse(sys.argv[1:] if arguments is None else arguments))
     except ConfigError as error:
         print(f"sac-dist: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

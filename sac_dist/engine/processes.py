@@ -7,11 +7,12 @@ import ctypes
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing import connection
+from multiprocessing import connection, util
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -48,9 +49,11 @@ def settle_child() -> None:
     assert parent is not None, "settle_child belongs into a child process"
 
     starter = os.getppid()  # the supervisor, or the fork server between
+    temporary = util.get_temp_dir()  # the supervisor's
 
     def watch() -> None:
         connection.wait([parent.sentinel])
+        shutil.rmtree(temporary, ignore_errors=True)  # first: this process may die with the fork server
         if (
             starter != parent.pid
         ):  # and with it the siblings that cannot watch: stopped ones, or deaf in a simulator's C code

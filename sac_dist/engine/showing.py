@@ -55,7 +55,7 @@ def _tell_end(config: Config, folder: RunFolder, model: Path, outcome: Outcome, 
     reporter.note(f"policy {model}, curve {folder.path / 'learning_curve.png'}")
     if config.env.shipped is None:  # else the command line cannot make the environment
         reporter.note(f"see it: {command('--test', '--model', model)}")
-    if outcome.interrupted:
+    if not outcome.finished:
         reporter.note(f"go on: {command('--resume', folder.path)}")
 
 

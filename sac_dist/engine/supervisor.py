@@ -239,7 +239,7 @@ class Supervisor:
 
     def _finish(self) -> Outcome:
         """Stop the members, save, and measure the last policy."""
-        reason = self._reason_to_stop() or self._budget_reached()
+        reason, finished = self._reason_to_stop() or self._budget_reached(), self.signals.received is None
         if self.signals.received is not None:
             self.reporter.note(f"{self.signals.received.name}: saving (once more to leave at once)")
         self.checkpoints.stop(self.children)
@@ -256,6 +256,7 @@ class Supervisor:
             self.control.total(EPISODES),
             self.reporter.wall_time_s,
             self.evaluations.last if self.signals.received is None else None,
+            finished,
         )
 
     def _end_given_up(self, part: Part) -> NoReturn:
