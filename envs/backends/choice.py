@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from envs.backends.base import Backend, BackendError
+from envs.backends.coppelia.probe import probe
 
 SAWYER_IDS = ("SawyerGrasp-v0", "SawyerLift-v0")
 BACKENDS = ("auto", "mujoco", "coppelia")
@@ -23,8 +24,9 @@ class Resolved(NamedTuple):
     reason: str
 
 
-def resolve(id: str, backend: str = "auto") -> Resolved:
-    """Turn the id "auto" and the backend "auto" into what works here; other ids pass through.
+def resolve(id: str, backend: str = "auto", scene: str | None = None) -> Resolved:
+    """Turn the id "auto" and the backend "auto" into what works here; other ids pass through. CoppeliaSim is
+    seen to simulate before it is chosen; a ``scene`` is for it alone.
 
     Raises:
         BackendError: a Sawyer id was asked for and no simulator works.
@@ -36,10 +38,12 @@ def resolve(id: str, backend: str = "auto") -> Resolved:
         return Resolved(id, None, "as asked")
     if backend != "auto":
         return Resolved("SawyerGrasp-v0" if id == "auto" else id, backend, "as asked")
-    no_coppelia, no_mujoco = coppelia_obstacle(), mujoco_obstacle()
     sawyer = "SawyerGrasp-v0" if id == "auto" else id
+    if scene is not None:
+        return Resolved(sawyer, "coppelia", "CoppeliaSim, as a scene was given")
+    no_coppelia, no_mujoco = coppelia_obstacle() or simulation_obstacle(), mujoco_obstacle()
     if no_coppelia is None:
-        return Resolved(sawyer, "coppelia", "CoppeliaSim: PyRep and COPPELIASIM_ROOT work")
+        return Resolved(sawyer, "coppelia", f"CoppeliaSim {probe().version}")
     if no_mujoco is None:
         return Resolved(sawyer, "mujoco", f"MuJoCo; no CoppeliaSim: {no_coppelia}")
     if id == "auto":
@@ -58,6 +62,8 @@ def coppelia_obstacle() -> str | None:
     root = os.environ.get("COPPELIASIM_ROOT")
     if not root:
         return "COPPELIASIM_ROOT is not set"
+    if not root.isascii():
+        return f"COPPELIASIM_ROOT={root} has letters that PyRep does not take: rename it in ASCII"
     if not any(Path(root).glob("libcoppeliaSim*")):
         return f"COPPELIASIM_ROOT={root} holds no libcoppeliaSim"
     if not any(
@@ -67,6 +73,11 @@ def coppelia_obstacle() -> str | None:
     ):
         return "COPPELIASIM_ROOT is not on LD_LIBRARY_PATH"
     return None
+
+
+def simulation_obstacle() -> str | None:
+    """What keeps an installed CoppeliaSim from simulating, in one line; None: nothing. Launches it once."""
+    return probe().obstacle
 
 
 def mujoco_obstacle() -> str | None:
@@ -97,7 +108,7 @@ def start_backend(
     """
     if not isinstance(backend, str):
         return backend()
-    name = resolve("SawyerGrasp-v0", backend).backend
+    name = resolve("SawyerGrasp-v0", backend, scene).backend
     if name == "mujoco":
         given = {
             "scene": scene is not None,

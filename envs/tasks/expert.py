@@ -43,9 +43,14 @@ class Expert:
             arm = np.append(linear / TOOL_SPEED, yaw_rate / YAW_RATE)
         else:
             velocities = tool_to_joint_velocities(
-                env.backend.jacobian(), readings.joint_positions, readings.tool_rotation, linear, yaw_rate
+                env.backend.jacobian(),
+                readings.joint_positions,
+                readings.tool_rotation,
+                linear,
+                yaw_rate,
+                env.arm.start_poses["centre"],
             )
-            arm = stop_at_limits(velocities, readings.joint_positions) / MAX_JOINT_VELOCITY
+            arm = stop_at_limits(velocities, readings.joint_positions, env.arm) / MAX_JOINT_VELOCITY
         action = np.append(arm, 2.0 * opening - 1.0) if env.gripper_action else arm
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 

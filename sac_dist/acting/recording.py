@@ -159,7 +159,7 @@ def _read_policy(path: Path) -> Checkpoint:
 def _resolve(config: EnvConfig) -> EnvConfig:
     """With the real id and simulator in place of "auto"."""
     try:
-        resolved = envs.resolve(config.env, config.backend or "auto")
+        resolved = envs.resolve(config.env, config.backend or "auto", config.scene)
     except (BackendError, ValueError) as error:
         raise ConfigError(str(error)) from error
     backend: Any = (

@@ -169,7 +169,7 @@ def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env
     """
     identifier, options = config.env, config.options()
     if identifier == "auto":
-        resolved = envs.resolve(identifier)
+        resolved = envs.resolve(identifier, scene=config.scene)
         identifier = resolved.id
         if resolved.backend is not None:
             options.setdefault("backend", resolved.backend)

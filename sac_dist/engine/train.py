@@ -192,7 +192,7 @@ def _settle(config: Config, demos: list[Demonstrations]) -> tuple[Config, str]:
         data = replace(data, offline_steps=DEFAULT_OFFLINE_STEPS)
     data = replace(data, demos=tuple(map(_absolute, data.demos)), offline=tuple(map(_absolute, data.offline)))
     try:
-        resolved = envs.resolve(config.env.env, config.env.backend or "auto")
+        resolved = envs.resolve(config.env.env, config.env.backend or "auto", config.env.scene)
     except envs.BackendError as error:
         raise ConfigError(str(error)) from None
     env = replace(

@@ -1,0 +1,97 @@
+"""A CoppeliaSim in this process, launched and ended; what its library changes in the process is put back."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import locale
+import os
+import signal
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pyrep import PyRep
+from pyrep.backend import sim
+
+from envs.backends.base import BackendError
+
+LAUNCH_WAIT = 20.0  # s that a launch waits for others before it
+ENCODING = locale.setlocale(locale.LC_CTYPE)
+VERSION = "4.1"  # of CoppeliaSim, that PyRep is made for
+_running = False  # PyRep crashes when a second simulator is launched in a process
+_get_handler, _set_handler = ctypes.pythonapi.PyOS_getsig, ctypes.pythonapi.PyOS_setsig
+_get_handler.restype = _set_handler.restype = ctypes.c_void_p
+_get_handler.argtypes, _set_handler.argtypes = [ctypes.c_int], [ctypes.c_int, ctypes.c_void_p]
+
+
+def launch(scene: str | None, window: bool) -> Any:
+    """A PyRep whose simulator runs, with the scene loaded or an empty one.
+
+    Raises BackendError where one runs already in this process, and KeyboardInterrupt for a signal to end
+    that came while the library had the signals.
+    """
+    global _running
+    if _running:
+        raise BackendError("a CoppeliaSim already runs in this process: close its environment first")
+    simulator = PyRep()
+    with one_at_a_time(), own_signals(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that PyRep has no class for a lamp
+        simulator.launch(scene or "", headless=not window)
+    _running = True
+    if sim.simExtGetExitRequest():
+        end(simulator)
+        raise KeyboardInterrupt
+    return simulator
+
+
+def end(simulator: Any) -> None:
+    global _running
+    with own_signals():
+        simulator.stop()
+        simulator.shutdown()
+    _running = False
+
+
+def version() -> str:
+    """Of the simulator that runs, such as 4.1.0."""
+    number = sim.ffi.new("int *")
+    sim.lib.simGetInt32Parameter(sim.sim_intparam_program_version, number)
+    return f"{number[0] // 10000}.{number[0] // 100 % 100}.{number[0] % 100}"
+
+
+def own_encoding() -> None:
+    """The first step of a simulation sets the locale to "C", in which Python opens files as ASCII."""
+    locale.setlocale(locale.LC_CTYPE, ENCODING)
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """At its launch the library takes SIGINT and SIGTERM for itself, at its end it leaves the default; here
+    the process's own handlers come back, whoever set them.
+    """
+    handlers = {number: _get_handler(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            _set_handler(number, handler)
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Launches of processes with the same temporary folder come one after another; one that waits too long
+    goes ahead.
+    """
+    with open(Path(tempfile.gettempdir()) / f"coppeliasim-{os.getuid()}.lock", "w") as lock:
+        deadline = time.monotonic() + LAUNCH_WAIT
+        while time.monotonic() < deadline:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.05)
+        yield
