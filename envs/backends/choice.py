@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from envs.backends.base import Backend, BackendError
-from envs.backends.coppelia.probe import probe
+from envs.backends.coppelia.probe import probe, strange
 
 SAWYER_IDS = ("SawyerGrasp-v0", "SawyerLift-v0")
 BACKENDS = ("auto", "mujoco", "coppelia")
@@ -43,7 +43,8 @@ def resolve(id: str, backend: str = "auto", scene: str | None = None) -> Resolve
         return Resolved(sawyer, "coppelia", "CoppeliaSim, as a scene was given")
     no_coppelia, no_mujoco = coppelia_obstacle() or simulation_obstacle(), mujoco_obstacle()
     if no_coppelia is None:
-        return Resolved(sawyer, "coppelia", f"CoppeliaSim {probe().version}")
+        seen = probe().version
+        return Resolved(sawyer, "coppelia", strange(seen) or f"CoppeliaSim {seen}")
     if no_mujoco is None:
         return Resolved(sawyer, "mujoco", f"MuJoCo; no CoppeliaSim: {no_coppelia}")
     if id == "auto":
@@ -63,7 +64,7 @@ def coppelia_obstacle() -> str | None:
     if not root:
         return "COPPELIASIM_ROOT is not set"
     if not root.isascii():
-        return f"COPPELIASIM_ROOT={root} has letters that PyRep does not take: rename it in ASCII"
+        return f"PyRep takes no letters beyond ASCII, as in COPPELIASIM_ROOT={root}"
     if not any(Path(root).glob("libcoppeliaSim*")):
         return f"COPPELIASIM_ROOT={root} holds no libcoppeliaSim"
     if not any(
@@ -118,7 +119,12 @@ def start_backend(
         refused = [option for option, asked in given.items() if asked]
         if refused:
             raise BackendError(f"{refused[0]} is for the backend coppelia, not mujoco")
-        from envs.backends.mujoco.backend import MujocoBackend
+        try:
+            from envs.backends.mujoco.backend import MujocoBackend
+        except AttributeError as error:  # of an OpenGL library that is not there
+            raise BackendError(
+                f"mujoco does not import with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({error}): unset it"
+            ) from error
 
         return MujocoBackend()
     obstacle = coppelia_obstacle()

@@ -13,7 +13,7 @@ import numpy as np
 
 from envs import resolve
 from sac_dist.acting.evaluation import Evaluation, evaluation_seed, record
-from sac_dist.acting.rollout import Episode, make_env, run_episode
+from sac_dist.acting.rollout import Episode, check_picture, make_env, run_episode
 from sac_dist.book.policy_files import load_book_policy
 from sac_dist.settings import Config, ConfigError, EnvConfig
 from sac_dist.storage.checkpoint import Checkpoint, read
@@ -36,7 +36,7 @@ def play(
     ``overrides`` says.
 
     Draws into ``video`` (an mp4) or a window if asked. Raise ConfigError if the policy does not fit the
-    environment.
+    environment, and NoPicture, before the first step, where the environment cannot be drawn.
     """
     config = merge(policy.config.env, overrides)
     if not window:
@@ -47,6 +47,8 @@ def play(
     try:
         check_policy_fits(policy, env, config.env)
         agent = policy.build_agent()
+        if env.render_mode is not None:
+            check_picture(env, evaluation_seed(0))
 
         def act(observation: np.ndarray) -> np.ndarray:
             return agent.act(observation, deterministic=deterministic)

@@ -34,6 +34,10 @@ class EnvironmentFault(ConfigError):
     """An environment returned what can be neither acted on nor learned from."""
 
 
+class NoPicture(ConfigError):
+    """The environment cannot be drawn here; it may well be played."""
+
+
 @dataclass(frozen=True, slots=True)
 class Episode:
     """One finished episode."""
@@ -226,7 +230,7 @@ def _check_options(spec: EnvSpec, options: Mapping[str, Any], render_mode: str |
         raise ConfigError(f"{spec.id} has no option {unknown[0]}")
     modes = getattr(creator, "metadata", {}).get("render_modes")
     if render_mode is not None and modes is not None and render_mode not in modes:
-        raise ConfigError(f"{spec.id} has no render mode {render_mode}; it has {', '.join(modes) or 'none'}")
+        raise NoPicture(f"{spec.id} has no render mode {render_mode}; it has {', '.join(modes) or 'none'}")
 
 
 def _as_vectors(env: gymnasium.Env, identifier: str) -> gymnasium.Env:
@@ -273,6 +277,18 @@ def _has_image(space: Space) -> bool:
     return isinstance(space, Box) and len(space.shape) > 1 and space.dtype == np.uint8
 
 
+def check_picture(env: gymnasium.Env, seed: int) -> None:
+    """Reset the environment and look at it. Raises NoPicture where there is nothing to see."""
+    if env.render_mode == "rgb_array":
+        env.reset(seed=seed)
+        _picture(env)
+        return
+    try:
+        env.reset(seed=seed)  # which opens its window
+    except Exception as error:
+        raise NoPicture(f"cannot show the environment: {_reason(error)}") from error
+
+
 def _picture(env: gymnasium.Env) -> np.ndarray:
     try:
         frame = np.asarray(env.render())
@@ -280,9 +296,9 @@ def _picture(env: gymnasium.Env) -> np.ndarray:
         hint = (
             "" if isinstance(error, BackendError) else " (without a screen, set MUJOCO_GL to egl or osmesa)"
         )
-        raise ConfigError(f"cannot draw the environment: {_reason(error)}{hint}") from error
+        raise NoPicture(f"cannot draw the environment: {_reason(error)}{hint}") from error
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        raise ConfigError(
+        raise NoPicture(
             f"the environment draws {frame.dtype} arrays of shape {frame.shape}, not (height, width, 3) "
             "pictures in uint8"
         )

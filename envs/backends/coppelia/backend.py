@@ -16,7 +16,8 @@ try:
     from pyrep.robots.end_effectors.gripper import Gripper
 
     from envs.backends.coppelia.card import Card, read_card
-    from envs.backends.coppelia.launch import VERSION, end, launch, own_encoding, version
+    from envs.backends.coppelia.launch import end, launch, own_encoding, version
+    from envs.backends.coppelia.probe import strange
     from envs.backends.coppelia.scene import (
         Parts,
         arm_of,
@@ -41,7 +42,7 @@ FINGER_SPEED = 0.2  # m/s; faster fingers knock the object away
 FINGER_TURN = 2.0  # rad/s, of fingers that turn
 MAX_SPEED = 1e3  # rad/s; a joint faster than this is an explosion
 NOTHING_FALLS = (
-    "CoppeliaSim starts, but nothing falls in {}: it lacks its main script and default scene (in system), "
+    "the simulator starts, but nothing falls in {}: it lacks its main script and default scene (in system), "
     "or the plugin of the scene's physics engine; install CoppeliaSim from its binary release"
 )
 
@@ -95,10 +96,8 @@ class CoppeliaBackend:
             own_encoding()
         except BaseException as error:
             self.close()
-            if isinstance(error, BackendError) and not self.version.startswith(f"{VERSION}."):
-                raise BackendError(
-                    f"{error} (it is {self.version}, and PyRep is made for {VERSION})"
-                ) from error
+            if isinstance(error, BackendError) and strange(self.version):
+                raise BackendError(f"{error} ({strange(self.version)})") from error
             raise
 
     def _measure(self, parts: Parts) -> None:
@@ -205,8 +204,8 @@ class CoppeliaBackend:
         picture = (255 * self._camera.capture_rgb()).astype(np.uint8)
         if not picture.any():
             raise BackendError(
-                "CoppeliaSim draws only black: its vision sensors need OpenGL and a display (see "
-                "docs/coppeliasim.md)"
+                "CoppeliaSim draws only black: its vision sensors need OpenGL and a display, else "
+                "xvfb-run before the command (see docs/coppeliasim.md)"
             )
         return picture
 

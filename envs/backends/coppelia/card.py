@@ -56,7 +56,10 @@ def read_card(scene: str) -> Card:
             raise BackendError(f"the card {path} has {name} {value!r}: {FORMS[name]}")
     if "region" in given:
         given["region"] = tuple(map(tuple, given["region"]))
-    return Card(**{name: tuple(value) if type(value) is list else value for name, value in given.items()})
+    values: dict[str, Any] = {
+        name: tuple(value) if type(value) is list else value for name, value in given.items()
+    }
+    return Card(**values)
 
 
 FORMS = {

@@ -22,7 +22,6 @@ from envs.backends.base import BackendError
 
 LAUNCH_WAIT = 20.0  # s that a launch waits for others before it
 ENCODING = locale.setlocale(locale.LC_CTYPE)
-VERSION = "4.1"  # of CoppeliaSim, that PyRep is made for
 _running = False  # PyRep crashes when a second simulator is launched in a process
 _get_handler, _set_handler = ctypes.pythonapi.PyOS_getsig, ctypes.pythonapi.PyOS_setsig
 _get_handler.restype = _set_handler.restype = ctypes.c_void_p

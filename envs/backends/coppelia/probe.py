@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
+VERSION = "4.1"  # of CoppeliaSim, that PyRep is made for
 PATIENCE = 60  # s
 REFUSED = 3  # exit status
 CODE = f"""
@@ -39,13 +40,20 @@ def probe() -> Found:
             command, env=search, capture_output=True, text=True, errors="replace", timeout=PATIENCE
         )
     except subprocess.TimeoutExpired:
-        return Found(f"CoppeliaSim does not start within {PATIENCE} s", "")
+        return Found(f"the simulator does not start within {PATIENCE} s", "")
     said = [line for line in done.stdout.splitlines() if line and not line.startswith("[CoppeliaSim")]
     if done.returncode == 0:
         return Found(None, said[-1])
     if done.returncode == REFUSED:
         return Found(said[-1], "")
     if done.returncode < 0:
-        return Found(f"CoppeliaSim is killed by {signal.Signals(-done.returncode).name} at its start", "")
+        return Found(f"the simulator is killed by {signal.Signals(-done.returncode).name} at its start", "")
     words = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-    return Found(f"CoppeliaSim does not start: {words[-1]}", "")
+    return Found(f"the simulator does not start: {words[-1]}", "")
+
+
+def strange(version: str) -> str:
+    """What there is to say of a version that PyRep is not made for; nothing of the right one."""
+    return (
+        "" if version.startswith(f"{VERSION}.") else f"CoppeliaSim is {version}, PyRep is made for {VERSION}"
+    )
