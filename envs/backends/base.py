@@ -1,6 +1,6 @@
 """What a simulator has to offer so that the Sawyer tasks run on it.
 
-A task (``sawyer_task.py``) computes observation, reward, success and termination from :class:`Readings`
+A task (``envs/tasks/sawyer.py``) computes observation, reward, success and termination from :class:`Readings`
 alone; a backend turns commands into physics and physics into Readings. Positions are in metres in the frame
 of the robot's base, angles in radians, so that every simulator gives the same task.
 """
