@@ -46,10 +46,12 @@ setup(
         # CoppeliaSim's PyRep has no extra: it is not on PyPI, and PyPI's "pyrep" is an unrelated package.
         "data": ["h5py", "minari"],  # robomimic's and Minari's files
         "ray": ["ray>=2.40"],  # --engine ray
+        "wandb": ["wandb>=0.31"],  # --wandb PROJECT
         "dev": [
             "h5py",
             "minari",
             "ray>=2.40",
+            "wandb>=0.31",
             "pytest",
             "pytest-timeout",
             "psutil",  # the fault harness finds processes by it

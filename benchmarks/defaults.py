@@ -29,10 +29,11 @@ from updates import compile_once
 from sac_dist import AgentConfig, Config, EnvConfig, ReplayBuffer, SACAgent, TrainConfig, make_env
 from sac_dist.acting.evaluation import evaluation_seed
 from sac_dist.acting.rollout import run_episode
+from sac_dist.data.schema import Schema
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.member import Task
 from sac_dist.engine.phases import ONLINE, Phase
-from sac_dist.engine.starting import start_context
+from sac_dist.engine.start_method import start_context
 from sac_dist.engine.worker import Worker
 
 DEFAULTS = "defaults"
@@ -108,10 +109,12 @@ def run(variation: str, task: str, seed: int) -> dict[str, Any]:
     unseen, env = make_env(config.env), make_env(config.env)
     assert env.observation_space.shape is not None and env.action_space.shape is not None
     sizes = env.observation_space.shape[0], env.action_space.shape[0]
-    agent, control = SACAgent(*sizes, config.agent, seed), Control(1)
+    agent, control = SACAgent(Schema.vector(*sizes), config.agent, seed), Control(1)
     agent.share_memory()
     ours, theirs = Pipe()
-    worker = Worker(theirs, Task(0, 0, config, agent, ReplayBuffer(100_000, *sizes), None, control, None))
+    worker = Worker(
+        theirs, Task(0, 0, config, agent, ReplayBuffer(100_000, Schema.vector(*sizes)), None, control, None)
+    )
     worker.env = env
     worker.enter(ONLINE)
     assert worker.compiled[ONLINE] is not None, "the compiled update was not loaded"

@@ -46,7 +46,7 @@ from worker_time import our_times
 
 from sac_dist import AgentConfig, Config, EnvConfig, TrainConfig, train
 from sac_dist.engine.processes import call_apart
-from sac_dist.engine.starting import start_context
+from sac_dist.engine.start_method import start_context
 from sac_dist.system.shared import check_memory
 
 CAPACITIES = [10_000, 100_000, 1_000_000, 5_000_000]

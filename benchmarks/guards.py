@@ -22,7 +22,7 @@ from timed_grasp import times_of
 from sac_dist import AgentConfig, Config, EnvConfig, TrainConfig, train
 from sac_dist.acting.rollout import Play
 from sac_dist.data.ring import ReplayBuffer
-from sac_dist.engine.control import OFFLINE, STEPS, UPDATES, Control
+from sac_dist.engine.control import OFFLINE_UPDATES, STEPS, UPDATES, Control
 from sac_dist.engine.guard import Guard
 from sac_dist.engine.worker import Worker
 
@@ -50,7 +50,7 @@ class Bare:
 
     @staticmethod
     def fill(buffer: ReplayBuffer, target: np.ndarray, values: tuple) -> None:
-        for value, columns in zip(values, buffer.columns, strict=True):
+        for value, columns in zip(values, buffer.schema.columns.values(), strict=True):
             target[..., columns] = np.asarray(value, np.float32)
 
     @staticmethod
@@ -60,7 +60,10 @@ class Bare:
 
     @staticmethod
     def choose(worker: Worker, observation: np.ndarray) -> np.ndarray:
-        if worker.control.total(STEPS) < worker.config.warmup_steps and worker.control.total(OFFLINE) == 0:
+        if (
+            worker.control.total(STEPS) < worker.config.warmup_steps
+            and worker.control.total(OFFLINE_UPDATES) == 0
+        ):
             return worker.rng.uniform(-1, 1, worker.agent.action_size).astype(np.float32)
         return worker.agent.act(observation)
 

@@ -1,4 +1,4 @@
-"""Data sets for the offline benchmarks, as .npz files of Demonstrations' arrays (see
+"""Data sets for the offline benchmarks, as .npz files of Transitions' arrays (see
 sac_dist/demos/transitions.py).
 
     python benchmarks/make_offline_data.py grasp grasp-mixed.npz       half random actions, half the scripted

@@ -85,12 +85,13 @@ def save(path: Path, arrays: dict[str, np.ndarray], source: dict[str, Any]) -> N
     sac_dist's writer if there is one.
     """
     try:
-        from sac_dist.data.transitions import Demonstrations
+        from sac_dist.data.transitions import Transitions
         from sac_dist.formats import files
     except ImportError:
         np.savez_compressed(path, **arrays, source=np.array(json.dumps(source)))
     else:
-        files.write(Demonstrations(**arrays, source=source), str(path))
+        success = arrays.get("success")
+        files.write(Transitions.of_arrays(arrays, success, source), str(path))
 
 
 def step_times(seconds: np.ndarray) -> dict[str, float]:

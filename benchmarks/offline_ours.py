@@ -12,6 +12,7 @@ import torch
 from offline_common import Settings, step_times
 
 from sac_dist import ReplayBuffer, SACAgent
+from sac_dist.data.schema import Schema
 from sac_dist.execution import compiled
 from sac_dist.settings import AgentConfig
 
@@ -84,14 +85,16 @@ def time_updates(
     batch_size = values.pop("batch_size")
     observations, actions = arrays["observation"].shape[1], arrays["action"].shape[1]
     agent = SACAgent(
-        observations, actions, AgentConfig(**values, target_entropy=target_entropy(arrays)), seed
+        Schema.vector(observations, actions),
+        AgentConfig(**values, target_entropy=target_entropy(arrays)),
+        seed,
     )
     agent.use("cql")
     if fused:
         if not compiled.compiled_path(agent, batch_size).exists():
             compiled.compile_update(agent, batch_size)
         agent.use("cql", compiled.load_update(agent, batch_size))
-    buffer = ReplayBuffer(len(arrays["reward"]), observations, actions)
+    buffer = ReplayBuffer(len(arrays["reward"]), Schema.vector(observations, actions))
     buffer.extend(
         *(
             arrays[name]
@@ -105,7 +108,7 @@ def time_updates(
         if i == warm_up:
             cpu = time.process_time()
         start = time.perf_counter()
-        agent.update(buffer.sample(batch_size, generator))
+        agent.update(buffer.sample(batch_size, generator, settings.discount))
         seconds[i] = time.perf_counter() - start
     cpu = (time.process_time() - cpu) / (updates - warm_up)
     return step_times(seconds[warm_up:]) | {"cpu_ms": round(cpu * 1e3, 3)}

@@ -28,6 +28,7 @@ import numpy as np
 import psutil
 
 from envs.tasks.sawyer import SawyerGraspEnv
+from sac_dist.data.schema import Schema
 from sac_dist.settings import ClusterConfig, Config, EnvConfig, TrainConfig
 from sac_dist.storage import checkpoint
 
@@ -200,10 +201,10 @@ def cpu_of(name: str) -> float:
 class Echo:
     """Answers at once with what an actor reports."""
 
-    def exchange(self, news: Any) -> Any:
+    def exchange(self, instructions: Any) -> Any:
         from sac_dist.engine.ray.actors import Report
 
-        return Report(news.others, [], None, None)
+        return Report(instructions.others, [], None, None)
 
 
 class Reader:
@@ -221,16 +222,16 @@ def us(spent: dict[str, float], count: int) -> dict[str, float]:
     return {f"{name}_us": round(seconds / count * 1e6, 1) for name, seconds in spent.items()}
 
 
-def transition_costs(shard: Any, sizes: tuple[int, int]) -> list[dict[str, Any]]:
-    from sac_dist.engine.ray.replay import ChunkSender, Shards
+def transition_costs(store: Any, sizes: tuple[int, int]) -> list[dict[str, Any]]:
+    from sac_dist.engine.ray.replay import ChunkSender, Stores
 
     rows = list(zip(*measuring.transitions(1000, *sizes), strict=True))
     results = []
     for chunk in (1, 5, 20, 100):
         sender = ChunkSender(
-            Shards([shard]), 0, (0, 0), sizes, chunk, lambda: time.sleep(0.0005), lambda: False
+            Stores([store]), (0, 0), Schema.vector(*sizes), chunk, lambda: time.sleep(0.0005), lambda: False
         )
-        ours, theirs, begin, pushed = time.process_time(), cpu_of("ray::Shard"), time.perf_counter(), 0
+        ours, theirs, begin, pushed = time.process_time(), cpu_of("ray::Store"), time.perf_counter(), 0
         while time.perf_counter() < begin + 5.0:
             for row in rows:
                 sender.push(*row)
@@ -239,25 +240,25 @@ def transition_costs(shard: Any, sizes: tuple[int, int]) -> list[dict[str, Any]]
         spent = {
             "wall": time.perf_counter() - begin,
             "sender": time.process_time() - ours,
-            "shard": cpu_of("ray::Shard") - theirs,
+            "store": cpu_of("ray::Store") - theirs,
         }
         results.append({"what": "transition", "chunk": chunk} | us(spent, pushed))
     return results
 
 
-def batch_costs(shard: Any, sizes: tuple[int, int], batches: int = 4000) -> dict[str, Any]:
+def batch_costs(store: Any, sizes: tuple[int, int], batches: int = 4000) -> dict[str, Any]:
     from sac_dist.engine.ray.actors import BATCHES_AHEAD
-    from sac_dist.engine.ray.replay import Shards, ShardSampler
+    from sac_dist.engine.ray.replay import Stores, StoreSampler
 
     sampler, rng = (
-        ShardSampler(Shards([shard]), sizes, BATCHES_AHEAD * 128, lambda: None),
+        StoreSampler(Stores([store]), Schema.vector(*sizes), BATCHES_AHEAD * 128, lambda: None),
         np.random.default_rng(0),
     )
-    out = np.empty((128, sampler.row_width), np.float32)
-    ours, theirs = time.process_time(), cpu_of("ray::Shard")
+    out = np.empty((128, sampler.schema.row_width), np.float32)
+    ours, theirs = time.process_time(), cpu_of("ray::Store")
     for _ in range(batches):
         sampler.sample_into(out, rng)
-    spent = {"learner": time.process_time() - ours, "shard": cpu_of("ray::Shard") - theirs}
+    spent = {"learner": time.process_time() - ours, "store": cpu_of("ray::Store") - theirs}
     return {"what": "batch of 128"} | us(spent, batches)
 
 
@@ -267,7 +268,7 @@ def version_costs(sizes: tuple[int, int], versions: int = 200) -> list[dict[str,
     from sac_dist.algorithms.agent import SACAgent
     from sac_dist.settings import AgentConfig
 
-    policy = SACAgent(*sizes, AgentConfig()).tensors.policy.parameters.numpy()
+    policy = SACAgent(Schema.vector(*sizes), AgentConfig()).tensors.policy.parameters.numpy()
     readers = [
         ray.remote(num_cpus=4)(Reader).options(scheduling_strategy="SPREAD").remote() for _ in range(3)
     ]
@@ -289,18 +290,18 @@ def version_costs(sizes: tuple[int, int], versions: int = 200) -> list[dict[str,
 def exchange_costs() -> dict[str, Any]:
     import ray
 
-    from sac_dist.engine.ray.actors import News
+    from sac_dist.engine.ray.actors import Instructions
 
     echoes = [ray.remote(num_cpus=0)(Echo).remote() for _ in range(4)]
-    news = News(np.zeros(8, np.int64), np.zeros(8, np.int64), None, None)
-    ray.get([echo.exchange.remote(news) for echo in echoes])
-    calls, done = {echo.exchange.remote(news): echo for echo in echoes}, 0
+    instructions = Instructions(np.zeros(8, np.int64), np.zeros(8, np.int64), None, None)
+    ray.get([echo.exchange.remote(instructions) for echo in echoes])
+    calls, done = {echo.exchange.remote(instructions): echo for echo in echoes}, 0
     ours, theirs, begin = time.process_time(), cpu_of("ray::Echo"), time.perf_counter()
     while time.perf_counter() < begin + 5.0:
         for call in ray.wait(list(calls), num_returns=1, timeout=1.0)[0]:
             echo = calls.pop(call)
             ray.get(call)
-            calls[echo.exchange.remote(news)] = echo
+            calls[echo.exchange.remote(instructions)] = echo
             done += 1
     spent = {"driver": time.process_time() - ours, "actor": cpu_of("ray::Echo") - theirs}
     return {"what": "exchange"} | us(spent, done)
@@ -312,15 +313,16 @@ def costs() -> list[dict[str, Any]]:
     """
     import ray
 
-    from sac_dist.engine.ray.replay import Shard
+    from sac_dist.engine.ray.replay import Store
 
     sizes = measuring.OBSERVATION, measuring.ACTION
     with three_nodes() as cluster:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="CRITICAL")
-        shard = ray.remote(num_cpus=0)(Shard).options(scheduling_strategy="SPREAD").remote(100_000, *sizes)
+        actor = ray.remote(num_cpus=0)(Store).options(scheduling_strategy="SPREAD")
+        store = actor.remote(100_000, Schema.vector(*sizes), 1)
         results = [
-            *transition_costs(shard, sizes),
-            batch_costs(shard, sizes),
+            *transition_costs(store, sizes),
+            batch_costs(store, sizes),
             *version_costs(sizes),
             exchange_costs(),
         ]

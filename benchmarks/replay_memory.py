@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sac_dist import ReplayBuffer
+from sac_dist.data.schema import Schema
 
 
 def shared_in_use() -> int:
@@ -23,7 +24,7 @@ def shared_in_use() -> int:
 def main() -> None:
     for capacity, shards in ((10_000, 2), (100_000, 2), (1_000_000, 6)):
         before = shared_in_use()
-        buffer = ReplayBuffer(capacity, 31, 7, shards)
+        buffer = ReplayBuffer(capacity, Schema.vector(31, 7), shards)
         raw = capacity * buffer.state()["row_bytes"]
         for shard in range(shards):
             size = capacity // shards + 1

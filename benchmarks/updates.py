@@ -47,13 +47,14 @@ from offline_common import ARRAYS, Settings
 from offline_cql import peer as d3rlpy
 
 from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, ReplayBuffer, SACAgent, TrainConfig
+from sac_dist.data.schema import Schema
 from sac_dist.engine.compiler import CompilerTask, compiler_main
 from sac_dist.engine.control import UPDATES, Control
 from sac_dist.engine.learner import Learner
 from sac_dist.engine.member import Task, UpdatesDone
 from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import Child, call_apart
-from sac_dist.engine.starting import context_on, start_context
+from sac_dist.engine.start_method import context_on, start_context
 from sac_dist.engine.worker import Worker
 from sac_dist.execution.compiled import compiled_path
 
@@ -88,14 +89,14 @@ def compile_once(
     actions: int = ACTION,
 ) -> None:
     """Have the phase's update compiled into the cache, as the supervisor has it done, unless it is there."""
-    agent = SACAgent(observations, actions, config)
+    agent = SACAgent(Schema.vector(observations, actions), config)
     agent.use(phase.algorithm)
     if not compiled_path(agent, phase.batch_size).exists():
         child = Child(
             context,
             "compiler",
             compiler_main,
-            lambda _: (CompilerTask(observations, actions, config, (phase,)),),
+            lambda _: (CompilerTask(agent.schema, config, (phase,)),),
         )
         child.start()
         child.process.join()
@@ -109,9 +110,9 @@ def workers(context: BaseContext, config: Config) -> Iterator[Control]:
     update.
     """
     processes, central = config.train.workers, config.train.central
-    agent, control = SACAgent(OBSERVATION, ACTION, config.agent), Control(config.train.members)
+    agent, control = SACAgent(Schema.vector(OBSERVATION, ACTION), config.agent), Control(config.train.members)
     agent.share_memory()
-    buffer = ReplayBuffer(CAPACITY, OBSERVATION, ACTION, processes)
+    buffer = ReplayBuffer(CAPACITY, Schema.vector(OBSERVATION, ACTION), processes)
     for rank in range(processes):
         buffer.for_shard(rank).extend(*(field[rank::processes] for field in transitions(CAPACITY)))
 

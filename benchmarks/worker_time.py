@@ -53,11 +53,12 @@ from updates import compile_once
 
 from sac_dist import Config, EnvConfig, ReplayBuffer, SACAgent, TrainConfig, make_env
 from sac_dist.acting.rollout import Play
+from sac_dist.data.schema import Schema
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.member import Task
 from sac_dist.engine.phases import ONLINE, Phase
 from sac_dist.engine.processes import call_apart, settle_child
-from sac_dist.engine.starting import quiet_start, start_context
+from sac_dist.engine.start_method import quiet_start, start_context
 from sac_dist.engine.worker import Worker
 
 ENVIRONMENTS = ("SawyerGrasp-v0", "SawyerLift-v0", "Pendulum-v1")
@@ -89,9 +90,9 @@ class Stopwatch:
 
 def parts(config: Config, steps: int) -> dict[str, float]:
     """Seconds that ``steps`` steps of a worker took in all, and in each part."""
-    agent, control = SACAgent(OBSERVATION, ACTION, config.agent), Control(1)
+    agent, control = SACAgent(Schema.vector(OBSERVATION, ACTION), config.agent), Control(1)
     agent.share_memory()
-    buffer = ReplayBuffer(config.train.buffer_size, OBSERVATION, ACTION)
+    buffer = ReplayBuffer(config.train.buffer_size, Schema.vector(OBSERVATION, ACTION))
     ours, theirs = Pipe()
     worker = Worker(theirs, Task(0, 0, config, agent, buffer, None, control, None))
     worker.env = make_env(config.env)
@@ -207,7 +208,7 @@ def our_times(
     """Of our buffer with ``filled`` transitions in it; the insertions add to them or, once it is full,
     replace them.
     """
-    buffer, rng = ReplayBuffer(capacity, observation_size, ACTION), np.random.default_rng(0)
+    buffer, rng = ReplayBuffer(capacity, Schema.vector(observation_size, ACTION)), np.random.default_rng(0)
     block = transitions(min(filled, 100_000), observation_size)
     for start in range(0, filled, len(block[0])):
         buffer.extend(*(field[: filled - start] for field in block))

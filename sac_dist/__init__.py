@@ -16,24 +16,31 @@ if TYPE_CHECKING:
     from sac_dist.algorithms.agent import SACAgent
     from sac_dist.book.replay_manager import ReplayManager
     from sac_dist.data.ring import ReplayBuffer
-    from sac_dist.data.transitions import Demonstrations
+    from sac_dist.data.schema import Schema
+    from sac_dist.data.transitions import Transitions
     from sac_dist.engine.train import Run, resume, train
+    from sac_dist.reporting.callbacks import Callback, TrainingRun
+    from sac_dist.reporting.sinks import Sink
     from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
 
 __version__ = "0.1.0"
 __all__ = [
     "AgentConfig",
+    "Callback",
     "Config",
     "ConfigError",
     "DataConfig",
-    "Demonstrations",
     "EnvConfig",
     "Evaluation",
     "ReplayBuffer",
     "ReplayManager",
     "Run",
     "SACAgent",
+    "Schema",
+    "Sink",
     "TrainConfig",
+    "TrainingRun",
+    "Transitions",
     "evaluate",
     "find_policy",
     "make_env",
@@ -48,8 +55,11 @@ _HOMES = {
     "algorithms.agent": ("SACAgent",),
     "book.replay_manager": ("ReplayManager",),
     "data.ring": ("ReplayBuffer",),
-    "data.transitions": ("Demonstrations",),
+    "data.schema": ("Schema",),
+    "data.transitions": ("Transitions",),
     "engine.train": ("Run", "resume", "train"),
+    "reporting.callbacks": ("Callback", "TrainingRun"),
+    "reporting.sinks": ("Sink",),
     "settings": ("AgentConfig", "Config", "ConfigError", "DataConfig", "EnvConfig", "TrainConfig"),
 }
 

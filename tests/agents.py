@@ -7,9 +7,11 @@ from torch import Tensor
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.batch import Batch
+from sac_dist.data.schema import Schema
 from sac_dist.settings import AgentConfig
 
 OBS, ACT = 5, 3
+SCHEMA = Schema.vector(OBS, ACT)
 SMALL = AgentConfig(hidden_width=16, layer_norm=False)
 
 
@@ -31,7 +33,7 @@ def make_batch(size: int = 32, seed: int = 0, **replaced: Tensor) -> Batch:
         return torch.randn(*shape, generator=generator)
 
     batch = Batch(
-        draw(size, OBS), draw(size, ACT).tanh(), draw(size), draw(size, OBS), (draw(size) > 1).float()
+        draw(size, OBS), draw(size, ACT).tanh(), draw(size), draw(size, OBS), 0.98 * (draw(size) <= 1).float()
     )
     return batch._replace(**replaced)
 

@@ -21,6 +21,7 @@ from toy_envs import Pattern
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.schema import Schema
 from sac_dist.settings import AgentConfig, Config, ConfigError
 from sac_dist.storage import checkpoint
 from sac_dist.storage.run_folder import RunFolder
@@ -33,8 +34,9 @@ def write_checkpoints(folder: RunFolder, ready: int) -> None:
     """What a run writes, again and again, going on from what is there: networks full of n, n blocks of
     transitions, the number n.
     """
-    agent, files, n = SACAgent(3, 1, AgentConfig()), ReplayFiles(folder.replay), 0
-    replay = ReplayBuffer(RING, 3, 1)
+    schema, n = Schema.vector(3, 1), 0
+    agent, files = SACAgent(schema, AgentConfig()), ReplayFiles(folder.replay, schema)
+    replay = ReplayBuffer(RING, schema)
     if folder.last.exists():
         saved = checkpoint.read(folder.last)
         files.load(saved.run["replay"], replay)
@@ -48,7 +50,9 @@ def write_checkpoints(folder: RunFolder, ready: int) -> None:
         replay.extend(here, action, action[:, 0], after, np.zeros(BLOCK), steps + 1 >= Pattern.horizon)
         agent.memory.fill_(n)
         run = {"n": n, "replay": files.write(files.copy_new(replay))}
-        checkpoint.write(folder.last, checkpoint.Checkpoint(agent.state_dict(), 3, 1, Config(), {}, run))
+        checkpoint.write(
+            folder.last, checkpoint.Checkpoint(agent.state_dict(), agent.schema, Config(), {}, run)
+        )
         files.prune()
 
 
@@ -84,7 +88,7 @@ def wrong_with(folder: RunFolder) -> str | None:
     """What is not as ``write_checkpoints`` wrote it."""
     try:
         saved = checkpoint.read(folder.last)
-        segment = ReplayFiles(folder.replay).read(saved.run["replay"])
+        segment = ReplayFiles(folder.replay, saved.schema).read(saved.run["replay"])
     except ConfigError as error:
         return str(error)
     n = saved.run["n"]
@@ -92,7 +96,13 @@ def wrong_with(folder: RunFolder) -> str | None:
         return f"the networks are not those of checkpoint {n}"
     if int(segment.stop.sum()) != n * BLOCK or len(segment.rows) != min(n * BLOCK, RING):
         return f"{segment.stop.sum()} transitions counted and {len(segment.rows)} kept at checkpoint {n}"
-    return None if pattern_holds(segment.rows).all() else "torn transitions"
+    if not pattern_holds(segment.rows).all():
+        return "torn transitions"
+    begun = (n * BLOCK - len(segment.rows)) // Pattern.horizon * Pattern.horizon
+    expected = np.arange(begun, n * BLOCK, Pattern.horizon)
+    return (
+        None if np.array_equal(segment.episodes[0], expected) else "the episodes do not begin where they did"
+    )
 
 
 def main() -> int:

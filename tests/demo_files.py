@@ -1,4 +1,4 @@
-"""Demonstrations to write to files, and the child process that reads damaged ones: ``python demo_files.py
+"""Transitions to write to files, and the child process that reads damaged ones: ``python demo_files.py
 FOLDER COUNTS``.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats import files
 from sac_dist.settings import ConfigError
 
@@ -22,7 +22,7 @@ FIELDS = ("observation", "action", "reward", "next_observation", "terminated", "
 SOURCE = {"env": {"env": "SawyerLift-v0", "horizon": 5}, "policy": "expert", "seed": 3}
 
 
-def make(lengths=(5, 3, 5), observation_size=3, action_size=2, seed=0, success=True) -> Demonstrations:
+def make(lengths=(5, 3, 5), observation_size=3, action_size=2, seed=0, success=True) -> Transitions:
     """Episodes of random walks: those of the greatest length hit a time limit, the others terminate and are
     successes.
     """
@@ -44,12 +44,17 @@ def make(lengths=(5, 3, 5), observation_size=3, action_size=2, seed=0, success=T
         for name, value in zip(FIELDS, values, strict=True):
             parts[name].append(value)
     successes = np.array([length < max(lengths) for length in lengths]) if success else None
-    return Demonstrations(
-        **{name: np.concatenate(part) for name, part in parts.items()}, success=successes, source=dict(SOURCE)
-    )
+    arrays = {name: np.concatenate(part) for name, part in parts.items()}
+    return Transitions.of_arrays(arrays, successes, dict(SOURCE))
 
 
-def rows(demos: Demonstrations) -> list[tuple]:
+def changed(demos: Transitions, **arrays: np.ndarray) -> Transitions:
+    """With these arrays in place of its own."""
+    parts = {name: getattr(demos, name) for name in FIELDS} | arrays
+    return Transitions.of_arrays(parts, demos.success, demos.source)
+
+
+def rows(demos: Transitions) -> list[tuple]:
     """The book's 5-tuples."""
     return list(
         zip(
@@ -63,7 +68,7 @@ def rows(demos: Demonstrations) -> list[tuple]:
     )
 
 
-def assert_equal(found: Demonstrations, expected: Demonstrations, but: tuple[str, ...] = ()) -> None:
+def assert_equal(found: Transitions, expected: Transitions, but: tuple[str, ...] = ()) -> None:
     for name in FIELDS:
         mine, other = getattr(found, name), getattr(expected, name)
         assert mine.dtype == other.dtype, name
@@ -75,8 +80,8 @@ def assert_equal(found: Demonstrations, expected: Demonstrations, but: tuple[str
         assert found.source == expected.source
 
 
-def assert_sound(demos: Demonstrations) -> None:
-    """What ``Demonstrations`` promises, whatever file it came from."""
+def assert_sound(demos: Transitions) -> None:
+    """What ``Transitions`` promises, whatever file it came from."""
     count = len(demos)
     assert count > 0 and demos.observation.shape == demos.next_observation.shape
     for name in FIELDS:
@@ -93,6 +98,7 @@ def assert_sound(demos: Demonstrations) -> None:
         .all()
     )
     assert demos.success is None or demos.success.shape == demos.ends.shape
+    assert demos.ends.tolist() == (np.flatnonzero(demos.terminated | demos.truncated) + 1).tolist()
 
 
 # Damage
@@ -147,6 +153,8 @@ def rezipped(data: bytes, donor: bytes, rng: np.random.Generator) -> bytes:
 
 def seeds(folder: Path) -> dict[str, bytes]:
     """Small sound files of every kind by suffix-like names, and the pickles of a payload."""
+    import h5py
+
     demos = make()
     found = {f"{protocol}.pickle": pickle.dumps(rows(demos), protocol) for protocol in (0, 2, 4, 5)}
     plain = [
@@ -154,6 +162,16 @@ def seeds(folder: Path) -> dict[str, bytes]:
         for state, action, reward, following, done in rows(demos)
     ]
     found["plain.pickle"] = pickle.dumps(plain)
+    walk = np.arange(12, dtype=np.float32).reshape(6, 2)
+    path = {"observations": walk[:-1], "actions": walk[:-1] / 12, "rewards": np.ones(5), "terminated": True}
+    found["path.pickle"] = pickle.dumps([path, {**path, "rewards": list(path["rewards"])}])
+    found["path0.pickle"] = pickle.dumps({**path, "terminals": np.arange(5) == 4, "timeouts": np.zeros(5)}, 0)
+    with h5py.File(folder / "d4rl.hdf5", "w") as file:
+        for name, values in {**path, "terminals": np.arange(5) == 2, "timeouts": np.zeros(5)}.items():
+            if name != "terminated":
+                file[name] = values
+        file["infos/qpos"] = walk
+    found["d4rl.hdf5"] = (folder / "d4rl.hdf5").read_bytes()
     for name in ("whole.npz", "whole.hdf5"):
         files.write(demos, folder / name)
         found[name] = (folder / name).read_bytes()
@@ -167,11 +185,9 @@ def main(folder: Path, counts: dict[str, int]) -> None:
     """Read so many damaged files of each suffix; print how that went as JSON. Whatever escapes as no
     ConfigError ends the process.
     """
-    import h5py  # noqa: F401  before the limit: its libraries are large
-
     canary = folder / "canary"
     donors = [pickle.dumps([Payload(canary)] * 3, protocol) for protocol in (0, 2, 4)]
-    sources = seeds(folder)
+    sources = seeds(folder)  # loads h5py, before the limit: its libraries are large
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, used + 2**30))
     report = {"loaded": 0, "refused": 0, "slowest": 0.0, "kinds": {}}

@@ -1,7 +1,10 @@
 """Damage done to real runs: signals to their processes at random moments, and what must hold afterwards.
 
     python tests/faults.py --faults 200 --seed 0        a table of what was done and every violation; status 1
-    if there is one
+                                                        if there is one
+    … --task long       with episodes of 20 s; endless: of a task without an end
+    … --workers 1       a lone worker, whose checkpoints have to be exact
+    … --phase end       signals in the final evaluation and in the video
 
 A run trains ``toy_envs:Pattern-v0``, whose transitions check themselves, meets some faults that it must
 survive, and then one that may end it. psutil finds the processes; each shows its role as its name.
@@ -24,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from toy_envs import Pattern
+from toy_envs import EndlessPattern, LongPattern, Pattern
 
 from sac_dist.settings import ConfigError
 from sac_dist.storage import checkpoint
@@ -36,12 +39,12 @@ FATAL = (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV)
 SURVIVED = {
     "worker": (*FATAL, signal.SIGSTOP, signal.SIGCONT),
     "evaluator": (*FATAL, signal.SIGSTOP, signal.SIGCONT),
+    "replay-manager": (*FATAL, signal.SIGSTOP, signal.SIGCONT),
     "main": (signal.SIGCONT,),
-}
-ENDING = {
-    "main": (*FATAL, signal.SIGINT),
-    "replay-manager": (*FATAL, signal.SIGSTOP),
 }  # SIGCONT stands for a stop of a second
+IN_ORDER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # main saves and ends
+ENDING = (*IN_ORDER, signal.SIGKILL, signal.SIGSEGV)
+TASKS = {"short": Pattern, "long": LongPattern, "endless": EndlessPattern}
 WORKERS, STEP_TIMEOUT = 2, 3.0
 END_WITHIN, RECOVER_WITHIN = 10.0, 40.0  # s
 SETTINGS = f"""
@@ -51,12 +54,10 @@ update_ratio: 1
 batch_size: 16
 buffer_size: 3000
 compile: 'off'
-workers: {WORKERS}
 step_timeout: {STEP_TIMEOUT}
 checkpoint_interval: 100
 eval_interval: 200
 eval_episodes: 5
-steps: 10000000
 """
 
 
@@ -107,7 +108,8 @@ def mapped_by(pid: int) -> set[str]:
 class Run:
     """``python -m sac_dist`` in ``folder``, as a process of its own."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, workers: int = WORKERS) -> None:
+        self.workers = workers
         self.folder, self.run = folder, folder / "run"
         self.last = self.run / "checkpoints/last.safetensors"
         self.temporary = folder / "tmp"
@@ -147,7 +149,7 @@ class Run:
 
     def complete(self, *others: str) -> bool:
         return {
-            *(f"worker-{rank}" for rank in range(WORKERS)),
+            *(f"worker-{rank}" for rank in range(self.workers)),
             "evaluator",
             "replay-manager",
             *others,
@@ -200,7 +202,7 @@ class Run:
         return self.output.read_text(errors="replace")
 
 
-def check_saved(run: Run, report: Report, kills: int) -> str | None:
+def check_saved(run: Run, report: Report, kills: int, task: type[Pattern]) -> str | None:
     """Whether the last checkpoint loads, holds every counted transition, and each whole; what is wrong, or
     None.
     """
@@ -209,25 +211,25 @@ def check_saved(run: Run, report: Report, kills: int) -> str | None:
     try:
         saved = checkpoint.read(run.last)
         saved.build_agent()
-        segment = ReplayFiles(run.run / "replay").read(saved.run["replay"])
+        segment = ReplayFiles(run.run / "replay", saved.schema).read(saved.run["replay"])
     except (ConfigError, IndexError) as error:
         return f"the last checkpoint does not load: {error}"
     steps, stored = saved.run["counters"][0], int(segment.stop.sum())
     if not steps <= stored <= steps + kills:
         return f"{steps} steps counted, {stored} transitions stored, {kills} processes killed"
     report.transitions += len(segment.rows)
-    torn = ~pattern_holds(segment.rows)
+    torn = ~pattern_holds(segment.rows, task.horizon)
     return f"{torn.sum()} of {len(torn)} transitions are torn" if torn.any() else None
 
 
-def pattern_holds(rows: np.ndarray) -> np.ndarray:
+def pattern_holds(rows: np.ndarray, horizon: int = Pattern.horizon) -> np.ndarray:
     """Which rows (N, 10) of toy_envs.Pattern are whole: observation 3, action 1, reward, next observation 3,
     terminated, truncated.
     """
     here, action, reward, following = rows[:, :3], rows[:, 3], rows[:, 4], rows[:, 5:8]
     expected = Pattern.observation(here[:, 0], here[:, 1])
     after = Pattern.observation(here[:, 0], here[:, 1] + 1)
-    ends = following[:, 1] >= Pattern.horizon
+    ends = following[:, 1] >= horizon
     return (
         (here == expected).all(1)
         & (following == after).all(1)
@@ -237,38 +239,51 @@ def pattern_holds(rows: np.ndarray) -> np.ndarray:
     )
 
 
-def trial(seed: int, faults: int, report: Report, learner: str = "workers") -> None:
+@dataclass(frozen=True)
+class Setting:
+    """What a trial's run is like."""
+
+    task: str = "short"
+    workers: int = WORKERS
+    learner: str = "workers"
+    phase: str = "training"  # or end: the faults come in the final evaluation and in the video
+
+    def flags(self, seed: int) -> tuple[str, ...]:
+        env = f"toy_envs:{TASKS[self.task].__name__}-v0"
+        steps = "10000000" if self.phase == "training" else "300"
+        return (
+            *("--train", "--env", env, "--run-dir", "run", "--config", "c.yaml", "--steps", steps),
+            *("--seed", str(seed), "--learner", self.learner, "--workers", str(self.workers)),
+        )
+
+
+def trial(seed: int, faults: int, report: Report, setting: Setting | None = None) -> None:
     """One run with so many faults that it has to survive, then one that may end it."""
+    setting = setting or Setting()
     rng = random.Random(seed)
-    flags = ("--seed", str(seed), "--learner", learner)
     with tempfile.TemporaryDirectory(prefix="sac-faults-") as name:
         folder = Path(name)
         (folder / "c.yaml").write_text(SETTINGS)
-        run = Run(
-            folder,
-            "--train",
-            "--env",
-            "toy_envs:Pattern-v0",
-            "--run-dir",
-            "run",
-            "--config",
-            "c.yaml",
-            *flags,
-        )
+        run = Run(folder, *setting.flags(seed), workers=setting.workers)
         report.runs += 1
         try:
-            problem = strike(run, rng, faults, report, ("learner",) if learner == "central" else ())
+            if setting.phase == "end":
+                problem = strike_at_the_end(run, rng, report, setting)
+            else:
+                problem = strike(run, rng, faults, report, setting)
         finally:
             if run.process.poll() is None:
                 run.process.kill()
                 run.process.wait()
         if problem is not None:
             report.violations.append(f"seed {seed}: {problem}\n{run.words()[-1500:]}")
+            print(report.violations[-1], file=sys.stderr, flush=True)
 
 
-def strike(run: Run, rng: random.Random, faults: int, report: Report, others: tuple[str, ...]) -> str | None:
-    """The faults of a trial, to the ``others`` too; the first thing that did not hold."""
+def strike(run: Run, rng: random.Random, faults: int, report: Report, setting: Setting) -> str | None:
+    """The faults of a trial; the first thing that did not hold."""
     kills = 0
+    others = ("learner",) if setting.learner == "central" else ()
     survived = SURVIVED | {other: SURVIVED["worker"] for other in others}
     for _ in range(faults):
         if not run.wait(lambda: run.complete(*others), RECOVER_WITHIN):
@@ -276,7 +291,7 @@ def strike(run: Run, rng: random.Random, faults: int, report: Report, others: tu
         role = rng.choice(list(survived))
         number = rng.choice(survived[role])
         time.sleep(rng.uniform(0.0, 1.5))
-        target = f"worker-{rng.randrange(WORKERS)}" if role == "worker" else role
+        target = f"worker-{rng.randrange(run.workers)}" if role == "worker" else role
         pid = run.look().get(target)
         if pid is None:
             continue  # it is just being restarted
@@ -287,36 +302,83 @@ def strike(run: Run, rng: random.Random, faults: int, report: Report, others: tu
         if not run.wait(lambda before=steps: run.steps() > before, RECOVER_WITHIN):
             return f"{kind(number)} to {target}: no progress in {RECOVER_WITHIN:g} s (status {run.process.poll()})"
         replaced = functools.partial(lambda target, pid: run.look().get(target, pid) != pid, target, pid)
-        if number is not signal.SIGCONT and not run.wait(replaced, RECOVER_WITHIN):
+        unwatched = number is signal.SIGSTOP and role == "replay-manager"  # nobody waits for it
+        if number is not signal.SIGCONT and not unwatched and not run.wait(replaced, RECOVER_WITHIN):
             return f"{kind(number)} to {target}: it was not replaced"
-    role = rng.choice(list(ENDING))
-    number = rng.choice(ENDING[role])
+    number = rng.choice(ENDING)
     if not run.wait(lambda: run.complete(*others), RECOVER_WITHIN):
         return f"not all processes are there after {RECOVER_WITHIN:g} s"
     time.sleep(rng.uniform(0.0, 1.5))
-    run.inflict(run.look()[role], number)
-    report.done[role, kind(number)] += 1
-    ends = role == "main" or number in FATAL
-    if not ends:  # the workers do not need the manager: the run goes on, and ends when it is told to
-        steps = run.steps()
-        if not run.wait(lambda: run.steps() > steps, RECOVER_WITHIN):
-            return f"{kind(number)} to {role}: no progress"
-        run.process.send_signal(signal.SIGINT)
+    return end(run, rng, number, report, setting, kills)
+
+
+def strike_at_the_end(run: Run, rng: random.Random, report: Report, setting: Setting) -> str | None:
+    """A fault in the final evaluation, which the run survives, or one to main there or in the video."""
+    role, phase = rng.choice(
+        (("main", "evaluation"), ("main", "video"), ("evaluator", "evaluation"), ("apart", "video"))
+    )
+    if phase == "video":  # episodes of these tasks do not end within the evaluation's minute
+        begun = functools.partial(lambda: "apart" in run.look() and run.last.exists())
+    else:
+        begun = functools.partial(lambda: "evaluating the final policy" in run.words())
+    if not run.wait(begun, 4 * RECOVER_WITHIN):
+        return f"no {phase} of the final policy began"
+    time.sleep(rng.uniform(0.0, 0.5))
+    pid = run.look().get(role)
+    if role == "main":
+        return end(run, rng, rng.choice(ENDING), report, setting, 0, f" in the {phase}")
+    if pid is None:
+        return None  # it is over already
+    number = rng.choice(FATAL)
+    run.inflict(pid, number)
+    report.done[f"{role} in the {phase}", kind(number)] += 1
+    if not run.wait(lambda: run.process.poll() is not None, 4 * RECOVER_WITHIN):
+        return f"{kind(number)} to {role} in the {phase}: the run does not end"
+    expected = "no video: drawing was killed by" if role == "apart" else "on 100 unseen episodes once more"
+    if run.process.wait() != 0 or expected not in run.words():
+        return f"{kind(number)} to {role} in the {phase}: status {run.process.poll()}, or not {expected!r}"
+    return clean(run, report, setting, 0, f"{kind(number)} to {role}")
+
+
+def end(
+    run: Run,
+    rng: random.Random,
+    number: signal.Signals,
+    report: Report,
+    setting: Setting,
+    kills: int,
+    where: str = "",
+) -> str | None:
+    """A fault to main that ends the run, and what has to hold after it."""
+    to_group = number in IN_ORDER and number is not signal.SIGTERM and rng.random() < 0.5
+    what = f"{kind(number)} to {'the group of ' if to_group else ''}main{where}"
+    if to_group:  # as a terminal does
+        os.killpg(run.process.pid, number)
+    else:
+        run.inflict(run.process.pid, number)
+    report.done[f"main{where}", kind(number)] += 1
     if not run.wait(lambda: run.process.poll() is not None, END_WITHIN):
-        return f"{kind(number)} to {role}: main still lives after {END_WITHIN:g} s"
-    if run.process.wait() == 0:
-        return f"{kind(number)} to {role}: status 0"
-    if living := run.all_gone():
-        return f"{kind(number)} to {role}: still alive: {', '.join(living)}"
-    if left := run.left():
-        return f"{kind(number)} to {role}: left behind: {', '.join(sorted(left))}"
-    if role == "main" and number in FATAL and run.last.exists():  # it cannot clear up: who goes on does
+        return f"{what}: main still lives after {END_WITHIN:g} s"
+    status = run.process.wait()
+    if status != (128 + number if number in IN_ORDER else -number):
+        return f"{what}: status {status}"
+    if number not in IN_ORDER and run.last.exists():  # it cannot clear up: who goes on does
         RunFolder.open(run.run).unlock()
-    if partial := [path.name for path in run.run.rglob(".*.*")]:
-        return f"{kind(number)} to {role}: half written: {', '.join(partial)}"
+        (run.run / "replay-manager.json").unlink(missing_ok=True)
+    return clean(run, report, setting, kills, what)
+
+
+def clean(run: Run, report: Report, setting: Setting, kills: int, what: str) -> str | None:
+    """What an ended run must not leave, and what it must."""
+    if living := run.all_gone():
+        return f"{what}: still alive: {', '.join(living)}"
+    if left := run.left():
+        return f"{what}: left behind: {', '.join(sorted(left))}"
+    if partial := [path.name for path in (*run.run.rglob(".*.*"), *run.run.glob("replay-manager.json"))]:
+        return f"{what}: half written: {', '.join(partial)}"
     if "Traceback" in run.words():
-        return f"{kind(number)} to {role}: a traceback"
-    return check_saved(run, report, kills)
+        return f"{what}: a traceback"
+    return check_saved(run, report, kills, TASKS[setting.task])
 
 
 def main() -> int:
@@ -331,11 +393,15 @@ def main() -> int:
         help="faults that a run has to survive before the one that may end it",
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--task", choices=tuple(TASKS), default="short")
+    parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--learner", choices=("workers", "central"), default="workers")
+    parser.add_argument("--phase", choices=("training", "end"), default="training")
     arguments = parser.parse_args()
+    setting = Setting(arguments.task, arguments.workers, arguments.learner, arguments.phase)
     report, seed = Report(), arguments.seed
     while sum(report.done.values()) < arguments.faults and len(report.violations) < 10:
-        trial(seed, arguments.per_run, report, arguments.learner)
+        trial(seed, arguments.per_run, report, setting)
         seed += 1
         print(
             f"{sum(report.done.values())} faults, {len(report.violations)} violations",

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from agents import ACT, OBS, SMALL, flat, make_batch, same, train
+from agents import ACT, SCHEMA, SMALL, flat, make_batch, same, train
 from torch import Tensor
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.algorithms.sac import AVERAGING, Trained, adam_scales, adam_step, clip_by_norm
 from sac_dist.data.batch import Batch
 from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.schema import Schema
 from sac_dist.execution.compiled import compile_obstacle, compile_update, load_update
 from sac_dist.execution.explicit import WrittenOut
 from sac_dist.networks.mlp import sample_action
@@ -115,7 +116,7 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
             [critic(targets, e, batch.next_observation, next_action) for e in ensemble]
         ).amin(0)
         reward = config.reward_scale * batch.reward + config.reward_bias
-        target = reward + config.discount * (1 - batch.terminated) * (next_q - alpha * next_log_prob)
+        target = reward + batch.discount * (next_q - alpha * next_log_prob)
     loss = sum(
         0.5 * F.mse_loss(critic(critics, e, batch.observation, batch.action), target) for e in ensemble
     )
@@ -159,7 +160,7 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
     ],
 )
 def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
-    agent = SACAgent(OBS, ACT, config, seed=1)
+    agent = SACAgent(SCHEMA, config, seed=1)
     for vector in (agent.tensors.targets, agent.tensors.critics.parameters, agent.tensors.policy.parameters):
         vector.add_(0.05 * torch.randn(vector.shape, generator=torch.Generator().manual_seed(2)))
     batch = make_batch()
@@ -178,7 +179,7 @@ def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
 
 @pytest.mark.parametrize("written_out", [True, False])
 def test_average_is_of_the_policy_after_each_update(written_out: bool) -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     if not written_out:
         agent.step = agent.algorithm
     agent.tensors.steps.fill_(397)
@@ -187,7 +188,7 @@ def test_average_is_of_the_policy_after_each_update(written_out: bool) -> None:
         agent.update(make_batch(seed=i))
         average.lerp_(agent.tensors.policy.parameters.double(), share)
     torch.testing.assert_close(agent.tensors.average, average.float(), rtol=1e-5, atol=1e-7)
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     agent.update(make_batch())
     assert torch.equal(agent.tensors.average, agent.tensors.policy.parameters)
 
@@ -210,7 +211,7 @@ def test_average_is_of_the_policy_after_each_update(written_out: bool) -> None:
 )
 @pytest.mark.parametrize("spread", [0.0, 30.0], ids=["ordinary", "log σ at both bounds, actions at ±1"])
 def test_gradients_written_out_equal_recorded_ones(config: AgentConfig, spread: float) -> None:
-    written, recorded = SACAgent(OBS, ACT, config), SACAgent(OBS, ACT, config)
+    written, recorded = SACAgent(SCHEMA, config), SACAgent(SCHEMA, config)
     assert isinstance(written.step, WrittenOut)
     last = written.policy.unpack(written.tensors.policy.parameters)[f"linear{config.hidden_depth + 1}.bias"]
     last.add_(torch.linspace(-spread, spread, last.numel()))
@@ -237,12 +238,12 @@ def test_gradients_written_out_equal_recorded_ones(config: AgentConfig, spread: 
 
 
 def test_gradients_are_recorded_where_none_are_written_out() -> None:
-    agent = SACAgent(OBS, ACT, replace(SMALL, critics=4, target_critics=2))
+    agent = SACAgent(SCHEMA, replace(SMALL, critics=4, target_critics=2))
     assert agent.step is agent.algorithm
 
 
 def test_targets_start_as_the_critics_and_the_entropy_target_as_minus_half_the_actions() -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     assert (
         torch.equal(agent.tensors.targets, agent.tensors.critics.parameters)
         and agent.tensors.targets.data_ptr() != agent.tensors.critics.parameters.data_ptr()
@@ -251,7 +252,7 @@ def test_targets_start_as_the_critics_and_the_entropy_target_as_minus_half_the_a
 
 
 def test_critics_can_have_a_depth_of_their_own() -> None:
-    agent = SACAgent(OBS, ACT, AgentConfig(hidden_width=16, hidden_depth=4, critic_depth=3))
+    agent = SACAgent(SCHEMA, AgentConfig(hidden_width=16, hidden_depth=4, critic_depth=3))
     assert (
         "policy.linear5.weight" in agent.state_dict() and "critics.linear5.weight" not in agent.state_dict()
     )
@@ -260,7 +261,7 @@ def test_critics_can_have_a_depth_of_their_own() -> None:
 
 
 def test_update_returns_finite_scalars_and_leaves_no_gradients() -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     metrics = agent.update(make_batch())
     names = {"critic_loss", "actor_loss", "q_mean", "entropy", "alpha", "critic_grad_norm", "actor_grad_norm"}
     assert metrics.keys() == names
@@ -272,7 +273,7 @@ def test_update_returns_finite_scalars_and_leaves_no_gradients() -> None:
 
 
 def test_metrics_do_not_change_with_later_updates() -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     metrics = agent.update(make_batch())
     before = {name: value.item() for name, value in metrics.items()}
     train(agent, 3)
@@ -282,9 +283,9 @@ def test_metrics_do_not_change_with_later_updates() -> None:
 def test_where_everything_terminates_the_targets_do_not_matter() -> None:
     states = []
     for offset in (0.0, 100.0):
-        agent = SACAgent(OBS, ACT, SMALL)
+        agent = SACAgent(SCHEMA, SMALL)
         agent.tensors.targets.add_(offset)
-        agent.update(make_batch(terminated=torch.ones(32)))
+        agent.update(make_batch(discount=torch.zeros(32)))
         states.append(
             {name: value for name, value in agent.state_dict().items() if not name.startswith("targets")}
         )
@@ -294,36 +295,36 @@ def test_where_everything_terminates_the_targets_do_not_matter() -> None:
 def test_where_nothing_terminates_the_targets_matter() -> None:
     states = []
     for offset in (0.0, 100.0):
-        agent = SACAgent(OBS, ACT, SMALL)
+        agent = SACAgent(SCHEMA, SMALL)
         agent.tensors.targets.add_(offset)
-        agent.update(make_batch(terminated=torch.zeros(32)))
+        agent.update(make_batch(discount=torch.full((32,), 0.98)))
         states.append(agent.tensors.critics.parameters.clone())
     assert not torch.equal(*states)
 
 
 def test_reward_scale_and_bias_equal_rewards_changed_beforehand() -> None:
     batch = make_batch()
-    scaled = SACAgent(OBS, ACT, replace(SMALL, reward_scale=0.25, reward_bias=1.0))
-    plain = SACAgent(OBS, ACT, SMALL)
+    scaled = SACAgent(SCHEMA, replace(SMALL, reward_scale=0.25, reward_bias=1.0))
+    plain = SACAgent(SCHEMA, SMALL)
     scaled.update(batch)
     plain.update(batch._replace(reward=0.25 * batch.reward + 1.0))
     assert same(scaled.state_dict(), plain.state_dict())
 
 
 def test_same_seed_same_bits() -> None:
-    a, b, other = (train(SACAgent(OBS, ACT, SMALL, seed=seed), 5) for seed in (7, 7, 8))
+    a, b, other = (train(SACAgent(SCHEMA, SMALL, seed=seed), 5) for seed in (7, 7, 8))
     assert same(a.state_dict(), b.state_dict())
     assert not same(a.state_dict(), other.state_dict())
 
 
 @pytest.mark.parametrize(("target_entropy", "rises"), [(100.0, True), (-100.0, False)])
 def test_alpha_moves_towards_its_target_entropy(target_entropy: float, rises: bool) -> None:
-    agent = train(SACAgent(OBS, ACT, AgentConfig(hidden_width=16, target_entropy=target_entropy)), 3)
+    agent = train(SACAgent(SCHEMA, AgentConfig(hidden_width=16, target_entropy=target_entropy)), 3)
     assert (agent.tensors.log_alpha.parameters.exp().item() > 0.1) == rises
 
 
 def test_fixed_alpha_stays() -> None:
-    agent = train(SACAgent(OBS, ACT, AgentConfig(hidden_width=16, alpha=0.3)), 3)
+    agent = train(SACAgent(SCHEMA, AgentConfig(hidden_width=16, alpha=0.3)), 3)
     assert agent.tensors.log_alpha.parameters.exp().item() == pytest.approx(0.3)
     assert agent.tensors.steps.tolist() == [3, 3, 0]
 
@@ -361,16 +362,16 @@ def test_compiled_update_equals_the_eager_one(
     if obstacle is not None:
         pytest.skip(obstacle)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    replay, rng = ReplayBuffer(100, OBS, ACT), np.random.default_rng(0)
+    replay, rng = ReplayBuffer(100, SCHEMA), np.random.default_rng(0)
     data = make_batch(100)
-    replay.extend(*(field.numpy() for field in data[:5]), np.zeros(100))
-    eager, compiled = SACAgent(OBS, ACT, config), SACAgent(OBS, ACT, config)
+    replay.extend(*(field.numpy() for field in data[:4]), data.discount.numpy() == 0, np.zeros(100))
+    eager, compiled = SACAgent(SCHEMA, config), SACAgent(SCHEMA, config)
     compiled.share_memory()
-    compile_update(SACAgent(OBS, ACT, config), 32)
+    compile_update(SACAgent(SCHEMA, config), 32)
     compiled.step = load_update(compiled, 32)
     eager.step = eager.algorithm
     for _ in range(4):
-        batch = replay.sample(32, rng)
+        batch = replay.sample(32, rng, config.discount)
         expected, metrics = eager.update(batch), compiled.update(batch)
         assert expected.keys() == metrics.keys()
         for name, value in expected.items():
@@ -403,11 +404,10 @@ def test_learns_to_walk_to_a_sparse_reward() -> None:
     reward = (np.abs(following) < 0.1).astype(float)
     columns = [
         torch.tensor(x, dtype=torch.float32)
-        for x in (position[:, None], action[:, None], reward, following[:, None], reward)
+        for x in (position[:, None], action[:, None], reward, following[:, None], 0.9 * (1 - reward))
     ]
     agent = SACAgent(
-        1,
-        1,
+        Schema.vector(1, 1),
         AgentConfig(
             hidden_width=32,
             discount=0.9,

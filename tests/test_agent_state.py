@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents import ACT, OBS, SMALL, flat, same, train
+from agents import ACT, OBS, SCHEMA, SMALL, flat, same, train
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.settings import ConfigError
@@ -22,7 +22,7 @@ from sac_dist.settings import ConfigError
 
 
 def test_act_is_the_policy() -> None:
-    agent = train(SACAgent(OBS, ACT, SMALL), 5)
+    agent = train(SACAgent(SCHEMA, SMALL), 5)
     agent.tensors.policy.parameters.mul_(3)
     observation = np.random.default_rng(0).normal(size=OBS)
 
@@ -46,7 +46,7 @@ def test_act_is_the_policy() -> None:
 
 
 def test_act_clamps_log_std_as_the_policy_does() -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     agent.policy.unpack(agent.tensors.policy.parameters)[f"linear{SMALL.hidden_depth + 1}.bias"].copy_(
         torch.tensor([[0.0] * ACT + [-500.0, 500.0, 0.0]])
     )
@@ -59,7 +59,7 @@ def test_act_clamps_log_std_as_the_policy_does() -> None:
 
 
 def test_acting_continues_from_a_saved_generator() -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     agent.act(np.zeros(OBS))
     state = agent.rng_state()
     first = [agent.act(np.zeros(OBS)) for _ in range(3)]
@@ -74,22 +74,22 @@ def test_acting_continues_from_a_saved_generator() -> None:
 @pytest.mark.parametrize("state", [torch.zeros(3, dtype=torch.uint8), torch.zeros(3), "no state"])
 def test_bad_generator_state_is_refused(state: Any) -> None:
     with pytest.raises(ConfigError, match="generator"):
-        SACAgent(OBS, ACT, SMALL).set_rng_state(state)
+        SACAgent(SCHEMA, SMALL).set_rng_state(state)
 
 
 # state
 
 
 def test_state_dict_round_trip_continues_bit_for_bit() -> None:
-    agent = train(SACAgent(OBS, ACT, SMALL), 3)
-    other = SACAgent(OBS, ACT, SMALL, seed=99)
+    agent = train(SACAgent(SCHEMA, SMALL), 3)
+    other = SACAgent(SCHEMA, SMALL, seed=99)
     other.load_state_dict(agent.state_dict())
     other.set_rng_state(agent.rng_state())
     assert same(train(agent, 3).state_dict(), train(other, 3).state_dict())
 
 
 def test_state_dict_holds_every_number() -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     agent.memory.copy_(torch.arange(agent.memory.numel()))
     numbers = {number for tensor in agent.state_dict().values() for number in tensor.flatten().tolist()}
     networks = 4 * len(agent.tensors.critics.parameters) + 4 * len(agent.tensors.policy.parameters)
@@ -97,16 +97,16 @@ def test_state_dict_holds_every_number() -> None:
 
 
 def test_a_state_without_an_average_has_the_policy_for_it() -> None:
-    agent = train(SACAgent(OBS, ACT, SMALL), 3)
+    agent = train(SACAgent(SCHEMA, SMALL), 3)
     state = {name: tensor for name, tensor in agent.state_dict().items() if not name.startswith("average")}
-    other = SACAgent(OBS, ACT, SMALL, seed=99)
+    other = SACAgent(SCHEMA, SMALL, seed=99)
     other.load_state_dict(state)
     assert torch.equal(other.tensors.average, agent.tensors.policy.parameters)
     assert not torch.equal(other.tensors.average, agent.tensors.average)
 
 
 def test_state_dict_is_a_copy() -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     state = agent.state_dict()
     before = copy.deepcopy(state)
     train(agent, 1)
@@ -114,10 +114,10 @@ def test_state_dict_is_a_copy() -> None:
 
 
 def test_loading_keeps_the_tensors_and_their_sharing() -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     agent.share_memory()
     addresses = [tensor.data_ptr() for tensor in flat(agent)]
-    agent.load_state_dict(train(SACAgent(OBS, ACT, SMALL, seed=3), 2).state_dict())
+    agent.load_state_dict(train(SACAgent(SCHEMA, SMALL, seed=3), 2).state_dict())
     assert addresses == [tensor.data_ptr() for tensor in flat(agent)]
     assert agent._shared is not None and agent._shared.array[0] == agent.tensors.targets[0]
     assert agent.tensors.steps.tolist() == [2, 2, 2]
@@ -140,9 +140,9 @@ def test_loading_keeps_the_tensors_and_their_sharing() -> None:
     ],
 )
 def test_hostile_state_is_refused_and_changes_nothing(name: str, value: Any, message: str) -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     before = agent.state_dict()
-    state: dict[str, Any] = train(SACAgent(OBS, ACT, SMALL, seed=3), 1).state_dict()
+    state: dict[str, Any] = train(SACAgent(SCHEMA, SMALL, seed=3), 1).state_dict()
     if value is None:
         del state[name]
     else:
@@ -154,7 +154,7 @@ def test_hostile_state_is_refused_and_changes_nothing(name: str, value: Any, mes
 
 
 def test_share_memory_changes_no_number_and_may_be_repeated() -> None:
-    agent = train(SACAgent(OBS, ACT, SMALL), 2)
+    agent = train(SACAgent(SCHEMA, SMALL), 2)
     before = agent.state_dict()
     agent.share_memory()
     address = agent.tensors.targets.data_ptr()
@@ -163,7 +163,7 @@ def test_share_memory_changes_no_number_and_may_be_repeated() -> None:
 
 
 def test_a_pickled_agent_that_is_not_shared_is_independent() -> None:
-    agent = train(SACAgent(OBS, ACT, SMALL), 2)
+    agent = train(SACAgent(SCHEMA, SMALL), 2)
     twin = pickle.loads(pickle.dumps(agent))
     assert same(train(twin, 2).state_dict(), train(pickle.loads(pickle.dumps(agent)), 2).state_dict())
     assert agent.tensors.steps.tolist() == [2, 2, 2]
@@ -182,7 +182,7 @@ def work(agent: SACAgent, done: Event, go_on: Event) -> None:
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 @pytest.mark.timeout(90)
 def test_an_update_in_another_process_is_seen_here_and_the_other_way_round(method: str) -> None:
-    agent = SACAgent(OBS, ACT, SMALL)
+    agent = SACAgent(SCHEMA, SMALL)
     agent.share_memory()
     before = agent.state_dict()
     context: Any = multiprocessing.get_context(method)
@@ -217,7 +217,7 @@ def test_an_update_in_another_process_is_seen_here_and_the_other_way_round(metho
 
 def pickle_free_copy(agent: SACAgent) -> SACAgent:
     """An agent of the same numbers in memory of its own."""
-    twin = SACAgent(OBS, ACT, agent.config)
+    twin = SACAgent(SCHEMA, agent.config)
     twin.load_state_dict(agent.state_dict())
     return twin
 

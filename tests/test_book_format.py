@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.book.policy_files import load_book_policy, save_book_policy
+from sac_dist.data.schema import Schema
 from sac_dist.networks.mlp import Parameters
 from sac_dist.settings import AgentConfig, ConfigError
 
@@ -126,7 +127,9 @@ def test_round_trip_is_bit_exact(tmp_path: Path, sizes: tuple[int, int, int, int
 
 def test_the_book_s_modules_load_what_we_save(tmp_path: Path) -> None:
     agent = SACAgent(
-        17, 7, AgentConfig(hidden_width=32, hidden_depth=4, critic_depth=3, layer_norm=False), seed=1
+        Schema.vector(17, 7),
+        AgentConfig(hidden_width=32, hidden_depth=4, critic_depth=3, layer_norm=False),
+        seed=1,
     )
     save_book_policy(agent, tmp_path / "ours")
     policy, critic = Policy(17, 7, 32, 4), SoftQ(17, 7, 32, 3)
@@ -145,7 +148,7 @@ def test_the_book_s_modules_load_what_we_save(tmp_path: Path) -> None:
 
 
 def test_saved_files_hold_their_tensors_alone(tmp_path: Path) -> None:
-    agent = SACAgent(17, 7, AgentConfig(hidden_width=128, layer_norm=False))
+    agent = SACAgent(Schema.vector(17, 7), AgentConfig(hidden_width=128, layer_norm=False))
     save_book_policy(agent, tmp_path / "ours")
     floats = agent.tensors.policy.parameters.numel()
     assert (
@@ -253,19 +256,22 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 )
 def test_critics_unlike_the_book_s_are_not_saved(tmp_path: Path, config: AgentConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        save_book_policy(SACAgent(5, 2, config), tmp_path / "ours")
+        save_book_policy(SACAgent(Schema.vector(5, 2), config), tmp_path / "ours")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_missing_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none/ours_policy: cannot be written"):
         save_book_policy(
-            SACAgent(5, 2, AgentConfig(hidden_width=8, layer_norm=False)), tmp_path / "none" / "ours"
+            SACAgent(Schema.vector(5, 2), AgentConfig(hidden_width=8, layer_norm=False)),
+            tmp_path / "none" / "ours",
         )
 
 
 def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "ours_policy").mkdir()
     with pytest.raises(ConfigError, match="ours_policy: cannot be written"):
-        save_book_policy(SACAgent(5, 2, AgentConfig(hidden_width=8, layer_norm=False)), tmp_path / "ours")
+        save_book_policy(
+            SACAgent(Schema.vector(5, 2), AgentConfig(hidden_width=8, layer_norm=False)), tmp_path / "ours"
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["ours_policy"]

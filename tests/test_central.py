@@ -127,6 +127,16 @@ def test_resumed_it_keeps_its_kind_and_counts(tmp_path):
     assert sum(again["replay"]["segments"][-1]["stop"]) == resumed.outcome.steps
 
 
+def test_a_worker_and_its_learner_go_on_as_two_workers(tmp_path):
+    """The learner's state is no worker's: it has no episode."""
+    run = train(central(tmp_path, workers=1, steps=100))
+    saved = checkpoint.read(run.folder.last).config
+    two = replace(saved.train, steps=200, workers=2, learner="workers")
+    resumed = resume(run.folder.path, replace(saved, train=two))
+    assert resumed.outcome.reason == "steps" and resumed.outcome.steps >= 200
+    assert checkpoint.read(run.folder.last).run["counters"][0] == resumed.outcome.steps
+
+
 def test_offline_phases_are_the_learners(tmp_path):
     files.write(record(EnvConfig("toy_envs:Point-v0"), "random", 12), tmp_path / "demos.npz")
     data = DataConfig(demos=(str(tmp_path / "demos.npz"),), bc_steps=10, offline_steps=30, offline_every=25)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.cli import main as cli
+from sac_dist.data.schema import Schema
 from sac_dist.settings import AgentConfig, ClusterConfig, Config, DataConfig, EnvConfig, TrainConfig
 from sac_dist.storage.checkpoint import save_policy
 
@@ -36,7 +37,12 @@ def refused(capsys, *arguments: str) -> str:
 
 def pendulum_policy(path: Path) -> Path:
     config = AgentConfig(hidden_width=8, hidden_depth=1, layer_norm=False)
-    save_policy(path, SACAgent(3, 1, config), Config(EnvConfig(env="Pendulum-v1"), config), {"steps": 0})
+    save_policy(
+        path,
+        SACAgent(Schema.vector(3, 1), config),
+        Config(EnvConfig(env="Pendulum-v1"), config),
+        {"steps": 0},
+    )
     return path
 
 

@@ -1,17 +1,17 @@
-"""Demonstrations: every format's round trip, and what holds for all of them."""
+"""Transitions: every format's round trip, and what holds for all of them."""
 
 import importlib
 import pickle
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from demo_files import FIELDS, assert_equal, assert_sound, make, rows
+from demo_files import FIELDS, assert_equal, assert_sound, changed, make, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sac_dist.data.schema import Schema
 from sac_dist.formats import check, files
 from sac_dist.reporting.describe import describe, draw
 from sac_dist.settings import ConfigError
@@ -83,7 +83,7 @@ def test_the_books_pickle_keeps_all_but_success_and_source(tmp_path):
 def test_other_formats_convert_into_each_other(last, tmp_path):
     demos = make()
     if last:
-        demos = replace(
+        demos = changed(
             demos, truncated=demos.truncated | demos.terminated
         )  # both at once: npz keeps that, HDF5 has no place for it
     files.write(demos, tmp_path / "a.npz")
@@ -214,10 +214,11 @@ def test_a_name_must_say_its_kind(tmp_path):
             ["transition 2", "action", "entry 0 is 1.5", "outside [-1, 1]", "limits"],
         ),
         ({"action": [[0.0], [-1.00001], [0.0]]}, ["transition 1", "action"]),
-        ({"action": [0.0, 0.0, 0.0]}, ["action", "shape (3,)"]),
+        ({"action": np.zeros((3, 2, 2))}, ["action", "shape (3, 2, 2)"]),
+        ({"action": [0.0, 0.0]}, ["action", "shape (2,)"]),
         ({"action": [["a"]] * 3}, ["action", "not numbers"]),
         ({"action": [[1j]] * 3}, ["action", "complex128", "not numbers"]),
-        ({"reward": [[0.0], [0.0], [0.0]]}, ["reward", "shape (3, 1)"]),
+        ({"terminated": [[0.0, 0.0, 1.0]]}, ["terminated", "shape (1, 3)"]),
         ({"terminated": [0, 2, 1]}, ["transition 1", "terminated", "is 2", "0 or 1"]),
         ({"next_observation": [[1.0, 1.0]] * 3}, ["transition 0", "next_observation", "2 entries", "1"]),
         ({"observation": np.zeros((3, 0))}, ["observation", "shape (3, 0)"]),
@@ -232,6 +233,15 @@ def test_a_name_must_say_its_kind(tmp_path):
 def test_what_is_wrong_is_named(changes, words):
     message = refused(**changes)
     assert message.startswith("file.x") and all(word in message for word in words), message
+
+
+def test_columns_of_one_number_are_columns(tmp_path):
+    """(N, 1) rewards and marks, and (N,) vectors of one entry, from npz as from the other kinds."""
+    changes = {"reward": [[0.0], [0.0], [1.0]], "terminated": [[0], [0], [1]], "action": [0.0, 0.0, 0.0]}
+    np.savez(tmp_path / "a.npz", **walk(**changes), success=[[1]])
+    found = files.read(tmp_path / "a.npz")
+    assert found.reward.tolist() == [0, 0, 1] and found.action.shape == (3, 1)
+    assert found.terminated.tolist() == [False, False, True] and found.success.tolist() == [True]
 
 
 def test_rounding_is_forgiven():
@@ -282,13 +292,13 @@ def test_breaks_in_a_recording_that_was_cut():
 
 def test_sizes_must_fit_the_environment():
     demos = make()
-    check.check_fits(demos, 3, 2, "a.npz")
+    check.check_fits(demos, Schema.vector(3, 2), "a.npz")
     for sizes, word in (
         ((4, 2), "observations of 3 numbers and the environment of 4"),
         ((3, 1), "actions of 2 numbers"),
     ):
         with pytest.raises(ConfigError, match=rf"a\.npz has {word}"):
-            check.check_fits(demos, *sizes, "a.npz")
+            check.check_fits(demos, Schema.vector(*sizes), "a.npz")
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from demo_files import FIELDS, assert_equal, make
+from demo_files import FIELDS, assert_equal, changed, make
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.schema import Schema
 from sac_dist.formats import files
 from sac_dist.settings import AgentConfig, Config, ConfigError
 from sac_dist.storage import checkpoint
@@ -107,11 +108,14 @@ def swap(file, place: str, **dataset) -> None:
     [
         (lambda file: file.__delitem__("data"), ["no group data"]),
         (lambda file: file["data"].clear(), ["no transitions"]),
-        (lambda file: file.__delitem__("data/demo_1/rewards"), ["demo_1/rewards is missing"]),
+        (
+            lambda file: file.__delitem__("data/demo_1/rewards"),
+            ["demo_1 has no rewards: write it with robomimic"],
+        ),
         (lambda file: file.__delitem__("data/demo_1/obs"), ["demo_1 has no group obs"]),
         (
-            lambda file: file.__delitem__("data/demo_1/next_obs"),
-            ["demo_1 has no next_obs", "dataset_states_to_obs"],
+            lambda file: file.__delitem__("data/demo_0/next_obs"),
+            ["demo_0 has no next_obs and does not end done", "dataset_states_to_obs"],
         ),
         (
             lambda file: file.__delitem__("data/demo_1/next_obs/gripper"),
@@ -414,13 +418,13 @@ def test_a_failed_write_to_minari_leaves_nothing(minari, tmp_path, monkeypatch):
 def run_folder(path: Path, replay: ReplayBuffer) -> Path:
     for part in ("checkpoints", "replay"):
         (path / part).mkdir(parents=True)
-    agent = SACAgent(3, 2, AgentConfig(hidden_width=4))
-    stored = ReplayFiles(path / "replay")
+    agent = SACAgent(Schema.vector(3, 2), AgentConfig(hidden_width=4))
+    stored = ReplayFiles(path / "replay", replay.schema)
     run = {"replay": stored.write(stored.copy_new(replay))}
     config = replace(Config(), env=replace(Config().env, env="Point-v0", horizon=5))
     checkpoint.write(
         path / "checkpoints" / "last.safetensors",
-        checkpoint.Checkpoint(agent.state_dict(), 3, 2, config, {}, run),
+        checkpoint.Checkpoint(agent.state_dict(), agent.schema, config, {}, run),
     )
     return path
 
@@ -438,7 +442,7 @@ def fill(replay: ReplayBuffer, demos, shard: int = 0) -> None:
 
 def test_a_runs_replay_is_demonstrations(tmp_path):
     first, second = make(), make((4, 4), seed=1)
-    replay = ReplayBuffer(100, 3, 2, shards=3)
+    replay = ReplayBuffer(100, Schema.vector(3, 2), shards=3)
     fill(replay, first, 0)
     fill(replay, second, 2)
     demos = files.read(run_folder(tmp_path / "run", replay))
@@ -460,8 +464,8 @@ def test_a_run_cuts_episodes(tmp_path):
         name: getattr(demos, name)[kept]
         for name in ("observation", "action", "reward", "next_observation", "terminated", "truncated")
     }
-    replay = ReplayBuffer(9, 3, 2)  # the first transition is overwritten
-    fill(replay, replace(demos, **parts))
+    replay = ReplayBuffer(9, Schema.vector(3, 2))  # the first transition is overwritten
+    fill(replay, changed(demos, **parts))
     found = files.read(run_folder(tmp_path / "run", replay))
     assert len(found) == 9 and found.lengths.tolist() == [3, 2, 4]
     assert found.truncated[found.ends - 1].all() and not found.terminated.any()
@@ -470,10 +474,10 @@ def test_a_run_cuts_episodes(tmp_path):
 
 def test_the_end_of_a_workers_rows_ends_an_episode(tmp_path):
     """Also where the next worker's happen to go on from there."""
-    demos, replay = make((5,)), ReplayBuffer(10, 3, 2, shards=2)
+    demos, replay = make((5,)), ReplayBuffer(10, Schema.vector(3, 2), shards=2)
     for shard, kept in enumerate((slice(0, 2), slice(2, 5))):
         parts = {name: getattr(demos, name)[kept] for name in FIELDS}
-        fill(replay, replace(demos, **parts), shard)
+        fill(replay, changed(demos, **parts), shard)
     assert files.read(run_folder(tmp_path / "run", replay)).lengths.tolist() == [2, 3]
 
 
@@ -486,14 +490,14 @@ def test_the_end_of_a_workers_rows_ends_an_episode(tmp_path):
     ],
 )
 def test_a_damaged_run_is_refused(damage, word, tmp_path):
-    replay = ReplayBuffer(100, 3, 2)
+    replay = ReplayBuffer(100, Schema.vector(3, 2))
     fill(replay, make())
     damage(run_folder(tmp_path / "run", replay))
     assert word in refusal(tmp_path / "run")
 
 
 def test_a_run_without_transitions_is_refused(tmp_path):
-    assert "no transitions" in refusal(run_folder(tmp_path / "run", ReplayBuffer(100, 3, 2)))
+    assert "no transitions" in refusal(run_folder(tmp_path / "run", ReplayBuffer(100, Schema.vector(3, 2))))
     path = tmp_path / "run" / "checkpoints" / "last.safetensors"
     saved = checkpoint.read(path)
     outside = {"capacity": 9, "segments": [{"file": "../secret.npy", "start": [0], "stop": [1]}]}

@@ -113,7 +113,7 @@ def test_nothing_but_numpys_constructors_may_be_named(call, name, protocol, tmp_
         (b"\x80\x04\x8c\x15numpy.core.multiarray\x8c\x15_reconstruct.__call__\x93.", "_reconstruct.__call__"),
         (b"\x80\x04\x8c\x04a\x1b[2\x8c\x03b\nR\x93.", "names a?[2.b?R"),  # nothing reaches the terminal
         (b"\x80\x02cnumpy\nndarray\n)\x81.", "NEWOBJ"),
-        (b"\x80\x04cnumpy\nndarray\n)}\x92.", "EMPTY_DICT"),
+        (b"\x80\x04cnumpy\nndarray\n)}\x92.", "an object of a class (pickle's NEWOBJ_EX)"),
         (b"cnumpy\nndarray\n(I1\ntR.", "calls something"),  # a class, but none that may be called
         (b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\nNNtR.", "another class"),
         (b"\x80\x02cbuiltins\nbytes\nK\x64\x85R.", "builds bytes"),
@@ -122,7 +122,7 @@ def test_nothing_but_numpys_constructors_may_be_named(call, name, protocol, tmp_
         (b"\x80\x02NQ.", "BINPERSID"),
         (b"\x80\x04]2.", "DUP"),
         (b"\x80\x05\x97.", "NEXT_BUFFER"),
-        (b"\x80\x04\x8f.", "EMPTY_SET"),
+        (b"\x80\x04\x8f.", "holds a set (pickle's EMPTY_SET)"),
         (b"\x80\x04]N.", "stops"),
         (b"\x80\x04](.", "stops"),
         (b"\x80\x09].", "protocols 0 to 5"),
@@ -133,7 +133,19 @@ def test_nothing_but_numpys_constructors_may_be_named(call, name, protocol, tmp_
         (b"\x80\x04]b.", "damaged"),
         (b"\x80\x04]NNb.", "state of something"),
         (b"\x80\x04h\x07.", "damaged"),
-        (b"\x80\x04(u.", "SETITEMS"),
+        (b"\x80\x04(u.", "damaged"),
+        (b"\x80\x04}K\x01K\x02s.", "keys are not all names"),  # a number may hash as the file likes
+        (b"\x80\x04}NNs.", "keys are not all names"),
+        (b"\x80\x04}]Ns.", "keys are not all names"),
+        (b"\x80\x04})Ns.", "keys are not all names"),
+        (b"\x80\x04]U\x01aNs.", "damaged"),  # the items of a list
+        (b"\x80\x04}(U\x01au.", "damaged"),  # a key without its value
+        (b"(U\x01ad.", "damaged"),
+        (b"}(U\x01aNs.", "damaged"),  # the dict lies below a mark
+        (b"\x80\x04}.", "keys []"),
+        (b"ccollections\nOrderedDict\n](U\x01aNtR.", "calls something"),
+        (b"ccollections\nOrderedDict\n(]tR.", "builds a dict from something"),
+        (b"ccollections\ndefaultdict\n)R.", "names collections.defaultdict"),
     ],
 )
 def test_instructions_that_lists_of_arrays_do_not_need(data, word, tmp_path):
@@ -191,6 +203,9 @@ def test_the_array_by_hand_is_one(tmp_path):
             "transition 0 is 1 values",
         ),  # a million lists deep
         (b"\x80\x02N" + b"\x85" * 10**6 + b".", "far more objects"),
+        (b"\x80\x02(" + b"}" * 10**6 + b"l.", "far more objects"),
+        (b"\x80\x02}U\x01aq\x000}(" + b"h\x00N" * 10**6 + b"u.", "stops at"),  # an item a million times
+        (b"\x80\x02]." * 10**6, "no transitions"),  # as many pickles in one file
         (b"\x80\x04]" + b"\x94" * 10**6 + b".", "far more objects"),
         (
             b"\x80\x02X\x00\x00\x10\x00"
@@ -226,6 +241,9 @@ def test_recursion_and_sharing_do_no_harm(tmp_path):
     circle = []
     circle.append((circle, [0.0], 0.0, circle, True))
     assert "state holds a tuple" in refused_pickle(tmp_path, pickle.dumps(circle))
+    walled: dict = {}
+    walled["observations"] = walled["actions"] = walled["rewards"] = walled
+    assert "instead of a number" in (message := refused_pickle(tmp_path, pickle.dumps(walled))) or message
     laughs: list = ["ha"]
     for _ in range(100):
         laughs = [laughs] * 10  # 10^100 when unfolded
@@ -255,7 +273,9 @@ def test_a_file_cut_at_any_byte_is_refused(protocol, tmp_path):
         ({0: np.zeros(1, complex)}, ["dtype c16"]),
         ({0: np.ones((1, 1)).view(np.matrix)}, ["numpy.matrix"]),
         ({0: "text"}, ["transition 1", "state is text"]),
-        ({0: {"a": 1}}, ["EMPTY_DICT"]),
+        ({0: {"a": 1}}, ["transition 1: state has 1 entries", "transition 0's has 3"]),
+        ({0: {"a": {"b": 1}}}, ["transition 1: state is a dict, not numbers"]),
+        ({0: {}}, ["transition 1: state is a dict, not numbers"]),
         ({0: [1.0, "x", 2.0]}, ["transition 1", "state holds text"]),
         ({0: [1.0, 2.0]}, ["transition 1: state has 2 entries", "transition 0's has 3"]),
         ({0: np.zeros((3, 3))}, ["transition 1: state has the shape (3, 3)"]),

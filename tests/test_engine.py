@@ -1,8 +1,10 @@
 """Training runs with real processes: what they produce, repeat, survive and leave behind."""
 
+import contextlib
 import csv
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -14,18 +16,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sac_dist.book.replay_manager import ReplayManager
 from sac_dist.engine.supervisor import TrainingFailed
 from sac_dist.engine.train import resume, train
 from sac_dist.execution.compiled import compile_obstacle
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
 from sac_dist.storage import checkpoint
+from sac_dist.system.files import replacing
 
 pytestmark = pytest.mark.timeout(120)
 AGENT = AgentConfig(hidden_width=16, hidden_depth=1)
 OFTEN_LOGGED = (  # a program for start()
     "-c",
-    "import sys, sac_dist.engine.supervisor as s; s.LOG_INTERVAL = 200; from sac_dist import cli; "
-    "sys.exit(cli.main())",
+    "import sys, sac_dist.engine.supervisor as s; s.LOG_INTERVAL = 200; "
+    "from sac_dist.cli.main import main; sys.exit(main())",
 )
 
 
@@ -78,12 +82,8 @@ def descendants(parent: int) -> list[int]:
     return found
 
 
-def holds_listening_socket(pid: int) -> bool:
-    inodes = {
-        line.split()[6] for line in Path("/proc/net/unix").read_text().splitlines()[1:] if "/replay-" in line
-    }
-    links = (os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir())
-    return any(link.startswith("socket:[") and link[8:-1] in inodes for link in links)
+def role_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def start(
@@ -164,7 +164,11 @@ def test_run_folder_holds_everything_the_run_knows(tmp_path):
     with open(folder / "metrics.csv") as file:
         last = list(csv.DictReader(file))[-1]
     assert int(last["step"]) == run.outcome.steps and float(last["updates"]) == run.outcome.updates
-    assert not list(folder.rglob("*.tmp"))
+    with pytest.raises(RuntimeError), replacing(folder / "policy.safetensors") as temporary:
+        temporary.touch()
+        assert temporary in set(folder.rglob(".*")), "this is how a half-written file is found"
+        raise RuntimeError
+    assert not list(folder.rglob(".*")) and not (folder / "replay-manager.json").exists()
 
 
 def test_policies_are_kept_at_intervals(tmp_path):
@@ -289,25 +293,50 @@ def test_a_batch_system_that_ends_the_whole_group_still_finds_it_saved(tmp_path)
     assert 0 < saved["counters"][0] <= sum(saved["replay"]["segments"][-1]["stop"])
 
 
-@pytest.mark.parametrize("victim", ["main", "main, while a worker is stopped", "manager"])
+@pytest.mark.parametrize("victim", ["main", "main, while a worker is stopped"])
 def test_death_of_a_central_process_ends_all_within_seconds(tmp_path, victim):
     before = shared_memory()
     process = start(tmp_path, "--workers", "2", "--steps", "1000000", "--checkpoint-interval", "50")
     workers = worker_ids(tmp_path, process, 2)
     family = descendants(process.pid)
     wait_for(tmp_path / "run/checkpoints/last.safetensors", process)
-    if victim != "manager":
-        if victim != "main":
-            os.kill(workers[0], signal.SIGSTOP)
-        process.kill()
-    else:  # the process that is no worker and holds the manager's socket
-        (manager,) = [pid for pid in family if pid not in workers and holds_listening_socket(pid)]
-        os.kill(manager, signal.SIGKILL)
+    if victim != "main":
+        os.kill(workers[0], signal.SIGSTOP)
+    process.kill()
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == (1 if victim == "manager" else -9), errors
+    assert process.returncode == -9, errors
     assert_all_gone(family)
     assert shared_memory() <= before
     assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0] > 0
+
+
+def test_the_replay_of_a_run_can_be_sampled_from_outside_and_does_not_need_its_manager(tmp_path):
+    process = start(tmp_path, "--workers", "2", "--steps", "1000000", "--checkpoint-interval", "50")
+    workers = worker_ids(tmp_path, process, 2)
+    published = tmp_path / "run/replay-manager.json"
+    wait_for(published, process)
+    assert stat.S_IMODE(published.stat().st_mode) == 0o600
+    before = ReplayManager.of_run(tmp_path / "run")
+    state, action, reward, next_state, done = before.sample(32)
+    assert state.shape == next_state.shape == (32, 2) and action.shape == (32, 2)
+    assert (reward != 0).all() and reward.shape == done.shape == (32,)
+    with pytest.raises(ValueError, match="all 2 shards"):
+        before.push(state[0], action[0], reward[0], next_state[0], False)
+    (manager,) = [pid for pid in descendants(process.pid) if role_of(pid) == "replay-manager"]
+    os.kill(manager, signal.SIGKILL)
+    length = before_that = checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0]
+    deadline = time.monotonic() + 30
+    while length <= before_that and time.monotonic() < deadline:
+        time.sleep(0.2)
+        with contextlib.suppress(ConfigError, OSError, EOFError):  # it is being killed or restarted
+            length = len(ReplayManager.of_run(tmp_path / "run"))
+    assert length > before_that and all(map(alive, workers))
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=30)[1]
+    assert process.returncode == 130 and errors.count("restarting it") == 1, errors
+    assert "replay-manager was killed by SIGKILL; restarting it" in errors
+    with pytest.raises(ConfigError, match="no run on this machine is going on in"):
+        ReplayManager.of_run(tmp_path / "run")
 
 
 IMPATIENT = """

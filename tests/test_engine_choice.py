@@ -54,9 +54,7 @@ def test_a_run_changes_its_engine_and_leaves_the_other_ones_settings_behind():
 
 
 def test_without_ray_the_flag_says_what_to_install(tmp_path):
-    program = (
-        "import sys; sys.modules['ray'] = None; from sac_dist import cli; sys.exit(cli.main(sys.argv[1:]))"
-    )
+    program = "import sys; sys.modules['ray'] = None; from sac_dist.cli import main as cli; sys.exit(cli.main(sys.argv[1:]))"
     command = [
         sys.executable,
         "-c",

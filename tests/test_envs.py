@@ -143,6 +143,17 @@ def test_start_and_target_follow_their_options(make: Any) -> None:
     assert abs(target(1, random_yaw=False)[1]) < 1e-4
 
 
+@pytest.mark.parametrize("start", ["centre", "book"])
+def test_a_tool_that_is_held_still_stays_where_the_arm_starts(make: Any, start: str) -> None:
+    env = make("SawyerGrasp-v0", control="end_position", start=start, horizon=100)
+    env.reset(seed=0)
+    before = env.readings.joint_positions.copy()
+    for _ in range(60):
+        env.step(np.zeros(4, np.float32))
+    assert np.abs(env.readings.joint_positions - before).max() < 0.2, "drawn to another pose"
+    env.close()
+
+
 def test_the_books_start_keeps_its_distance_to_the_limits(make: Any) -> None:
     env = make("SawyerGrasp-v0", start="book")
     for seed in range(5):
@@ -198,7 +209,9 @@ def test_auto_takes_coppelia_then_mujoco_then_pendulum(monkeypatch: pytest.Monke
     monkeypatch.setattr(choice, "mujoco_obstacle", lambda: None)
     monkeypatch.setattr(choice, "probe", lambda: Found("nothing falls", ""))
     assert envs.resolve("auto") == ("SawyerGrasp-v0", "mujoco", "MuJoCo; no CoppeliaSim: nothing falls")
-    assert envs.resolve("auto", scene="a.ttt")[:2] == ("SawyerGrasp-v0", "coppelia"), "scenes are for it alone"
+    assert envs.resolve("auto", scene="a.ttt")[:2] == ("SawyerGrasp-v0", "coppelia"), (
+        "scenes are for it alone"
+    )
     monkeypatch.setattr(choice, "probe", lambda: Found(None, "4.1.0"))
     assert envs.resolve("auto") == ("SawyerGrasp-v0", "coppelia", "CoppeliaSim 4.1.0")
     monkeypatch.setattr(choice, "probe", lambda: Found(None, "4.6.0"))

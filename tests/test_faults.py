@@ -19,6 +19,7 @@ import torch
 from sac_dist.acting.rollout import EnvironmentFault, Play, make_env, run_episode
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.cli import main as cli
+from sac_dist.data.schema import Schema
 from sac_dist.engine import guard, machine
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.divergence import Diverged, origin
@@ -289,7 +290,7 @@ def test_a_stopped_worker_among_several_is_replaced(tmp_path, capfd):
 
 
 def test_a_stopped_manager_does_not_hold_up_the_end(tmp_path):
-    stop_child("ReplayManager", after=0.5)
+    stop_child("replay-manager", after=0.5)
     before = time.monotonic()
     run = train(config(tmp_path, "Slow", steps=None, time=3))
     assert run.outcome.reason == "time" and time.monotonic() - before < 60
@@ -447,7 +448,7 @@ def test_a_checkpoint_of_networks_that_are_not_finite_is_never_written(tmp_path,
 
 
 def test_an_evaluator_takes_no_policy_that_is_not_finite(tmp_path):
-    agent = SACAgent(2, 2, AGENT)
+    agent = SACAgent(Schema.vector(2, 2), AGENT)
     agent.tensors.policy.parameters[3] = torch.nan
     ours, theirs = multiprocessing.Pipe()
     task = EvaluatorTask(config(tmp_path), agent, Control(1), tmp_path / "best.safetensors", None)

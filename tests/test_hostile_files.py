@@ -20,6 +20,7 @@ from test_engine import config
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.book.policy_files import load_book_policy, save_book_policy
 from sac_dist.cli import main as cli
+from sac_dist.data.schema import Schema
 from sac_dist.engine.train import train
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig
 from sac_dist.storage import checkpoint
@@ -51,7 +52,10 @@ def policy(tmp_path) -> Path:
     network = AgentConfig(hidden_width=8, hidden_depth=1)
     path = tmp_path / "p.safetensors"
     checkpoint.save_policy(
-        path, SACAgent(3, 1, network), Config(EnvConfig(env="Pendulum-v1"), network), {"steps": 0}
+        path,
+        SACAgent(Schema.vector(3, 1), network),
+        Config(EnvConfig(env="Pendulum-v1"), network),
+        {"steps": 0},
     )
     return path
 
@@ -125,8 +129,9 @@ def test_metadata_that_is_a_bomb(capsys, policy, bomb):
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
-        ("version", 2, "has checkpoint version 2, this sac_dist reads 1"),
-        ("version", 0, "has checkpoint version 0, this sac_dist reads 1"),
+        ("version", 3, "has checkpoint version 3, this sac_dist reads 1 and 2"),
+        ("version", 0, "has checkpoint version 0, this sac_dist reads 1 and 2"),
+        ("version", 1, "damaged"),
         ("config.env.gravity", 1, "unknown setting 'gravity': made by another version"),
         ("config.agent.hidden_width", 10**6, "too few"),
         ("config.agent.hidden_width", 1e999, "too few"),
@@ -135,10 +140,18 @@ def test_metadata_that_is_a_bomb(capsys, policy, bomb):
         ("config.agent.hidden_depth", 10**9, "too few"),
         ("config.agent.critic_depth", 10**9, "too few"),
         ("config.agent.critics", 10**7, "too few"),
-        ("observation_size", float("nan"), "damaged"),
-        ("observation_size", 1e999, "damaged"),
-        ("observation_size", [3], "damaged"),
-        ("observation_size", 10**12, "the policy has 1000000000000 observations"),
+        ("schema", None, "damaged"),
+        ("schema", {}, "damaged"),
+        ("schema.action_size", float("nan"), "damaged"),
+        ("schema.action_size", 1e999, "damaged"),
+        ("schema.action_size", [3], "damaged"),
+        ("schema.action_size", 0, "at least one number"),
+        ("schema.observation", {}, "needs fields"),
+        ("schema.observation", ["state"], "damaged"),
+        ("schema.observation.state.dtype", "uint8", "a row holds float32"),
+        ("schema.observation.state.shape", [-3, -1], "at least one number"),
+        ("schema.observation.state.shape", 3, "damaged"),
+        ("schema.observation.state.shape", [10**12], "the policy has 1000000000000 observations"),
         ("config", [], "damaged"),
         ("config.env", [1], "damaged"),
         ("config.env.env", 5, "damaged"),
@@ -157,7 +170,8 @@ def test_metadata_of_another_version_or_with_nonsense(capsys, policy, place, val
 @pytest.fixture
 def book(tmp_path) -> Path:
     save_book_policy(
-        SACAgent(17, 7, AgentConfig(hidden_width=8, hidden_depth=2, layer_norm=False)), tmp_path / "b"
+        SACAgent(Schema.vector(17, 7), AgentConfig(hidden_width=8, hidden_depth=2, layer_norm=False)),
+        tmp_path / "b",
     )
     return tmp_path / "b"
 

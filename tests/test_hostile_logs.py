@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reports import file_reporter
 from test_hostile_files import Payload
 
 from sac_dist.data.ring import ReplayBuffer
-from sac_dist.reporting.metrics import RunLog, read_metrics, read_returns
+from sac_dist.data.schema import Schema
+from sac_dist.reporting.metrics import read_metrics, read_returns
 from sac_dist.settings import ConfigError
 from sac_dist.storage.segments import ReplayFiles
 
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture
 def files(tmp_path) -> ReplayFiles:
     """Two segments of 40 transitions each, in ``files.listed``."""
-    replay, files = ReplayBuffer(100, 1, 1), ReplayFiles(tmp_path)
+    replay, files = ReplayBuffer(100, Schema.vector(1, 1)), ReplayFiles(tmp_path, Schema.vector(1, 1))
     for _ in range(2):
         column = np.zeros((40, 1))
         replay.extend(column, column, column[:, 0], column, column[:, 0], column[:, 0])
@@ -77,7 +79,7 @@ def test_arrays_that_a_resumed_run_reads(tmp_path, files, kind):
     marker = tmp_path / "marker"
     HOSTILE_ARRAYS[kind](tmp_path / files.listed[1]["file"], marker)
     with pytest.raises(ConfigError, match=r"0000002\.npy is missing or damaged") as caught:
-        files.load(saved(files), ReplayBuffer(100, 1, 1))
+        files.load(saved(files), ReplayBuffer(100, Schema.vector(1, 1)))
     assert "\n" not in str(caught.value) and not marker.exists()
     HOSTILE_ARRAYS[kind](tmp_path / "reward_log.npy", marker)
     with pytest.raises(ConfigError, match=r"reward_log\.npy") as caught:
@@ -103,14 +105,14 @@ def test_arrays_that_a_resumed_run_reads(tmp_path, files, kind):
 )
 def test_a_list_of_segments_with_nonsense(files, changes):
     with pytest.raises(ConfigError) as caught:
-        files.load(saved(files, **changes), ReplayBuffer(100, 1, 1))
+        files.load(saved(files, **changes), ReplayBuffer(100, Schema.vector(1, 1)))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("capacity", [0, -5, "100", None, 1e999])
 def test_a_capacity_with_nonsense(files, capacity):
     with pytest.raises(ConfigError):
-        files.load(saved(files) | {"capacity": capacity}, ReplayBuffer(100, 1, 1))
+        files.load(saved(files) | {"capacity": capacity}, ReplayBuffer(100, Schema.vector(1, 1)))
 
 
 def test_rows_that_would_spoil_the_networks(tmp_path, files):
@@ -118,7 +120,7 @@ def test_rows_that_would_spoil_the_networks(tmp_path, files):
     for bad in (np.full_like(rows, np.nan), rows.astype(np.float64), rows[:, :-1], rows[:, None]):
         np.save(tmp_path / files.listed[1]["file"], bad)
         with pytest.raises(ConfigError):
-            files.load(saved(files), ReplayBuffer(100, 1, 1))
+            files.load(saved(files), ReplayBuffer(100, Schema.vector(1, 1)))
 
 
 @pytest.mark.parametrize(
@@ -133,11 +135,11 @@ def test_rows_that_would_spoil_the_networks(tmp_path, files):
     ],
 )
 def test_a_table_of_metrics_with_nonsense(tmp_path, text):
-    state = RunLog(tmp_path).state() | {"rows": 1}
+    state = file_reporter(tmp_path).state() | {"rows": 1}
     (tmp_path / "metrics.csv").write_bytes(text)
     try:
         read_metrics(tmp_path / "metrics.csv")
-        RunLog(tmp_path, state).close()
+        file_reporter(tmp_path, state).close()
     except ConfigError as error:
         assert "\n" not in str(error) and len(str(error)) < 1000
 
@@ -145,8 +147,8 @@ def test_a_table_of_metrics_with_nonsense(tmp_path, text):
 @pytest.mark.parametrize("place", ["rows", "episodes", "recent", "step", "updates", "wall_time_s", "pending"])
 @pytest.mark.parametrize("value", [None, "x", [1], {}, 10**18, -(10**18)])
 def test_a_log_state_with_nonsense_is_refused_or_harmless(tmp_path, place, value):
-    log = RunLog(tmp_path)
+    log = file_reporter(tmp_path)
     state = log.state() | {place: value}
     log.close()
     with contextlib.suppress(ConfigError):
-        RunLog(tmp_path, state).close()
+        file_reporter(tmp_path, state).close()

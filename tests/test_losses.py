@@ -20,11 +20,10 @@ def tensor(*values: object) -> torch.Tensor:
 def test_target_bootstraps_from_the_smallest_critic_less_the_entropy_term() -> None:
     target = losses.td_target(
         reward=tensor(1.0, 2.0),
-        terminated=tensor(0.0, 0.0),
+        discount=tensor(0.9, 0.9),
         next_q=tensor([[10.0, 4.0], [8.0, 6.0]]),
         next_log_prob=tensor(3.0, -1.0),
         alpha=tensor(0.5),
-        discount=0.9,
     )
     # 1 + 0.9 (8 - 0.5·3) = 6.85; 2 + 0.9 (4 + 0.5) = 6.05
     torch.testing.assert_close(target, tensor(6.85, 6.05))
@@ -32,7 +31,7 @@ def test_target_bootstraps_from_the_smallest_critic_less_the_entropy_term() -> N
 
 def test_termination_stops_the_bootstrap() -> None:
     next_q = tensor([[10.0, 10.0], [10.0, 10.0]])
-    target = losses.td_target(tensor(1.0, 1.0), tensor(1.0, 0.0), next_q, tensor(5.0, 5.0), tensor(0.1), 0.98)
+    target = losses.td_target(tensor(1.0, 1.0), tensor(0.0, 0.98), next_q, tensor(5.0, 5.0), tensor(0.1))
     torch.testing.assert_close(target, tensor(1.0, 1 + 0.98 * 9.5))
 
 
@@ -42,7 +41,7 @@ def test_target_carries_no_gradient() -> None:
         torch.ones(3, requires_grad=True),
         torch.tensor(0.1, requires_grad=True),
     ]
-    assert not losses.td_target(torch.zeros(3), torch.zeros(3), *inputs, discount=0.9).requires_grad
+    assert not losses.td_target(torch.zeros(3), torch.full((3,), 0.9), *inputs).requires_grad
 
 
 def test_critic_loss_halves_the_mean_square_and_sums_the_critics() -> None:

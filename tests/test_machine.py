@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reports import file_reporter
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from test_engine import OFTEN_LOGGED, assert_all_gone, descendants, shared_memory, start, wait_for, worker_ids
 from test_replay import wait_until
 
 from sac_dist.data.ring import ReplayBuffer
-from sac_dist.reporting.metrics import RunLog
+from sac_dist.data.schema import Schema
 from sac_dist.settings import ConfigError
 from sac_dist.storage import checkpoint
 from sac_dist.storage.run_folder import RunFolder
@@ -71,7 +72,7 @@ def assert_whole(run: Path) -> None:
     """The last checkpoint loads, with its transitions, and nothing half written lies beside it."""
     saved = checkpoint.read(run / "checkpoints/last.safetensors")
     saved.build_agent()
-    segment = ReplayFiles(run / "replay").read(saved.run["replay"])
+    segment = ReplayFiles(run / "replay", saved.schema).read(saved.run["replay"])
     assert saved.run["counters"][0] <= segment.stop.sum() and len(segment.rows) > 0
     assert not list(run.rglob(".*"))
 
@@ -296,31 +297,35 @@ def test_what_has_no_room_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize("shards", [1, 3])
 def test_the_files_of_the_last_checkpoint_stay_until_the_next_is_in_place(tmp_path, shards):
     """Also where a run that is resumed with other workers has counted up to the same number of transitions."""
-    replay, files = ReplayBuffer(300, 1, 1), ReplayFiles(tmp_path)
+    replay, files = ReplayBuffer(300, Schema.vector(1, 1)), ReplayFiles(tmp_path, Schema.vector(1, 1))
     for _ in range(3):
         column = np.arange(100.0)[:, None]
         replay.extend(column, column / 100, column[:, 0], column, np.zeros(100), np.zeros(100))
         saved = files.write(files.copy_new(replay))
-    again, resumed = ReplayBuffer(300, 1, 1, shards), ReplayFiles(tmp_path)
+    again, resumed = (
+        ReplayBuffer(300, Schema.vector(1, 1), shards),
+        ReplayFiles(tmp_path, Schema.vector(1, 1)),
+    )
     resumed.load(saved, again)
     assert len(resumed.copy_new(again).rows) == 0, "workers need not wait for what was just read"
     resumed.write(resumed.copy_new(again))
-    assert len(ReplayFiles(tmp_path).read(saved).rows) == 300
+    assert len(ReplayFiles(tmp_path, Schema.vector(1, 1)).read(saved).rows) == 300
     again.extend(column, column / 100, column[:, 0], column, np.zeros(100), np.zeros(100))
     newer = resumed.write(resumed.copy_new(again))
-    assert len(ReplayFiles(tmp_path).read(saved).rows) == 300
+    assert len(ReplayFiles(tmp_path, Schema.vector(1, 1)).read(saved).rows) == 300
     resumed.prune()
     np.testing.assert_array_equal(
-        np.sort(ReplayFiles(tmp_path).read(newer).rows, 0), np.sort(again.snapshot().rows, 0)
+        np.sort(ReplayFiles(tmp_path, Schema.vector(1, 1)).read(newer).rows, 0),
+        np.sort(again.snapshot().rows, 0),
     )
 
 
 def test_a_clock_that_jumps_changes_no_time_of_a_log(tmp_path, monkeypatch):
-    log = RunLog(tmp_path)
+    log = file_reporter(tmp_path)
     now = time.time()
     for number, jump in enumerate((0, 3600, -86400, 1e9)):
         monkeypatch.setattr(time, "time", lambda jump=jump: now + jump)
-        log.flush(number, {"updates": number})
+        log.row(number, {"updates": number})
     log.close()
     monkeypatch.undo()
     assert log.wall_time_s < 60

@@ -4,11 +4,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from reports import file_reporter
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sac_dist.acting.evaluation import Evaluation
 from sac_dist.acting.rollout import Episode
-from sac_dist.reporting.metrics import COLUMNS, RECENT, RunLog, read_metrics, read_returns
+from sac_dist.reporting.columns import COLUMNS
+from sac_dist.reporting.metrics import read_metrics, read_returns
+from sac_dist.reporting.reporter import RECENT, Reporter
 from sac_dist.settings import ConfigError
 
 
@@ -20,31 +23,31 @@ def evaluation(rate: float) -> Evaluation:
     return Evaluation(np.full(10, 5.0), np.full(10, 7), np.arange(10) < rate * 10)
 
 
-def live(log: RunLog, first: int, last: int) -> None:
+def live(log: Reporter, first: int, last: int) -> None:
     """Steps ``first`` … ``last`` of a made-up run: an episode every 10 steps, a row every 50, whose numbers
     follow from the step.
     """
     for step in range(first + 10, last + 1, 10):
         log.episode(step, episode(step / 10, success=step % 20 == 0))
-        log.updates(step, {"critic_loss": 1 / step})
+        log.update(step, {"critic_loss": 1 / step})
         if step % 50 == 0:
-            log.flush(step, {"updates": step})
+            log.row(step, {"updates": step})
 
 
-def timeless(log: RunLog) -> list[dict[str, str]]:
-    rows = read_metrics(log.metrics_path)
+def timeless(log: Reporter) -> list[dict[str, str]]:
+    rows = read_metrics(log.folder / "metrics.csv")
     return [{key: value for key, value in row.items() if not key.endswith("_s")} for row in rows]
 
 
 def test_a_row_holds_what_happened_since_the_last_one(tmp_path):
-    log = RunLog(tmp_path)
+    log = file_reporter(tmp_path)
     for total_reward, success in ((1.0, True), (3.0, False)):
         log.episode(5, episode(total_reward, success))
-    log.updates(5, {"critic_loss": 2.0})
-    log.updates(6, {"critic_loss": torch.tensor(4.0)})
+    log.update(5, {"critic_loss": 2.0})
+    log.update(6, {"critic_loss": torch.tensor(4.0)})
     log.evaluation(4, evaluation(0.8))
-    log.flush(7, {"updates": 6})
-    log.flush(9, {"updates": 8})
+    log.row(7, {"updates": 6})
+    log.row(9, {"updates": 8})
     first, second = csv.DictReader((tmp_path / "metrics.csv").open())
     expected = {
         "step": 7,
@@ -62,16 +65,16 @@ def test_a_row_holds_what_happened_since_the_last_one(tmp_path):
 
 
 def test_no_evaluation_is_lost_between_two_rows_or_over_a_resume(tmp_path):
-    log = RunLog(tmp_path)
-    log.flush(10, {"updates": 3})
+    log = file_reporter(tmp_path)
+    log.row(10, {"updates": 3})
     for step, rate in ((12, 0.1), (14, 0.2)):
         log.evaluation(step, evaluation(rate))
-    resumed = RunLog(tmp_path, json.loads(json.dumps(log.state())))
+    resumed = file_reporter(tmp_path, json.loads(json.dumps(log.state())))
     resumed.evaluation(16, evaluation(0.3))
-    resumed.flush(20, {"updates": 7})
+    resumed.row(20, {"updates": 7})
     rows = [
         (row["step"], row["updates"], row["eval_step"], row["eval_success"])
-        for row in read_metrics(log.metrics_path)
+        for row in read_metrics(log.folder / "metrics.csv")
     ]
     assert rows == [
         ("10", "3", "", ""),
@@ -83,12 +86,12 @@ def test_no_evaluation_is_lost_between_two_rows_or_over_a_resume(tmp_path):
 
 def test_rates_are_those_since_the_last_row(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("sac_dist.reporting.metrics.time.monotonic", lambda: now[0])
-    log = RunLog(tmp_path)
+    monkeypatch.setattr("sac_dist.reporting.reporter.time.monotonic", lambda: now[0])
+    log = file_reporter(tmp_path)
     for step, updates, clock in ((50, 0, 105.0), (250, 100, 107.0)):
         now[0] = clock
-        log.flush(step, {"updates": updates})
-    rows = read_metrics(log.metrics_path)
+        log.row(step, {"updates": updates})
+    rows = read_metrics(log.folder / "metrics.csv")
     assert [(row["steps_per_s"], row["updates_per_s"], row["wall_time_s"]) for row in rows] == [
         ("10", "0", "5"),
         ("100", "50", "7"),
@@ -96,15 +99,15 @@ def test_rates_are_those_since_the_last_row(tmp_path, monkeypatch):
 
 
 def test_success_stays_empty_where_the_environment_does_not_say(tmp_path):
-    log = RunLog(tmp_path)
+    log = file_reporter(tmp_path)
     log.episode(10, episode(1.0, None))
-    log.flush(10, {"updates": 0})
-    assert read_metrics(log.metrics_path)[0]["train_success"] == ""
+    log.row(10, {"updates": 0})
+    assert read_metrics(log.folder / "metrics.csv")[0]["train_success"] == ""
     assert log.recent_success is None and log.recent_return == 1
 
 
 def test_running_means_are_over_the_recent_episodes(tmp_path):
-    log = RunLog(tmp_path)
+    log = file_reporter(tmp_path)
     assert log.recent_return is None and log.recent_success is None
     for index in range(RECENT + 50):
         log.episode(index, episode(float(index), success=index >= 100))
@@ -114,12 +117,12 @@ def test_running_means_are_over_the_recent_episodes(tmp_path):
 
 
 def test_a_new_metric_widens_the_file_and_keeps_its_rows(tmp_path):
-    log = RunLog(tmp_path)
-    log.updates(1, {"critic_loss": 1.0})
-    log.flush(1, {"updates": 1})
-    log.updates(2, {"critic_loss": 2.0, "alpha": 0.5})
-    log.flush(2, {"updates": 2, "restarts": 1})
-    rows = read_metrics(log.metrics_path)
+    log = file_reporter(tmp_path)
+    log.update(1, {"critic_loss": 1.0})
+    log.row(1, {"updates": 1})
+    log.update(2, {"critic_loss": 2.0, "alpha": 0.5})
+    log.row(2, {"updates": 2, "restarts": 1})
+    rows = read_metrics(log.folder / "metrics.csv")
     assert list(rows[0]) == [*COLUMNS, "critic_loss", "alpha", "restarts"]
     assert [(row["critic_loss"], row["alpha"], row["restarts"]) for row in rows] == [
         ("1", "", ""),
@@ -128,7 +131,7 @@ def test_a_new_metric_widens_the_file_and_keeps_its_rows(tmp_path):
 
 
 def test_the_reward_log_holds_every_return_in_order(tmp_path):
-    log = RunLog(tmp_path)
+    log = file_reporter(tmp_path)
     live(log, 0, 300)
     log.close()
     returns = np.load(tmp_path / "reward_log.npy")
@@ -140,15 +143,15 @@ def test_the_reward_log_holds_every_return_in_order(tmp_path):
 def test_a_resumed_log_equals_one_that_never_stopped(tmp_path, stop):
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
-    whole, stopped = RunLog(tmp_path / "whole"), RunLog(tmp_path / "stopped")
+    whole, stopped = file_reporter(tmp_path / "whole"), file_reporter(tmp_path / "stopped")
     live(whole, 0, 300)
     live(stopped, 0, stop)
     whole.close()
     state = json.loads(json.dumps(stopped.state()))
     live(stopped, stop, 250)  # lived, but lost: the process dies before the next checkpoint
-    stopped.updates(260, {"seen_once": 1.0})
-    stopped.flush(260, {"updates": 260})
-    resumed = RunLog(tmp_path / "stopped", state)
+    stopped.update(260, {"seen_once": 1.0})
+    stopped.row(260, {"updates": 260})
+    resumed = file_reporter(tmp_path / "stopped", state)
     assert resumed.recent_return == np.mean(np.arange(1, stop // 10 + 1))
     live(resumed, stop, 300)
     resumed.close()
@@ -162,12 +165,12 @@ def test_a_resumed_log_equals_one_that_never_stopped(tmp_path, stop):
 
 def test_wall_time_goes_on_over_a_resume(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("sac_dist.reporting.metrics.time.monotonic", lambda: now[0])
-    log = RunLog(tmp_path)
+    monkeypatch.setattr("sac_dist.reporting.reporter.time.monotonic", lambda: now[0])
+    log = file_reporter(tmp_path)
     now[0] = 8.0
     state = log.state()
     now[0] = 1000.0
-    resumed = RunLog(tmp_path, state)
+    resumed = file_reporter(tmp_path, state)
     now[0] = 1002.0
     assert resumed.wall_time_s == 10
 
@@ -176,33 +179,34 @@ def test_wall_time_goes_on_over_a_resume(tmp_path, monkeypatch):
     "cut", ["150,15,15", "150,15,150,1,2,3,4,5,6,,,,,,0.0"]
 )  # the second lacks only its last digits
 def test_a_row_that_a_crash_cut_short_is_not_read(tmp_path, cut):
-    log = RunLog(tmp_path)
+    log = file_reporter(tmp_path)
     live(log, 0, 100)
     state = log.state()
-    with log.metrics_path.open("a") as file:
+    with (log.folder / "metrics.csv").open("a") as file:
         file.write(cut)
-    assert len(read_metrics(log.metrics_path)) == 2
-    live(RunLog(tmp_path, state), 100, 150)
-    assert [row["step"] for row in read_metrics(log.metrics_path)] == ["50", "100", "150"]
+    assert len(read_metrics(log.folder / "metrics.csv")) == 2
+    live(file_reporter(tmp_path, state), 100, 150)
+    assert [row["step"] for row in read_metrics(log.folder / "metrics.csv")] == ["50", "100", "150"]
 
 
 def test_a_deleted_log_does_not_stop_a_resume(tmp_path):
-    log = RunLog(tmp_path)
+    log = file_reporter(tmp_path)
     live(log, 0, 100)
     state = log.state()
-    log.metrics_path.unlink()
-    log.rewards_path.unlink()
-    resumed = RunLog(tmp_path, state)
+    (log.folder / "metrics.csv").unlink()
+    (log.folder / "reward_log.npy").unlink()
+    resumed = file_reporter(tmp_path, state)
     live(resumed, 100, 150)
     resumed.close()
-    assert np.isnan(read_returns(log.rewards_path)[:10]).all() and read_returns(log.rewards_path)[10] == 11
-    assert [row["step"] for row in read_metrics(log.metrics_path)] == ["150"]
+    returns = read_returns(log.folder / "reward_log.npy")
+    assert np.isnan(returns[:10]).all() and returns[10] == 11
+    assert [row["step"] for row in read_metrics(log.folder / "metrics.csv")] == ["150"]
 
 
 def test_a_new_run_never_overwrites_a_log(tmp_path):
-    live(RunLog(tmp_path), 0, 50)
+    live(file_reporter(tmp_path), 0, 50)
     with pytest.raises(ConfigError, match=r"metrics.csv exists: a new run needs a new folder"):
-        RunLog(tmp_path)
+        file_reporter(tmp_path)
     assert len(read_metrics(tmp_path / "metrics.csv")) == 1
 
 
@@ -217,15 +221,15 @@ def test_a_reward_log_that_is_something_else_is_refused(tmp_path):
 
 
 def test_tensorboard_gets_every_row_and_forgets_the_lost_ones(tmp_path):
-    log = RunLog(tmp_path)
+    log = file_reporter(tmp_path)
     live(log, 0, 100)
     state = log.state()
     live(log, 100, 250)
     log.close()
-    resumed = RunLog(tmp_path, state)
+    resumed = file_reporter(tmp_path, state)
     live(resumed, 100, 200)
     resumed.evaluation(200, evaluation(0.5))
-    resumed.flush(200, {"updates": 200})
+    resumed.row(200, {"updates": 200})
     resumed.close()
     resumed.close()
     events = EventAccumulator(str(tmp_path)).Reload()

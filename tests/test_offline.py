@@ -14,10 +14,12 @@ from sac_dist.algorithms.agent import SACAgent
 from sac_dist.algorithms.offline import CQLUpdate
 from sac_dist.algorithms.sac import Tensors, Trained
 from sac_dist.data.batch import Batch
+from sac_dist.data.schema import Schema
 from sac_dist.execution.compiled import compile_obstacle, compile_update, load_update
 from sac_dist.settings import AgentConfig
 
 OBS, ACT, B = 5, 2, 7
+SCHEMA = Schema.vector(OBS, ACT)
 CONFIG = AgentConfig(hidden_width=12, layer_norm=False, cql_samples=3, cql_weight=1.5, discount=0.9)
 
 
@@ -25,9 +27,9 @@ def make_batch(seed: int = 0, size: int = B, returns: bool = False) -> Batch:
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(size, 2 * OBS + ACT + 3)).astype(np.float32)
     rows[:, OBS : OBS + ACT] = np.tanh(rows[:, OBS : OBS + ACT])
-    rows[:, -2] = rng.random(size) < 0.3
-    rows[:, -1] = rng.normal(scale=0.05, size=size)
-    return Batch.of_rows(rows, OBS, ACT, returns=returns)
+    discount = np.float32(0.9) * (rng.random(size) >= 0.3)
+    to_go = rng.normal(scale=0.05, size=size).astype(np.float32)
+    return Batch.of_rows(rows, SCHEMA, discount.astype(np.float32), to_go if returns else None)
 
 
 def doubles(agent: SACAgent) -> Tensors:
@@ -95,9 +97,9 @@ def slow_penalty(
 
 @pytest.mark.parametrize("calibrated", [False, True])
 def test_penalty_and_its_gradient_equal_a_slow_computation(calibrated: bool) -> None:
-    agent = SACAgent(OBS, ACT, replace(CONFIG, cal_ql=calibrated), seed=1)
+    agent = SACAgent(SCHEMA, replace(CONFIG, cal_ql=calibrated), seed=1)
     agent.use("cql")
-    tensors, update, sac = doubles(agent), agent.algorithm, SACAgent(OBS, ACT, CONFIG).algorithm
+    tensors, update, sac = doubles(agent), agent.algorithm, SACAgent(SCHEMA, CONFIG).algorithm
     batch = Batch(*(None if field is None else field.double() for field in make_batch(returns=calibrated)))  # type: ignore[arg-type]
     noise = agent.noise(B).double()
     alpha = tensors.log_alpha.parameters.exp()
@@ -129,7 +131,7 @@ def test_penalty_and_its_gradient_equal_a_slow_computation(calibrated: bool) -> 
 
 
 def test_weight_0_is_sac_bit_for_bit() -> None:
-    sac, cql = (SACAgent(OBS, ACT, replace(CONFIG, cql_weight=weight), seed=3) for weight in (5.0, 0.0))
+    sac, cql = (SACAgent(SCHEMA, replace(CONFIG, cql_weight=weight), seed=3) for weight in (5.0, 0.0))
     cql.use("cql")
     for seed in range(30):
         first, second = sac.update(make_batch(seed)), cql.update(make_batch(seed))
@@ -145,7 +147,7 @@ def test_weight_0_is_sac_bit_for_bit() -> None:
 
 
 def test_uniform_actions_are_uniform_and_have_their_density() -> None:
-    agent = SACAgent(OBS, ACT, replace(CONFIG, cql_samples=50))
+    agent = SACAgent(SCHEMA, replace(CONFIG, cql_samples=50))
     agent.use("cql")
     assert isinstance(agent.algorithm, CQLUpdate)
     batch = make_batch(size=200)
@@ -160,7 +162,7 @@ def test_uniform_actions_are_uniform_and_have_their_density() -> None:
 
 
 def test_cql_pushes_down_what_the_data_does_not_do() -> None:
-    agent = SACAgent(OBS, ACT, replace(CONFIG, critic_lr=3e-3), seed=0)
+    agent = SACAgent(SCHEMA, replace(CONFIG, critic_lr=3e-3), seed=0)
     agent.use("cql")
     batch = make_batch(size=64)
     elsewhere = -batch.action
@@ -174,19 +176,19 @@ def test_cql_pushes_down_what_the_data_does_not_do() -> None:
 
 @pytest.mark.parametrize(("threshold", "rises"), [(-50.0, True), (50.0, False)])
 def test_lagrange_weight_follows_the_threshold(threshold: float, rises: bool) -> None:
-    agent = SACAgent(OBS, ACT, replace(CONFIG, cql_lagrange=threshold))
+    agent = SACAgent(SCHEMA, replace(CONFIG, cql_lagrange=threshold))
     agent.use("cql")
     weights = [agent.update(make_batch())["cql_weight"].item() for _ in range(20)]
     assert weights[0] == pytest.approx(CONFIG.cql_weight)
     assert (weights[-1] > weights[0] * 1.005) if rises else (weights[-1] < weights[0] * 0.995)
-    other = SACAgent(OBS, ACT, agent.config, seed=9)
+    other = SACAgent(SCHEMA, agent.config, seed=9)
     other.load_state_dict(agent.state_dict())
     assert other.tensors.log_weight is not None and agent.tensors.log_weight is not None
     assert torch.equal(other.tensors.log_weight.parameters, agent.tensors.log_weight.parameters)
 
 
 def test_cloning_learns_the_data_and_leaves_the_critics() -> None:
-    agent = SACAgent(OBS, ACT, replace(CONFIG, hidden_width=64, actor_lr=3e-3, target_entropy=-6.0))
+    agent = SACAgent(SCHEMA, replace(CONFIG, hidden_width=64, actor_lr=3e-3, target_entropy=-6.0))
     batch = make_batch(size=32)
     critics, targets = agent.tensors.critics.parameters.clone(), agent.tensors.targets.clone()
     agent.use("bc")
@@ -216,7 +218,7 @@ def test_cloning_learns_the_data_and_leaves_the_critics() -> None:
 
 def test_deterministic_backup_leaves_the_entropy_out() -> None:
     soft, hard = (
-        SACAgent(OBS, ACT, replace(CONFIG, entropy_backup=flag, initial_alpha=0.7)) for flag in (True, False)
+        SACAgent(SCHEMA, replace(CONFIG, entropy_backup=flag, initial_alpha=0.7)) for flag in (True, False)
     )
     batch, noise = make_batch(), soft.noise(B)
     alpha = torch.tensor(0.7)
@@ -228,11 +230,11 @@ def test_deterministic_backup_leaves_the_entropy_out() -> None:
     from sac_dist.networks.mlp import sample_action
 
     _, log_prob = sample_action(mean, log_std, noise[1])
-    torch.testing.assert_close(difference, 0.9 * (1 - batch.terminated) * log_prob, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(difference, batch.discount * log_prob, rtol=1e-4, atol=1e-5)
 
 
 def test_target_of_a_random_subset_and_policy_of_the_mean() -> None:
-    agent = SACAgent(OBS, ACT, replace(CONFIG, critics=5, target_critics=2), seed=2)
+    agent = SACAgent(SCHEMA, replace(CONFIG, critics=5, target_critics=2), seed=2)
     tensors, batch = doubles(agent), make_batch()
     batch = Batch(*(None if field is None else field.double() for field in batch))  # type: ignore[arg-type]
     alpha, seen = torch.tensor(0.0, dtype=torch.float64), set()
@@ -241,7 +243,7 @@ def test_target_of_a_random_subset_and_policy_of_the_mean() -> None:
         target, mean, log_std = agent.algorithm.target(tensors, batch, noise, alpha)
         action = (mean + log_std.exp() * noise[1]).tanh()
         q = agent.q(agent.q.unpack(tensors.targets), batch.next_observation, action)
-        values = batch.reward + 0.9 * (1 - batch.terminated) * q
+        values = batch.reward + batch.discount * q
         pairs = [
             (i, j)
             for i in range(5)
@@ -277,7 +279,7 @@ def test_compiled_cql_equals_eager(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
     if obstacle is not None:
         pytest.skip(obstacle)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    eager, compiled = SACAgent(OBS, ACT, config), SACAgent(OBS, ACT, config)
+    eager, compiled = SACAgent(SCHEMA, config), SACAgent(SCHEMA, config)
     eager.use("cql")
     compiled.use("cql")
     compile_update(compiled, 32)

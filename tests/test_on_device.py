@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from agents import ACT, OBS, flat, make_batch
+from agents import SCHEMA, flat, make_batch
 from test_central import central
 
 from sac_dist import SACAgent
@@ -44,7 +44,7 @@ def batch(agent: SACAgent, size: int, seed: int) -> Batch:
 @pytest.mark.parametrize("case", CASES)
 def test_updates_there_are_those_made_here(case: str, device: str) -> None:
     algorithm, config = CASES[case]
-    here, there = SACAgent(OBS, ACT, config), SACAgent(OBS, ACT, config)
+    here, there = SACAgent(SCHEMA, config), SACAgent(SCHEMA, config)
     for agent in (here, there):
         agent.share_memory()
         agent.use(algorithm)
@@ -66,7 +66,7 @@ def test_updates_there_are_those_made_here(case: str, device: str) -> None:
 
 
 def test_a_new_use_of_the_agent_starts_from_what_its_memory_holds() -> None:
-    here, there = SACAgent(OBS, ACT, CASES["sac"][1]), SACAgent(OBS, ACT, CASES["sac"][1])
+    here, there = SACAgent(SCHEMA, CASES["sac"][1]), SACAgent(SCHEMA, CASES["sac"][1])
     for algorithm in ("cql", "sac"):
         for agent in (here, there):
             agent.take_average()
@@ -81,7 +81,7 @@ def test_a_new_use_of_the_agent_starts_from_what_its_memory_holds() -> None:
 @GPU
 def test_memory_is_locked_while_its_agent_lives() -> None:
     for _ in range(20):  # the system gives memory of the same addresses
-        here, there = SACAgent(OBS, ACT, CASES["sac"][1]), SACAgent(OBS, ACT, CASES["sac"][1])
+        here, there = SACAgent(SCHEMA, CASES["sac"][1]), SACAgent(SCHEMA, CASES["sac"][1])
         there.share_memory()
         assert not there.memory.is_pinned()
         there.step = OnDevice(there, "cuda")

@@ -99,7 +99,7 @@ def test_a_checkout_uses_its_own_folders():
 
 
 def test_missing_folders_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("sac_dist.system.files.__file__", str(tmp_path / "sac_dist" / "resources.py"))
+    monkeypatch.setattr("sac_dist.system.files.__file__", str(tmp_path / "sac_dist" / "system" / "files.py"))
     with pytest.raises(
         ConfigError, match=r"folder models is neither at .*models nor at .*sac_dist/models: reinstall"
     ):

@@ -1,22 +1,30 @@
-"""Demonstrations and offline phases through the whole engine: real processes, real files."""
+"""Transitions and offline phases through the whole engine: real processes, real files."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from demo_files import changed
 
 from sac_dist.acting.recording import record
+from sac_dist.algorithms.agent import SACAgent
 from sac_dist.cli.main import main
-from sac_dist.data.dataset import Batches, DataSet, returns_to_go
+from sac_dist.data.dataset import DataSet, returns_to_go
 from sac_dist.data.ring import ReplayBuffer
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.sampler import Batches
+from sac_dist.data.schema import Schema
+from sac_dist.data.transitions import Transitions
+from sac_dist.engine.control import STEPS, Control
+from sac_dist.engine.member import Task
 from sac_dist.engine.phases import CLONING, OFFLINE, ONLINE, due, phases, policy_share
 from sac_dist.engine.train import resume, train
+from sac_dist.engine.worker import Worker
 from sac_dist.formats import files
 from sac_dist.reporting.metrics import read_metrics
 from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
@@ -38,12 +46,12 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
-def recorded() -> Demonstrations:
+def recorded() -> Transitions:
     return record(EnvConfig(ENV), "random", 12)
 
 
 @pytest.fixture
-def demos(recorded: Demonstrations, tmp_path: Path) -> str:
+def demos(recorded: Transitions, tmp_path: Path) -> str:
     files.write(recorded, tmp_path / "demos.npz")
     return str(tmp_path / "demos.npz")
 
@@ -102,24 +110,27 @@ def rows_from(batch: object, tag: float) -> int:
     return int((batch.reward == tag).sum())  # type: ignore[attr-defined]
 
 
+def transitions(*arrays: np.ndarray) -> Transitions:
+    names = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
+    return Transitions.of_arrays(dict(zip(names, arrays, strict=True)))
+
+
 @pytest.fixture
 def mixture() -> tuple[ReplayBuffer, DataSet]:
     """A replay of 300 transitions with reward 1, and data of 100 with reward 2."""
-    replay = ReplayBuffer(500, 2, 2)
+    replay = ReplayBuffer(500, Schema.vector(2, 2))
     replay.extend(
         np.zeros((300, 2)), np.zeros((300, 2)), np.ones(300), np.zeros((300, 2)), np.zeros(300), np.zeros(300)
     )
     zeros = np.zeros((100, 2), np.float32)
     ends = np.arange(100) % 10 == 9
-    return replay, DataSet(
-        Demonstrations(zeros, zeros, np.full(100, 2, np.float32), zeros, ends, np.zeros(100, bool)), AGENT
-    )
+    return replay, DataSet(transitions(zeros, zeros, np.full(100, 2), zeros, ends, np.zeros(100)), AGENT)
 
 
 def test_a_mixed_batch_has_its_share_of_demonstrations_annealed_to_none(
     mixture: tuple[ReplayBuffer, DataSet],
 ) -> None:
-    batches = Batches(*mixture, DataConfig(demos=("x",), demo_ratio=0.25, demo_anneal=1000), 40)
+    batches = Batches(*mixture, DataConfig(demos=("x",), demo_ratio=0.25, demo_anneal=1000), 40, 0.98)
     rng = np.random.default_rng(0)
     assert [rows_from(batches.online(steps, rng), 2) for steps in (0, 500, 1000, 5000)] == [10, 5, 0, 0]
     assert rows_from(batches.online(0, rng), 1) == 30
@@ -129,7 +140,7 @@ def test_prefilled_demonstrations_are_drawn_as_if_they_lay_in_the_buffer(
     mixture: tuple[ReplayBuffer, DataSet],
 ) -> None:
     batches, rng = (
-        Batches(*mixture, DataConfig(demos=("x",), demo_mode="prefill"), 40),
+        Batches(*mixture, DataConfig(demos=("x",), demo_mode="prefill"), 40, 0.98),
         np.random.default_rng(0),
     )
     share = np.mean([rows_from(batches.online(0, rng), 2) for _ in range(300)]) / 40
@@ -138,7 +149,7 @@ def test_prefilled_demonstrations_are_drawn_as_if_they_lay_in_the_buffer(
 
 def test_append_adds_the_whole_file_to_each_batch(mixture: tuple[ReplayBuffer, DataSet]) -> None:
     batches, rng = (
-        Batches(*mixture, DataConfig(demos=("x",), demo_mode="append"), 40),
+        Batches(*mixture, DataConfig(demos=("x",), demo_mode="append"), 40, 0.98),
         np.random.default_rng(0),
     )
     for _ in range(3):
@@ -151,13 +162,15 @@ def test_an_offline_batch_is_of_data_alone_until_there_is_a_replay(
 ) -> None:
     replay, data = mixture
     rng, config = np.random.default_rng(0), DataConfig(demos=("x",), offline_steps=1)
-    assert rows_from(Batches(ReplayBuffer(5, 2, 2), data, config, 40).offline(rng), 2) == 40
-    assert rows_from(Batches(replay, data, config, 40).offline(rng), 2) == 20
+    assert (
+        rows_from(Batches(ReplayBuffer(5, Schema.vector(2, 2)), data, config, 40, 0.98).offline(rng), 2) == 40
+    )
+    assert rows_from(Batches(replay, data, config, 40, 0.98).offline(rng), 2) == 20
 
 
 def test_calibration_knows_no_return_of_the_replay(mixture: tuple[ReplayBuffer, DataSet]) -> None:
     config = DataConfig(demos=("x",), offline_steps=1, online_algo="cql")
-    batches, rng = Batches(*mixture, config, 40, calibrated=True), np.random.default_rng(0)
+    batches, rng = Batches(*mixture, config, 40, 0.98, calibrated=True), np.random.default_rng(0)
     for batch in (batches.online(0, rng), batches.offline(rng)):
         assert batch.return_to_go is not None
         assert torch.equal(batch.return_to_go > -np.inf, batch.reward == 2)
@@ -166,7 +179,7 @@ def test_calibration_knows_no_return_of_the_replay(mixture: tuple[ReplayBuffer, 
 def test_returns_to_go_are_discounted_scaled_and_unknown_behind_a_time_limit() -> None:
     zeros = np.zeros((5, 2), np.float32)
     ends = np.array([0, 0, 1, 0, 0], bool), np.array([0, 0, 0, 0, 1], bool)
-    demos = Demonstrations(zeros, zeros, np.array([1, 2, 3, 4, 5], np.float32), zeros, *ends)
+    demos = transitions(zeros, zeros, np.array([1, 2, 3, 4, 5]), zeros, *ends)
     config = AgentConfig(discount=0.5, reward_scale=2.0, reward_bias=1.0)  # rewards 3 5 7 9 11
     assert returns_to_go(demos, config).tolist() == [
         3 + 0.5 * (5 + 0.5 * 7),
@@ -176,9 +189,9 @@ def test_returns_to_go_are_discounted_scaled_and_unknown_behind_a_time_limit() -
         -np.inf,
     ]
     data = DataSet(demos, config)
-    batch = Batches(ReplayBuffer(5, 2, 2), data, DataConfig(offline=("x",)), 50, calibrated=True).offline(
-        np.random.default_rng(0)
-    )
+    batch = Batches(
+        ReplayBuffer(5, Schema.vector(2, 2)), data, DataConfig(offline=("x",)), 50, 0.98, calibrated=True
+    ).offline(np.random.default_rng(0))
     assert batch.return_to_go is not None
     pairs = set(zip(batch.reward.tolist(), batch.return_to_go.tolist(), strict=True))
     assert pairs == {(1, 7.25), (2, 8.5), (3, 7), (4, -np.inf), (5, -np.inf)}
@@ -192,11 +205,7 @@ def test_offline_training_takes_no_environment_step(algo: str, demos: str, tmp_p
     saved = run(tmp_path, DataConfig(offline=(demos,), algo=algo, offline_steps=40), steps=None, workers=2)  # type: ignore[arg-type]
     steps, updates, episodes, offline = counters(saved)
     assert (steps, episodes) == (0, 0) and updates == offline and 40 <= offline <= 41
-    fresh = (
-        checkpoint.Checkpoint(saved.agent, saved.observation_size, saved.action_size, saved.config, {})
-        .build_agent()
-        .state_dict()
-    )
+    fresh = checkpoint.Checkpoint(saved.agent, saved.schema, saved.config, {}).build_agent().state_dict()
     assert fresh["policy.step"] == offline and fresh["critics.step"] == (0 if algo == "bc" else offline)
 
 
@@ -225,7 +234,7 @@ def test_an_offline_run_repeats_bit_for_bit_and_resumes_exactly(demos: str, tmp_
     ids=["mix", "prefill", "overwrite", "append"],
 )
 def test_training_with_demonstrations(
-    data: DataConfig, demos: str, recorded: Demonstrations, tmp_path: Path
+    data: DataConfig, demos: str, recorded: Transitions, tmp_path: Path
 ) -> None:
     saved = run(
         tmp_path,
@@ -259,7 +268,7 @@ def test_cal_ql_and_its_weight_run_through_the_engine(demos: str, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["demos.hdf5", "demos.pickle", "minari:toy/demos-v0"])
 def test_every_kind_of_file_trains(
-    name: str, recorded: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, recorded: Transitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     path = name if name.startswith("minari:") else str(tmp_path / name)
@@ -271,7 +280,7 @@ def test_every_kind_of_file_trains(
     assert all(torch.equal(tensor, native.agent[name]) for name, tensor in saved.agent.items())
 
 
-def demos_of(recorded: Demonstrations, tmp_path: Path) -> str:
+def demos_of(recorded: Transitions, tmp_path: Path) -> str:
     files.write(recorded, tmp_path / "native.npz")
     return str(tmp_path / "native.npz")
 
@@ -284,8 +293,8 @@ def test_a_run_learns_from_another_ones_replay(tmp_path: Path) -> None:
     assert counters(saved)[3] == 10
 
 
-def test_a_policy_trained_offline_acts_from_the_first_step(recorded: Demonstrations, tmp_path: Path) -> None:
-    files.write(replace(recorded, action=np.full_like(recorded.action, 0.9)), tmp_path / "one.npz")
+def test_a_policy_trained_offline_acts_from_the_first_step(recorded: Transitions, tmp_path: Path) -> None:
+    files.write(changed(recorded, action=np.full_like(recorded.action, 0.9)), tmp_path / "one.npz")
     for name, updates in (("random", 0), ("trained", 400)):
         data = DataConfig(demos=(str(tmp_path / "one.npz"),), bc_steps=updates)
         run(tmp_path, data, name, agent=replace(AGENT, actor_lr=3e-3), steps=30, warmup_steps=30)
@@ -320,6 +329,36 @@ def test_after_an_offline_phase_the_policys_steps_rise_from_nothing(
         for name, tensors in saved.items()
     }
     assert average["default"] and not average["off"], "it goes on as what was evaluated"
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_one_of_several_workers_makes_the_policy_its_average(
+    recorded: Transitions, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    """Whoever makes the last offline update: each process did so, over what the others had trained since."""
+    data = DataConfig(demos=("demos.npz",), offline_steps=4, offline_every=20)
+    config = Config(EnvConfig(ENV), AGENT, replace(TRAIN, workers=2), data)
+    agent, control = SACAgent(2, 2, AGENT), Control(2)
+    replay, dataset = ReplayBuffer(500, 2, 2, 2), DataSet(recorded, AGENT)
+    averaged: list[int] = []
+    monkeypatch.setattr(SACAgent, "take_average", lambda agent: averaged.append(1))
+    ours, theirs = multiprocessing.Pipe()
+    workers = [
+        Worker(theirs, Task(rank, 0, config, agent, replay.for_shard(rank), dataset, control, None))
+        for rank in range(2)
+    ]
+    for phase in (1, 2):
+        for turn in (0, 1, 1 - last, last):
+            assert workers[turn].due() == OFFLINE and len(averaged) == phase - 1
+            workers[turn].enter(OFFLINE)
+            workers[turn].offline()
+        for worker in workers[::-1]:
+            assert worker.due() == ONLINE
+            worker.enter(ONLINE)
+        assert len(averaged) == phase
+        for _ in range(20 if phase == 1 else 0):
+            control.count(0, STEPS)
+    ours.close()
 
 
 def test_a_policy_that_data_trained_is_left_alone_at_first(demos: str) -> None:
@@ -389,7 +428,7 @@ def test_refusals_are_one_line(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_demonstrations_of_another_reward_are_refused(recorded: Demonstrations, tmp_path: Path) -> None:
+def test_demonstrations_of_another_reward_are_refused(recorded: Transitions, tmp_path: Path) -> None:
     source = {"env": {"env": ENV, "reward": "sparse"}}
     files.write(replace(recorded, source=source), tmp_path / "sparse.npz")
     with pytest.raises(ConfigError, match="recorded with reward sparse, this run has augmented"):
@@ -418,7 +457,7 @@ def test_record_inspect_and_convert(
 
 
 def test_data_name_their_environment(
-    recorded: Demonstrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorded: Transitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     files.write(recorded, "demos.npz")

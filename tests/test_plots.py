@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from reports import file_reporter
 
 from sac_dist.acting.evaluation import Evaluation
 from sac_dist.acting.rollout import Episode
-from sac_dist.reporting.metrics import RunLog
 from sac_dist.reporting.plots import EVALUATION, TRAINING, learning_curve
 from sac_dist.settings import ConfigError
 
 
 def made_up_run(folder, steps=3000, has_success=True):
     rng = np.random.default_rng(0)
-    log = RunLog(folder)
+    log = file_reporter(folder)
     for step in range(20, steps + 1, 20):
         success = bool(rng.random() < step / steps)
         log.episode(
@@ -23,7 +23,7 @@ def made_up_run(folder, steps=3000, has_success=True):
                 step, Evaluation(-5.0 + 10 * successes, np.full(20, 20), successes if has_success else None)
             )
         if step % 100 == 0:
-            log.flush(step, {"updates": step})
+            log.row(step, {"updates": step})
     log.close()
 
 
@@ -56,10 +56,10 @@ def test_without_success_only_returns_are_drawn(tmp_path):
 
 
 def test_a_run_that_stopped_at_once_can_be_drawn(tmp_path):
-    log = RunLog(tmp_path)
+    log = file_reporter(tmp_path)
     assert imread(learning_curve(tmp_path)).shape[2] == 4  # a header and no row
     log.episode(5, Episode(1.0, 5, True, True))
-    log.flush(5, {"updates": 0})
+    log.row(5, {"updates": 0})
     learning_curve(tmp_path)
     (tmp_path / "reward_log.npy").unlink(missing_ok=True)
     assert pixels(imread(learning_curve(tmp_path)), TRAINING) >= 0

@@ -2,16 +2,19 @@
 
 import multiprocessing
 import os
+import signal
 import tempfile
+import threading
 import time
-from multiprocessing import util
+from multiprocessing import forkserver, util
 from pathlib import Path
 
 import pytest
 from tqdm import tqdm
 
 from sac_dist.engine.processes import call_apart, settle_child
-from sac_dist.engine.starting import quiet_start
+from sac_dist.engine.signals import StopSignals
+from sac_dist.engine.start_method import quiet_start, start_context
 from sac_dist.settings import Config, ConfigError
 
 pytestmark = pytest.mark.timeout(60)
@@ -35,6 +38,27 @@ def test_a_child_has_no_named_semaphore_and_its_temporary_files_go_with_the_run(
     folder, has_semaphore = ours.recv()
     process.join()
     assert process.exitcode == 0 and not has_semaphore and folder == util.get_temp_dir()
+
+
+def test_the_compiler_is_loaded_ahead_only_where_something_is_compiled(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        for there in (False, True):
+            start_context(with_compiler=True)
+            assert ("torch._inductor.select_algorithm" in forkserver._forkserver._preload_modules) is there
+            (tmp_path / "sac_dist/update-0.bin").touch()
+        start_context(with_compiler=False)
+        assert "torch._inductor.select_algorithm" not in forkserver._forkserver._preload_modules
+
+
+def test_a_call_apart_is_ended_by_a_signal():
+    with StopSignals() as signals:
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        before = time.monotonic()
+        with pytest.raises(ConfigError, match=r"^sleeping was ended by SIGUSR1$"):
+            context = multiprocessing.get_context("spawn")
+            call_apart(context, "sleeping", time.sleep, 100, signals=signals)
+    assert time.monotonic() - before < 20 and not multiprocessing.active_children()
 
 
 def test_a_call_apart_returns_what_it_returns_and_harms_nobody():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from test_engine import alive, assert_all_gone, descendants, shared_memory, start, wait_for
 
+from sac_dist.formats import files
 from sac_dist.storage import checkpoint
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'sac_dist[ray]'")
@@ -101,8 +102,8 @@ def test_a_run_gives_the_same_files_and_holds_the_ratio(cluster, tmp_path):
         )
     )
     folder = tmp_path / "run"
-    files = "config.yaml metrics.csv reward_log.npy learning_curve.png checkpoints/last.safetensors checkpoints/best.safetensors"
-    for name in files.split():
+    names = "config.yaml metrics.csv reward_log.npy learning_curve.png checkpoints/last.safetensors checkpoints/best.safetensors"
+    for name in names.split():
         assert (folder / name).stat().st_size > 0, name
     steps, updates, stored = saved(tmp_path)
     assert steps >= 600 and updates == int(1.5 * (steps - 20)) and stored == steps, errors
@@ -137,7 +138,7 @@ def test_a_killed_learner_is_replaced_and_its_lost_updates_are_made_up(cluster, 
 
 
 @pytest.mark.ray_faults
-def test_a_killed_shard_comes_back_from_the_checkpoint_and_its_loss_is_counted(cluster, tmp_path):
+def test_a_killed_store_comes_back_from_the_checkpoint_and_its_loss_is_counted(cluster, tmp_path):
     process = begin(
         cluster,
         tmp_path,
@@ -151,7 +152,7 @@ def test_a_killed_shard_comes_back_from_the_checkpoint_and_its_loss_is_counted(c
         "300",
     )
     wait_for(last(tmp_path), process)
-    os.kill(one("ray::Shard", process), signal.SIGKILL)
+    os.kill(one("ray::Store", process), signal.SIGKILL)
     errors = finish(process)
     (line,) = [line for line in errors.splitlines() if "of its transitions are back" in line]
     back, lost = (int(word) for word in line.split(":")[1].replace(",", "").split() if word.isdecimal())
@@ -199,6 +200,9 @@ def test_local_to_the_cluster_and_back(cluster, tmp_path):
         taken, updates, stored = saved(tmp_path)
         assert taken >= steps and updates == taken - 20 and stored == taken
         assert checkpoint.read(last(tmp_path)).config.train.engine == more[1]
+        # every trajectory is whole: no more of them than episodes, and what each pause broke off
+        played, found = checkpoint.read(last(tmp_path)).run["counters"][2], files.read(tmp_path / "run")
+        assert len(found) == taken and played <= len(found.starts) <= played + 3 * 2
 
 
 def test_too_few_cpus_are_said_before_anything_is_written(cluster, tmp_path):

@@ -1,37 +1,38 @@
-"""The parts of the Ray engine that need no cluster: chunks, sampling ahead, what a shard keeps."""
+"""The parts of the Ray engine that need no cluster: chunks, sampling ahead, what a store keeps."""
 
 import numpy as np
 import pytest
 
+from sac_dist.data.schema import Schema
 from sac_dist.engine.ray.cluster import connected
 from sac_dist.settings import ClusterConfig, Config, ConfigError, TrainConfig
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'sac_dist[ray]'")
-from sac_dist.engine.ray.replay import ChunkSender, NoBatch, Shard, ShardLost, Shards, ShardSampler
+from sac_dist.engine.ray.replay import ChunkSender, NoBatch, Store, StoreLost, Stores, StoreSampler, Writer
 
-SIZES = (2, 1)
+SCHEMA = Schema.vector(2, 1)
 
 
-class LocalShards(Shards):
-    """The shards in this process: a call is made at once, and its result is kept until it is asked for.
+class LocalStores(Stores):
+    """The stores in this process: a call is made at once, and its result is kept until it is asked for.
     ``lost``: dead ones.
     """
 
-    def __init__(self, *capacities: int) -> None:
-        super().__init__([Shard(capacity, *SIZES) for capacity in capacities])
+    def __init__(self, *capacities: int, shards: int = 1) -> None:
+        super().__init__([Store(capacity, SCHEMA, shards) for capacity in capacities])
         self.lost: set[int] = set()
         self.calls: list[tuple[int, str]] = []
 
-    def call(self, shard, method, *arguments):
-        self.calls.append((shard, method))
-        return ShardLost if shard in self.lost else (getattr(self.handles[shard], method)(*arguments),)
+    def call(self, store, method, *arguments):
+        self.calls.append((store, method))
+        return StoreLost if store in self.lost else (getattr(self.handles[store], method)(*arguments),)
 
     def ready(self, call, timeout=0):
         return True
 
     def result(self, call):
-        if call is ShardLost:
-            raise ShardLost
+        if call is StoreLost:
+            raise StoreLost
         return call[0]
 
 
@@ -40,77 +41,116 @@ def transition(number: int) -> tuple:
 
 
 def sender(
-    shards: Shards, chunk: int, pause=lambda: None, stopped=lambda: False, shard: int = 0
+    stores: Stores, chunk: int, pause=lambda: None, stopped=lambda: False, writer: Writer = (0, 1)
 ) -> ChunkSender:
-    return ChunkSender(shards, shard, (3, 1), SIZES, chunk, pause, stopped)
+    return ChunkSender(stores, writer, SCHEMA, chunk, pause, stopped)
 
 
-def rewards(shard: Shard) -> list[float]:
-    first, stop = shard.snapshot(0)
-    return shard.piece(0, stop - first)[:, 3].tolist()
+def rewards(store: Store) -> list[float]:
+    store.snapshot(None)
+    return store.piece(0, 1000)[:, 3].tolist()
+
+
+def lengths(store: Store) -> list[list[int]]:
+    """Of each shard the lengths of its episodes."""
+    segment = store.snapshot(None)
+    return [
+        np.diff([*begun, stop]).tolist() for begun, stop in zip(segment.episodes, segment.stop, strict=True)
+    ]
 
 
 def test_transitions_travel_in_chunks_in_their_order_and_are_counted_when_they_have_arrived():
-    shards = LocalShards(100)
-    replay = sender(shards, chunk=4)
+    stores = LocalStores(100)
+    replay = sender(stores, chunk=4)
     for number in range(10):
         replay.push(*transition(number))
     replay.confirm()  # a worker that waits does so again and again: it sends no part of a chunk
-    assert shards.calls == [(0, "extend")] * 2 and replay.settled == 8
+    assert stores.calls == [(0, "extend")] * 2 and replay.settled == 8
     replay.settle()
-    assert replay.settled == 10 and rewards(shards.handles[0]) == list(range(10))
-    assert shards.handles[0].stored_by((3, 1)) == 10 and shards.handles[0].stored_by((3, 0)) == 0
+    assert replay.settled == 10 and rewards(stores.handles[0]) == list(range(10))
+    assert stores.handles[0].stored_by((0, 1)) == 10 and stores.handles[0].stored_by((0, 0)) == 0
 
 
 def test_a_transition_that_is_not_finite_is_refused_where_it_arises():
-    replay = sender(LocalShards(100), chunk=4)
+    replay = sender(LocalStores(100), chunk=4)
     with pytest.raises(ValueError, match="reward must be finite"):
         replay.push([0, 0], [0], np.nan, [0, 0], False)
 
 
-def test_chunks_of_a_shard_that_died_go_to_its_successor_once():
-    shards = LocalShards(100)
-    shards.lost = {0}
-    replacement = Shard(100, *SIZES)
+def test_chunks_of_a_store_that_died_go_to_its_successor_once():
+    stores = LocalStores(100)
+    stores.lost = {0}
+    replacement = Store(100, SCHEMA, 1)
 
     def pause():
-        shards.handles, shards.lost = [replacement], set()
+        stores.handles, stores.lost = [replacement], set()
 
-    replay = sender(shards, chunk=2, pause=pause)
+    replay = sender(stores, chunk=2, pause=pause)
     for number in range(5):
         replay.push(*transition(number))
     replay.settle()
     assert rewards(replacement) == list(range(5)) and replay.settled == 5
 
 
-def test_a_stopped_worker_does_not_wait_for_a_shard_for_ever():
-    shards = LocalShards(100)
-    shards.lost = {0}
-    replay = sender(shards, chunk=2, stopped=lambda: True)
+def test_a_stopped_worker_does_not_wait_for_a_store_for_ever():
+    stores = LocalStores(100)
+    stores.lost = {0}
+    replay = sender(stores, chunk=2, stopped=lambda: True)
     for number in range(5):
         replay.push(*transition(number))
     replay.settle()
     assert replay.settled == 0
 
 
-def filled(*counts: int) -> LocalShards:
-    """Shard k holds that many transitions, whose reward is k."""
-    shards = LocalShards(*(1000 for _ in counts))
-    for shard, count in enumerate(counts):
-        replay = sender(shards, chunk=100, shard=shard)
-        for _ in range(count):
-            replay.push(*transition(shard))
+def test_each_worker_has_a_shard_of_its_own_where_its_episodes_stay_whole():
+    stores = LocalStores(200, 100, shards=2)  # ranks 0 and 2; rank 1
+    workers = [sender(stores, chunk=3, writer=(rank, 0)) for rank in range(3)]
+    for number in range(12):  # their chunks arrive in turn
+        for rank, replay in enumerate(workers):
+            if number % (rank + 4) == 0:
+                replay.begin_episode()
+            replay.push(*transition(number))
+    for replay in workers:
         replay.settle()
-    return shards
+    assert lengths(stores.handles[0]) == [[4, 4, 4], [6, 6]]
+    assert lengths(stores.handles[1])[0] == [5, 5, 2]
 
 
-def sampler(shards: Shards, ahead: int = 64, pause=lambda: None) -> ShardSampler:
-    return ShardSampler(shards, SIZES, ahead, pause)
+def test_what_does_not_follow_the_last_chunk_begins_an_episode():
+    """A worker that was started anew, and chunks between which others were lost with a store."""
+    stores = LocalStores(100)
+    first = sender(stores, chunk=2)
+    for number in range(4):
+        first.push(*transition(number))
+    again = sender(stores, chunk=2, writer=(0, 2))
+    for number in range(4):
+        again.push(*transition(number))
+    store = stores.handles[0]
+    assert lengths(store) == [[4, 4]]
+    store._expected = [((0, 2), 6)]  # as if one more chunk had been here
+    again.push(*transition(4))
+    again.settle()
+    assert lengths(store) == [[4, 4, 1]]
 
 
-def test_sampling_is_uniform_over_all_transitions_whatever_shard_holds_them():
+def filled(*counts: int) -> LocalStores:
+    """Store k holds that many transitions, whose reward is k."""
+    stores = LocalStores(*(1000 for _ in counts))
+    for store, count in enumerate(counts):
+        replay = sender(stores, chunk=100, writer=(store, 1))
+        for _ in range(count):
+            replay.push(*transition(store))
+        replay.settle()
+    return stores
+
+
+def sampler(stores: Stores, ahead: int = 64, pause=lambda: None) -> StoreSampler:
+    return StoreSampler(stores, SCHEMA, ahead, pause)
+
+
+def test_sampling_is_uniform_over_all_transitions_whatever_store_holds_them():
     source, rng = sampler(filled(600, 0, 200)), np.random.default_rng(0)
-    out = np.empty((50, source.row_width), np.float32)
+    out = np.empty((50, SCHEMA.row_width), np.float32)
     drawn = []
     for _ in range(200):
         source.sample_into(out, rng)
@@ -120,14 +160,14 @@ def test_sampling_is_uniform_over_all_transitions_whatever_shard_holds_them():
 
 
 def test_a_block_is_on_its_way_while_one_is_used():
-    shards = filled(100)
-    shards.calls.clear()
-    source, rng = sampler(shards, ahead=64), np.random.default_rng(0)
-    out = np.empty((32, source.row_width), np.float32)
+    stores = filled(100)
+    stores.calls.clear()
+    source, rng = sampler(stores, ahead=64), np.random.default_rng(0)
+    out = np.empty((32, SCHEMA.row_width), np.float32)
     requests = []
     for _ in range(4):
         source.sample_into(out, rng)
-        requests.append(shards.calls.count((0, "sample")))
+        requests.append(stores.calls.count((0, "sample")))
     assert requests == [2, 2, 3, 3]
 
 
@@ -141,17 +181,17 @@ def test_an_address_without_a_cluster_is_refused_at_once(address, message):
         pass
 
 
-def test_an_empty_replay_gives_no_batch_and_a_lost_shard_is_waited_for():
+def test_an_empty_replay_gives_no_batch_and_a_lost_store_is_waited_for():
     out, rng = np.empty((4, 8), np.float32), np.random.default_rng(0)
     with pytest.raises(NoBatch):
-        sampler(LocalShards(10)).sample_into(out, rng)
-    shards = filled(50, 50)
+        sampler(LocalStores(10)).sample_into(out, rng)
+    stores = filled(50, 50)
 
     def pause():
-        shards.lost = set()
+        stores.lost = set()
 
-    source = sampler(shards, pause=pause)
+    source = sampler(stores, pause=pause)
     assert len(source) == 100
-    shards.lost = {1}
+    stores.lost = {1}
     source.sample_into(out, rng)
     assert set(out[:, 3]) <= {0.0, 1.0}

@@ -20,7 +20,8 @@ from sac_dist.acting.playback import find_policy, play
 from sac_dist.acting.recording import demonstration_seed, record
 from sac_dist.acting.rollout import TRAINING_SEEDS, Episode
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.schema import Schema
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats.files import read
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig
 from sac_dist.storage.checkpoint import save_policy
@@ -76,11 +77,11 @@ def made(monkeypatch) -> list[gymnasium.Env]:
     return environments
 
 
-def to_bytes(demos: Demonstrations) -> bytes:
+def to_bytes(demos: Transitions) -> bytes:
     return b"".join(getattr(demos, name).tobytes() for name in ARRAYS)
 
 
-def episodes_of(demos: Demonstrations) -> list[bytes]:
+def episodes_of(demos: Transitions) -> list[bytes]:
     """Each episode's observations, actions and rewards."""
     return [
         b"".join(
@@ -227,7 +228,7 @@ def test_failures_are_dropped_by_themselves_except_from_chance(tmp_path):
     assert lift.success.all()
     with pytest.raises(ConfigError, match=r"only \d of 20 episodes"):
         record(EnvConfig(horizon=8), models_dir() / "SawyerLift-v0.safetensors", 2)
-    agent = SACAgent(2, 1, AgentConfig(hidden_width=4, hidden_depth=1))
+    agent = SACAgent(Schema.vector(2, 1), AgentConfig(hidden_width=4, hidden_depth=1))
     save_policy(tmp_path / "silent.safetensors", agent, Config(EnvConfig("Silent-v0"), agent.config), {})
     assert record(EnvConfig(), tmp_path / "silent.safetensors", 3).source["episodes tried"] == 3
 

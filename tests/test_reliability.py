@@ -19,7 +19,7 @@ pytestmark = [
 @pytest.mark.parametrize(("seed", "learner"), [(3, "workers"), (5, "central")])
 def test_a_run_survives_faults_and_then_ends_clean(seed, learner):
     report = faults.Report()
-    faults.trial(seed, 1, report, learner)
+    faults.trial(seed, 1, report, faults.Setting(learner=learner))
     assert not report.violations, report.table()
     assert sum(report.done.values()) >= 1 and report.runs == 1
     assert report.transitions > 0

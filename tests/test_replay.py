@@ -13,20 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sac_dist.data.ring import FIELDS, ReplayBuffer, shard_sizes
+from sac_dist.data.ring import ReplayBuffer, shard_sizes
+from sac_dist.data.schema import Schema
 from sac_dist.settings import ConfigError
 
 pytestmark = pytest.mark.timeout(120)
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 CONTEXT = multiprocessing.get_context("forkserver")
 OBSERVATION, ACTION = 3, 2
+SCHEMA = Schema.vector(OBSERVATION, ACTION)
+FIELDS = tuple(SCHEMA.columns)
 
 
 # Transitions whose entries are all the same number, so that a torn row shows.
 
 
 def push(buffer: ReplayBuffer, number: float) -> None:
-    observation, action = buffer._shapes[:2]
+    observation, action = list(buffer.schema.shapes.values())[:2]
     buffer.push(
         np.full(observation, number),
         np.full(action, number),
@@ -39,7 +42,9 @@ def push(buffer: ReplayBuffer, number: float) -> None:
 
 def extend(buffer: ReplayBuffer, numbers) -> None:
     numbers = np.array(numbers, float)
-    observation, action = (np.tile(numbers[:, None], shape) for shape in buffer._shapes[:2])
+    observation, action = (
+        np.tile(numbers[:, None], shape) for shape in list(buffer.schema.shapes.values())[:2]
+    )
     buffer.extend(observation, action, numbers, observation, numbers, numbers)
 
 
@@ -51,7 +56,7 @@ def numbers_of(rows: np.ndarray) -> np.ndarray:
 
 def filled(capacity: int, shards: int, counts: list[int]) -> ReplayBuffer:
     """Shard k holds the newest of the numbers 1000 k, 1000 k + 1, …: ``counts[k]`` were written."""
-    buffer = ReplayBuffer(capacity, OBSERVATION, ACTION, shards)
+    buffer = ReplayBuffer(capacity, SCHEMA, shards)
     for shard, count in enumerate(counts):
         extend(buffer.for_shard(shard), 1000 * shard + np.arange(count))
     return buffer
@@ -77,7 +82,7 @@ def histories(draw):
 @settings(max_examples=150, deadline=None)
 def test_holds_what_a_deque_per_shard_holds(history):
     capacity, shards, operations = history
-    buffer = ReplayBuffer(capacity, OBSERVATION, ACTION, shards)
+    buffer = ReplayBuffer(capacity, SCHEMA, shards)
     writers = [buffer.for_shard(shard) for shard in range(shards)]
     model = [deque(maxlen=int(size)) for size in shard_sizes(capacity, shards)]
     written = [0] * shards
@@ -112,7 +117,7 @@ def test_fields_come_back_as_they_went_in():
     import torch
 
     rng = np.random.default_rng(0)
-    buffer = ReplayBuffer(100, OBSERVATION, ACTION)
+    buffer = ReplayBuffer(100, SCHEMA)
     pushed = {}
     for reward in range(50):
         observation, action, following = (
@@ -126,13 +131,13 @@ def test_fields_come_back_as_they_went_in():
     assert all(tensor.dtype == torch.float32 for tensor in batch[:5])
     assert batch.return_to_go is None
     assert [tuple(tensor.shape) for tensor in batch[:5]] == [(256, 3), (256, 2), (256,), (256, 3), (256,)]
-    for observation, action, reward, following, terminated in zip(
+    for observation, action, reward, following, discount in zip(
         *(tensor.numpy() for tensor in batch[:5]), strict=True
     ):
         expected = pushed[int(reward)]
-        for value, want in zip((observation, action, following, terminated), expected, strict=True):
+        for value, want in zip((observation, action, following, discount == 0), expected, strict=True):
             np.testing.assert_array_equal(value, np.float32(want))
-    truncated = buffer.snapshot().rows[:, buffer.columns[FIELDS.index("truncated")]]
+    truncated = SCHEMA.views(buffer.snapshot().rows)["truncated"]
     np.testing.assert_array_equal(truncated, np.arange(50) % 3 == 1)
 
 
@@ -179,7 +184,7 @@ GOOD = dict(
     ],
 )
 def test_a_bad_field_is_named_and_nothing_stored(field, value, problem):
-    buffer = ReplayBuffer(10, OBSERVATION, ACTION)
+    buffer = ReplayBuffer(10, SCHEMA)
     with pytest.raises(ValueError, match=f"^{field} .*{problem}"):
         buffer.push(**(GOOD | {field: value}))
     several = {name: [good, value if name == field else good] for name, good in GOOD.items()}
@@ -190,14 +195,14 @@ def test_a_bad_field_is_named_and_nothing_stored(field, value, problem):
 
 @pytest.mark.filterwarnings("error")
 def test_large_finite_numbers_are_stored():
-    buffer = ReplayBuffer(10, OBSERVATION, ACTION)
+    buffer = ReplayBuffer(10, SCHEMA)
     push(buffer, 3e38)
     extend(buffer, [-3e38, 3e38])
     assert (np.abs(buffer.snapshot().rows) == np.float32(3e38)).all() and len(buffer) == 3
 
 
 def test_extend_names_the_field():
-    buffer = ReplayBuffer(10, OBSERVATION, ACTION)
+    buffer = ReplayBuffer(10, SCHEMA)
     with pytest.raises(ValueError, match=r"^action has the shape \(3, 2\) instead of \(2, 2\)"):
         buffer.extend(
             np.zeros((2, 3)), np.zeros((3, 2)), np.zeros(2), np.zeros((2, 3)), np.zeros(2), np.zeros(2)
@@ -208,19 +213,19 @@ def test_extend_names_the_field():
         )
 
 
-@pytest.mark.parametrize("sizes", [(0, 3, 2), (10, 0, 2), (10, 3, 0), (10, 3, 2, 0), (3, 3, 2, 4)])
-def test_impossible_sizes_are_refused(sizes):
-    with pytest.raises(ValueError, match="sizes above 0 and a row per shard"):
-        ReplayBuffer(*sizes)
+@pytest.mark.parametrize("capacity, shards", [(0, 1), (10, 0), (3, 4)])
+def test_impossible_sizes_are_refused(capacity, shards):
+    with pytest.raises(ValueError, match="needs a shard, and a row per shard"):
+        ReplayBuffer(capacity, SCHEMA, shards)
 
 
 def test_a_buffer_beyond_the_memory_is_refused():
     with pytest.raises(ConfigError, match="MiB are available"):
-        ReplayBuffer(10**12, 31, 7)
+        ReplayBuffer(10**12, Schema.vector(31, 7))
 
 
 def test_a_reading_handle_does_not_write_and_shards_are_checked():
-    buffer = ReplayBuffer(10, OBSERVATION, ACTION, shards=2)
+    buffer = ReplayBuffer(10, SCHEMA, shards=2)
     with pytest.raises(ValueError, match="only reads"):
         push(buffer.for_shard(None), 1)
     for shard in (-1, 2):
@@ -231,7 +236,7 @@ def test_a_reading_handle_does_not_write_and_shards_are_checked():
 @linux
 def test_memory_is_the_raw_bytes_within_one_percent():
     before = mapped_memory()
-    buffer = ReplayBuffer(20_000, 31, 7, shards=4)
+    buffer = ReplayBuffer(20_000, Schema.vector(31, 7), shards=4)
     raw = 20_000 * (2 * 31 + 7 + 3) * 4
     zeros = np.zeros
     for shard in range(4):
@@ -260,7 +265,7 @@ def mapped_memory() -> int:
 @pytest.mark.parametrize("counts", [[0, 0, 0], [5, 0, 3], [4, 9, 1], [40, 41, 45]])
 def test_restore_puts_back_every_row_and_count(counts):
     buffer = filled(13, 3, counts)
-    restored = ReplayBuffer(13, OBSERVATION, ACTION, 3)
+    restored = ReplayBuffer(13, SCHEMA, 3)
     assert restored.restore(buffer.snapshot()) is True
     assert restored.state() == buffer.state()
     for handle in (buffer, restored):  # positions too: what comes next overwrites the same
@@ -271,7 +276,7 @@ def test_restore_puts_back_every_row_and_count(counts):
 
 
 def test_snapshots_since_add_up_to_the_whole():
-    buffer, restored = filled(12, 2, [4, 0]), ReplayBuffer(12, OBSERVATION, ACTION, 2)
+    buffer, restored = filled(12, 2, [4, 0]), ReplayBuffer(12, SCHEMA, 2)
     segment = buffer.snapshot()
     assert restored.restore(segment)
     for first, second in [(1, 2), (0, 0), (20, 1), (3, 7)]:
@@ -284,10 +289,16 @@ def test_snapshots_since_add_up_to_the_whole():
         assert restored.state() == buffer.state()
 
 
+@pytest.mark.parametrize("since", [[5, 0], [4, 1], [-1, 0], [4], [4, 0, 0]])
+def test_a_snapshot_since_what_was_never_written_is_refused(since):
+    with pytest.raises(ValueError, match=r"since is \[.*written are \[4, 0\] transitions"):
+        filled(12, 2, [4, 0]).snapshot(since)
+
+
 @pytest.mark.parametrize("capacity, shards", [(13, 1), (13, 5), (100, 3), (6, 2)])
 def test_restore_into_other_shards_keeps_what_fits(capacity, shards):
     saved = filled(13, 3, [40, 41, 45])
-    restored = ReplayBuffer(capacity, OBSERVATION, ACTION, shards)
+    restored = ReplayBuffer(capacity, SCHEMA, shards)
     assert restored.restore(saved.snapshot()) is False
     assert len(restored) == min(capacity, 13)
     kept = set(numbers_of(restored.snapshot().rows))
@@ -298,7 +309,7 @@ def test_restore_into_other_shards_keeps_what_fits(capacity, shards):
 
 def test_restore_refuses_what_does_not_fit():
     segment = filled(13, 3, [4, 9, 1]).snapshot()
-    buffer = ReplayBuffer(13, OBSERVATION, ACTION, 3)
+    buffer = ReplayBuffer(13, SCHEMA, 3)
     bad = segment.rows.copy()
     bad[3, 2] = np.nan
     cases = [
@@ -306,7 +317,22 @@ def test_restore_refuses_what_does_not_fit():
         (segment._replace(rows=segment.rows.astype(float)), "replay rows are float64"),
         (segment._replace(rows=segment.rows[:-1]), "do not fit the counts"),
         (segment._replace(rows=bad), "must be finite"),
-        (segment._replace(start=segment.start + 1, stop=segment.stop + 1), "cannot follow"),
+        (
+            segment._replace(
+                start=segment.start + 1,
+                stop=segment.stop + 1,
+                episodes=tuple(begun + 1 for begun in segment.episodes),
+            ),
+            "cannot follow",
+        ),
+        (segment._replace(episodes=segment.episodes[:2]), "episodes of 2 shards"),
+        *(
+            (
+                segment._replace(episodes=(np.array(begun, np.int64), *segment.episodes[1:])),
+                "starts of episodes",
+            )
+            for begun in ([], [1], [-1, 2], [0, 2, 2], [0, 4], [0, 3, 2])
+        ),
     ]
     for case, problem in cases:
         with pytest.raises(ValueError, match=problem):
@@ -352,7 +378,7 @@ def wait_until(condition, seconds: float) -> None:
 
 
 def test_no_torn_row_while_others_write():
-    buffer = ReplayBuffer(48, 100, 10, shards=3)
+    buffer = ReplayBuffer(48, Schema.vector(100, 10), shards=3)
     rng = np.random.default_rng(0)
     with writing(buffer, 0, 1):
         start = buffer.state()["total"]
@@ -364,7 +390,7 @@ def test_no_torn_row_while_others_write():
 
 
 def test_snapshots_are_whole_while_others_write():
-    buffer = ReplayBuffer(300, 100, 10, shards=3)
+    buffer = ReplayBuffer(300, Schema.vector(100, 10), shards=3)
     with writing(buffer, 0, 2):
         for _ in range(300):
             segment = buffer.snapshot()
@@ -376,7 +402,7 @@ def test_snapshots_are_whole_while_others_write():
 
 
 def test_a_killed_writer_leaves_whole_rows_and_its_successor_goes_on():
-    buffer = ReplayBuffer(30, 100, 10, shards=2)
+    buffer = ReplayBuffer(30, Schema.vector(100, 10), shards=2)
     rng = random.Random(0)
     for _ in range(12):
         before = buffer.state()["written"][1]

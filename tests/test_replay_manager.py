@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_replay import ACTION, OBSERVATION, extend, linux, numbers_of, push, wait_until
+from test_replay import ACTION, OBSERVATION, SCHEMA, extend, linux, numbers_of, push, wait_until
 
 from sac_dist.book.replay_manager import ReplayManager, ServedReplay
 from sac_dist.data.ring import ReplayBuffer
@@ -40,7 +40,7 @@ def push_seven(buffer: ReplayBuffer) -> None:
 
 
 def test_a_proxy_works_as_in_the_book(manager):
-    replay = manager.ReplayBuffer(100, OBSERVATION, ACTION, seed=0)
+    replay = manager.ReplayBuffer(100, SCHEMA, seed=0)
     with pytest.raises(ValueError, match="empty"):
         replay.sample(1)
     for number in range(20):
@@ -71,7 +71,7 @@ def test_a_proxy_works_as_in_the_book(manager):
 
 
 def test_pushes_of_many_clients_all_arrive_whole():
-    served = ServedReplay(2000, OBSERVATION, ACTION)  # in the manager, each client is a thread
+    served = ServedReplay(ReplayBuffer(2000, SCHEMA))  # in the manager, each client is a thread
     threads = [
         threading.Thread(target=lambda: [push_with(served, number) for number in range(250)])
         for _ in range(4)
@@ -94,7 +94,7 @@ def push_with(replay, number: int) -> None:
 
 
 def test_leases_are_exclusive_and_come_back(manager):
-    replay = manager.ReplayBuffer(90, OBSERVATION, ACTION, 3)
+    replay = manager.ReplayBuffer(90, SCHEMA, 3)
     assert [replay.lease(), replay.lease()] == [0, 1]
     push_with(replay, 1)  # takes the third
     with pytest.raises(ValueError, match=r"all 3 shards .* have a writer"):
@@ -109,7 +109,7 @@ def test_leases_are_exclusive_and_come_back(manager):
 
 
 def test_a_proxy_without_a_free_shard_says_so(manager):
-    replay = manager.ReplayBuffer(10, OBSERVATION, ACTION)
+    replay = manager.ReplayBuffer(10, SCHEMA)
     push(replay.handle(0), 1)  # a handle counts as a lease
     with pytest.raises(ValueError, match="create it with more shards"):
         push_with(replay, 2)
@@ -121,7 +121,7 @@ def test_workers_write_to_the_managers_memory(method):
     context = multiprocessing.get_context(method)
     manager = ReplayManager.launch(context)
     try:
-        replay = manager.ReplayBuffer(100, OBSERVATION, ACTION, 3)
+        replay = manager.ReplayBuffer(100, SCHEMA, 3)
         ours, theirs = context.Pipe()
         with_proxy = context.Process(target=push_through, args=(replay, theirs))
         with_proxy.start()
@@ -155,7 +155,7 @@ def test_only_this_user_and_the_key_get_in(manager):
 def test_ctrl_c_is_left_to_the_main_process(manager):
     os.kill(manager._process.pid, signal.SIGINT)
     time.sleep(0.2)
-    assert manager.is_alive() and len(manager.ReplayBuffer(10, OBSERVATION, ACTION)) == 0
+    assert manager.is_alive() and len(manager.ReplayBuffer(10, SCHEMA)) == 0
 
 
 def test_a_socket_folder_too_long_for_the_kernel_is_refused(monkeypatch):
@@ -170,7 +170,7 @@ from test_replay import *
 from test_replay_manager import *
 if __name__ == "__main__":
     manager = ReplayManager.launch(multiprocessing.get_context(sys.argv[1]))
-    replay = manager.ReplayBuffer(10_000, OBSERVATION, ACTION, 2)
+    replay = manager.ReplayBuffer(10_000, SCHEMA, 2)
     buffer = replay.handle(0)
     extend(buffer, range(12_000))
     print(manager._process.pid, os.path.dirname(manager.address), flush=True)

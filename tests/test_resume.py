@@ -13,6 +13,7 @@ from test_engine import OFTEN_LOGGED, config, policy_of, same, start
 
 from sac_dist.engine import supervisor
 from sac_dist.engine.train import resume, train
+from sac_dist.formats import files
 from sac_dist.reporting.metrics import read_metrics
 from sac_dist.settings import ConfigError
 from sac_dist.storage import checkpoint
@@ -79,7 +80,7 @@ def test_resume_after_kill_minus_nine_goes_on_exactly(tmp_path, monkeypatch):
     for name in ("counters", "workers", "best_score"):
         assert states[0][name] == states[1][name], name
     rows = [
-        ReplayFiles(run.folder.replay).read(state["replay"])
+        ReplayFiles(run.folder.replay, checkpoint.read(run.folder.last).schema).read(state["replay"])
         for run, state in zip((whole, resumed), states, strict=True)
     ]
     np.testing.assert_array_equal(rows[0].rows, rows[1].rows)
@@ -95,11 +96,11 @@ def test_resume_after_kill_minus_nine_of_several_workers_loses_only_what_came_af
     monkeypatch.setattr(supervisor, "LOG_INTERVAL", 200)
     folder = killed_at(tmp_path, 200, "--workers", "2")
     saved = checkpoint.read(folder / "checkpoints/last.safetensors")
-    before = ReplayFiles(folder / "replay").read(saved.run["replay"])
+    before = ReplayFiles(folder / "replay", saved.schema).read(saved.run["replay"])
     assert before.stop.sum() == saved.run["counters"][0] >= 200
     resumed = resume(folder, saved.config)
     again = checkpoint.read(resumed.folder.last).run
-    after = ReplayFiles(folder / "replay").read(again["replay"])
+    after = ReplayFiles(folder / "replay", saved.schema).read(again["replay"])
     assert after.stop.sum() == again["counters"][0] == resumed.outcome.steps >= 620
     for shard in range(2):
         old, new = (
@@ -119,13 +120,25 @@ def test_full_ring_resumes_with_every_transition_in_place(tmp_path):
     assert same(policy_of(whole), policy_of(resumed))
 
 
-def test_resume_with_other_workers_keeps_counts_and_transitions(tmp_path):
-    run = train(config(tmp_path, workers=3, steps=300))
-    saved = checkpoint.read(run.folder.last).config
-    resumed = resume(run.folder.path, replace(saved, train=replace(saved.train, steps=500, workers=2)))
-    again = checkpoint.read(resumed.folder.last).run
-    assert again["counters"][0] == resumed.outcome.steps >= 500
-    assert sum(again["replay"]["segments"][-1]["stop"]) == resumed.outcome.steps
+def test_resume_with_other_workers_keeps_counts_and_every_trajectory(tmp_path):
+    """Two workers, then three, then one: no more trajectories than episodes, and what each end broke off."""
+    run, steps = train(config(tmp_path, workers=2, steps=300)), 300
+    for broken_off, workers in ((2, 3), (2 + 3, 1)):
+        steps += 200
+        saved = checkpoint.read(run.folder.last).config
+        run = resume(
+            run.folder.path, replace(saved, train=replace(saved.train, steps=steps, workers=workers))
+        )
+        again = checkpoint.read(run.folder.last).run
+        assert again["counters"][0] == run.outcome.steps >= steps
+        assert sum(again["replay"]["segments"][-1]["stop"]) == run.outcome.steps
+        found = files.read(run.folder.path)
+        assert len(found) == run.outcome.steps
+        assert run.outcome.episodes <= len(found.starts) <= run.outcome.episodes + broken_off + workers
+        for first, end in zip(found.starts, found.ends, strict=True):
+            np.testing.assert_array_equal(
+                found.next_observation[first : end - 1], found.observation[first + 1 : end]
+            )
 
 
 def test_an_evaluation_that_was_due_before_the_checkpoint_is_made_up_for(tmp_path):

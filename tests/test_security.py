@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import json
 import multiprocessing
 import os
 import pickle
@@ -15,10 +16,11 @@ from multiprocessing import connection, util
 from pathlib import Path
 
 import pytest
-from test_engine import config, descendants
+from test_engine import alive, config, descendants, role_of
 from test_replay import wait_until
 
-from sac_dist.book.replay_manager import PATIENCE, ReplayManager
+from sac_dist.book.replay_manager import KEY_TIMEOUT, ReplayManager
+from sac_dist.data.schema import Schema
 from sac_dist.engine.train import train
 from sac_dist.storage import checkpoint
 
@@ -91,31 +93,29 @@ def handles(pid: int) -> int:
 
 
 @linux
-def test_a_thousand_strangers_change_nothing_for_a_run(tmp_path, monkeypatch):
-    managers, seen = [], {"let go": False}
-    launch = ReplayManager.launch
-    monkeypatch.setattr(
-        ReplayManager, "launch", lambda context: managers.append(launch(context)) or managers[0]
-    )
+def test_a_thousand_strangers_change_nothing_for_a_run(tmp_path):
+    seen = {"let go": False}
+    published = tmp_path / "run/replay-manager.json"
 
     def attack() -> None:
-        wait_until(lambda: managers and len(list(tmp_path.glob("run/checkpoints/last*"))) == 1, 60)
-        (manager,) = managers
+        wait_until(lambda: len(list(tmp_path.glob("run/checkpoints/last*"))) == 1, 60)
+        (manager,) = [pid for pid in descendants(os.getpid()) if role_of(pid) == "replay-manager"]
+        assert stat.S_IMODE(published.stat().st_mode) == 0o600
+        address, seen["key"] = json.loads(published.read_text()).values()
         seen["family"] = {pid: everything_about(pid) for pid in (os.getpid(), *descendants(os.getpid()))}
         seen["files"] = {
             path: path.read_bytes()
             for folder in (tmp_path / "run", Path(util.get_temp_dir()))
             for path in all_files(folder)
+            if path != published
         }
-        before = handles(manager._process.pid)
-        crowd = strangers(manager.address, 1000, tmp_path / "marker")
+        before = handles(manager)
+        crowd = strangers(address, 1000, tmp_path / "marker")
         seen["steps"] = checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0]
         with pytest.raises(multiprocessing.AuthenticationError):
-            connection.Client(manager.address, authkey=b"a wrong key")
-        wait_until(
-            lambda: handles(manager._process.pid) <= before, PATIENCE + 10
-        )  # although they are all still there
-        seen["let go"] = manager.is_alive()
+            connection.Client(address, authkey=b"a wrong key")
+        wait_until(lambda: handles(manager) <= before, KEY_TIMEOUT + 10)  # although they are all still there
+        seen["let go"] = alive(manager)
         for stranger in crowd:
             stranger.close()
 
@@ -125,7 +125,7 @@ def test_a_thousand_strangers_change_nothing_for_a_run(tmp_path, monkeypatch):
     attacker.join()
     assert run.outcome.reason == "time" and 0 < seen["steps"] < run.outcome.steps, "it went on meanwhile"
     assert seen["let go"] and not (tmp_path / "marker").exists()
-    key = bytes(managers[0]._authkey)
+    key = bytes.fromhex(seen["key"])
     assert len(key) == 32 and len(seen["family"]) >= 4 and len(seen["files"]) >= 3
     for place, text in {**seen["family"], **seen["files"]}.items():
         for form in (key, key.hex().encode(), base64.b64encode(key), repr(key).encode()):
@@ -153,8 +153,8 @@ def test_the_key_is_new_for_each_run_and_only_it_opens():
             with pytest.raises(multiprocessing.AuthenticationError):
                 connection.Client(first.address, authkey=wrong)
         connection.Client(first.address, authkey=key).close()
-        replay = first.ReplayBuffer(10, 1, 1)
-        time.sleep(PATIENCE + 1)
+        replay = first.ReplayBuffer(10, Schema.vector(1, 1))
+        time.sleep(KEY_TIMEOUT + 1)
         assert len(replay) == 0, "who has shown the key may be silent for longer"
     finally:
         first.shutdown()

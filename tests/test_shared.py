@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from sac_dist.settings import ConfigError
-from sac_dist.system import shared
-from sac_dist.system.shared import SharedArray, available_memory
+from sac_dist.system.shared import SharedArray
 
 pytestmark = pytest.mark.timeout(60)
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -168,15 +167,3 @@ def test_memory_that_runs_out_is_refused_and_leaks_nothing(monkeypatch, step):
         SharedArray((4,))
     del caught
     assert open_files() == before
-
-
-def test_available_memory_ends_at_the_container_limit(monkeypatch, tmp_path):
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(shared, "CGROUP_LIMITS", (str(limit),))
-    unlimited = available_memory()
-    limit.write_text("max\n")
-    assert abs(available_memory() - unlimited) < unlimited / 2
-    limit.write_text("1048576\n")
-    assert available_memory() == 1048576
-    with pytest.raises(ConfigError, match=r"1\.0 MiB are available"):
-        SharedArray((2**20,))

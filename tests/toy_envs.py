@@ -208,12 +208,68 @@ class Leaks(Slow):
         return super().step(action)
 
 
+class Endless(Point):
+    """Never ends, and says nothing of success."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        observation, reward, *_ = super().step(action)
+        return observation, reward, False, False, {}
+
+
+class EndlessSlow(Slow):
+    """Slow, never ends, and says nothing of success."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        observation, reward, *_ = super().step(action)
+        return observation, reward, False, False, {}
+
+
+class LongSteps(Point):
+    """Its 30th step takes 20 s."""
+
+    taken = 0
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        LongSteps.taken += 1
+        if LongSteps.taken == 30:
+            Path(os.environ["TOY_FLAG"]).touch()
+            time.sleep(20)
+        return super().step(action)
+
+
+class DiesInLateEvaluations(Point):
+    """The process ends in evaluation episodes 5, 6, …"""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        if seed is not None and seed >= 2**30 + 5:
+            os._exit(7)
+        return super().reset(seed=seed, options=options)
+
+
+class Draws(Endless):
+    """Endless, and draws a picture in 50 ms; the file named by TOY_FLAG says that it has begun."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 30}  # type: ignore[misc]
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def render(self) -> np.ndarray:  # type: ignore[override]
+        Path(os.environ["TOY_FLAG"]).touch()
+        time.sleep(0.05)
+        return np.zeros((64, 64, 3), np.uint8)
+
+
 class Pattern(gymnasium.Env):
     """Its transitions check themselves: see faults.pattern_holds. 1 ms a step."""
 
     observation_space = Box(-np.inf, np.inf, (3,), np.float32)
     action_space = Box(-1, 1, (1,), np.float32)
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 30}  # type: ignore[misc]
     horizon = 10
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
 
     @staticmethod
     def observation(key: Any, step: Any) -> np.ndarray:
@@ -230,9 +286,23 @@ class Pattern(gymnasium.Env):
         self.steps += 1
         return self.observation(self.key, self.steps), float(action[0]), False, self.steps >= self.horizon, {}
 
+    def render(self) -> np.ndarray:  # type: ignore[override]
+        time.sleep(0.02)
+        return np.zeros((32, 32, 3), np.uint8)
+
+
+class LongPattern(Pattern):
+    """Episodes of 20 s."""
+
+    horizon = 20_000
+
+
+class EndlessPattern(Pattern):
+    horizon = 10**12
+
 
 TOYS = [
     value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, Point)
-] + [Pattern]
+] + [Pattern, LongPattern, EndlessPattern]
 for toy in TOYS:
     gymnasium.register(f"{toy.__name__}-v0", entry_point=toy)

@@ -8,7 +8,7 @@ of the robot's base, angles in radians, so that every simulator gives the same t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -82,4 +82,17 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """End the simulator; may be called twice."""
+        ...
+
+
+@runtime_checkable
+class RestorableBackend(Backend, Protocol):
+    """A simulator that gives its state, so that an episode can be gone on with in another process."""
+
+    def get_state(self) -> np.ndarray:
+        """Everything that later steps depend on, (n,) float64."""
+        ...
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Put it back, after a reset. Raises ValueError if it is not of this model."""
         ...

@@ -12,7 +12,7 @@ from envs.robots.sawyer import MAX_JOINT_VELOCITY
 
 DAMPING = 0.05  # of the damped least squares; bounds the joint velocities near a singular pose
 TILT_GAIN = 4.0  # 1/s, how fast a tilt of the tool is turned back
-NULL_SPACE_GAIN = 0.5  # 1/s, how fast a free degree of freedom returns to the pose of rest
+NULL_SPACE_GAIN = 0.5  # 1/s, how fast a free degree of freedom returns to its rest pose
 
 
 def stop_at_limits(velocities: np.ndarray, joint_positions: np.ndarray, arm: Arm) -> np.ndarray:

@@ -48,7 +48,7 @@ class Expert:
                 readings.tool_rotation,
                 linear,
                 yaw_rate,
-                env.arm.start_poses["centre"],
+                env.arm.start_poses[env.start],
             )
             arm = stop_at_limits(velocities, readings.joint_positions, env.arm) / MAX_JOINT_VELOCITY
         action = np.append(arm, 2.0 * opening - 1.0) if env.gripper_action else arm

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from math import pi
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.backends.base import CONTROL_TIMESTEP, Backend, Readings
+from envs.backends.base import CONTROL_TIMESTEP, Backend, Readings, RestorableBackend
 from envs.backends.choice import BACKENDS, has_display, start_backend
 from envs.controllers.joint_velocity import stop_at_limits, tool_to_joint_velocities
 from envs.robots.arm import Arm
@@ -26,6 +27,7 @@ AUTO_CLOSE_DISTANCE = 0.316  # m
 CLOSING_STEPS = 5  # 0.25 s
 REOPENING_STEPS = 3  # 0.15 s
 LIFTED_STEPS = 3  # control steps in a row that make a lift
+READINGS = tuple(field.name for field in fields(Readings))
 
 
 def observation_bounds(arm: Arm, mode: str) -> np.ndarray:
@@ -151,6 +153,32 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             self._show()
         return self._observation(), reward, terminated, truncated, self._info(self.readings, success)
 
+    def get_state(self) -> dict[str, Any] | None:
+        """What the rest of the episode depends on, as :meth:`set_state` takes it; None: CoppeliaSim, which does
+        not give its own.
+        """
+        if self.readings is None or not isinstance(self.backend, RestorableBackend):
+            return None
+        return {
+            "physics": self.backend.get_state(),
+            # not to be computed again: the forces of contacts are those of the step before
+            "readings": {name: getattr(self.readings, name) for name in READINGS},
+            "random": self.np_random.bit_generator.state,
+            "steps": self._steps,
+            "task": self._memory(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where :meth:`get_state` was called, bit for bit; after a reset. Raises ValueError or LookupError
+        for the state of another task.
+        """
+        assert isinstance(self.backend, RestorableBackend)
+        self.backend.set_state(state["physics"])
+        self.readings = Readings(**state["readings"])
+        self.np_random.bit_generator.state = state["random"]
+        self._steps = state["steps"]
+        self._remember(state["task"])
+
     def render(self) -> np.ndarray | None:
         if self.render_mode == "rgb_array":
             return self.backend.render("scene", self.width, self.height)
@@ -163,6 +191,13 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def _begin(self, readings: Readings) -> None:
         """Set what a task remembers during an episode."""
+
+    def _memory(self) -> dict[str, Any]:
+        """The same, for :meth:`get_state`."""
+        return {}
+
+    def _remember(self, memory: dict[str, Any]) -> None:
+        """Undo :meth:`_memory`."""
 
     def _finish(self, readings: Readings) -> tuple[Readings, bool]:
         """Complete the environment step: the instant it ends at, and whether the task is done."""
@@ -181,7 +216,7 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
                 readings.tool_rotation,
                 TOOL_SPEED * action[:3],
                 YAW_RATE * action[3],
-                self.arm.start_poses["centre"],
+                self.arm.start_poses[self.start],
             )
         if self.as_the_book:  # which drives joints into their limits
             return velocities
@@ -326,6 +361,12 @@ class SawyerLiftEnv(SawyerEnv):
     def _begin(self, readings: Readings) -> None:
         self._rest_height = float(readings.object_position[2])
         self._lifted = 0  # control steps in a row
+
+    def _memory(self) -> dict[str, Any]:
+        return {"rest_height": self._rest_height, "lifted": self._lifted}
+
+    def _remember(self, memory: dict[str, Any]) -> None:
+        self._rest_height, self._lifted = memory["rest_height"], memory["lifted"]
 
     def _finish(self, readings: Readings) -> tuple[Readings, bool]:
         up = terms.is_held(readings) and self._height(readings) >= terms.LIFT_HEIGHT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,13 +89,41 @@ def evaluation_seed(index: int) -> int:
     return TRAINING_SEEDS + index
 
 
+class NoEpisodeEnded(Exception):
+    """There is nothing to report: the time was up before."""
+
+
+class _TimeIsUp(Exception):
+    pass
+
+
 def evaluate(
-    env: gymnasium.Env, act: Callable[[np.ndarray], np.ndarray], episodes: int, first: int = 0
+    env: gymnasium.Env,
+    act: Callable[[np.ndarray], np.ndarray],
+    episodes: int,
+    first: int = 0,
+    deadline: float = math.inf,
 ) -> Evaluation:
     """Play the evaluation episodes ``first`` … ``first + episodes - 1`` (at least one) with ``act``, see
-    ``run_episode``.
+    ``run_episode``; only those that end before ``time.monotonic()`` is ``deadline``.
+
+    Raises:
+        NoEpisodeEnded: not one did.
     """
-    return Evaluation.of([run_episode(env, act, evaluation_seed(first + index)) for index in range(episodes)])
+
+    def act_in_time(observation: np.ndarray) -> np.ndarray:
+        if time.monotonic() > deadline:
+            raise _TimeIsUp
+        return act(observation)
+
+    played: list[Episode] = []
+    try:
+        for index in range(episodes):
+            played.append(run_episode(env, act_in_time, evaluation_seed(first + index)))
+    except _TimeIsUp:
+        if not played:
+            raise NoEpisodeEnded from None
+    return Evaluation.of(played)
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 
 from envs import resolve
 from sac_dist.acting.evaluation import Evaluation, evaluation_seed, record
+from sac_dist.acting.observation import check_policy_fits
 from sac_dist.acting.rollout import Episode, check_picture, make_env, run_episode
 from sac_dist.book.policy_files import load_book_policy
 from sac_dist.settings import Config, ConfigError, EnvConfig
@@ -45,7 +48,7 @@ def play(
         )  # what draws gymnasium's classic tasks needs no screen then
     env = make_env(config, "rgb_array" if video is not None else "human" if window else None)
     try:
-        check_policy_fits(policy, env, config.env)
+        check_policy_fits(policy.schema, env, config.env)
         agent = policy.build_agent()
         if env.render_mode is not None:
             check_picture(env, evaluation_seed(0))
@@ -66,15 +69,40 @@ def play(
     return Evaluation.of(played)
 
 
-def check_policy_fits(policy: Checkpoint, env: gymnasium.Env, name: str) -> None:
-    """Raise ConfigError if the policy's sizes are not those of ``env``, which is called ``name``."""
-    for kind, space, size in (
-        ("observations", env.observation_space, policy.observation_size),
-        ("actions", env.action_space, policy.action_size),
-    ):
-        assert space.shape is not None
-        if space.shape[0] != size:
-            raise ConfigError(f"the policy has {size} {kind}, {name} with these options has {space.shape[0]}")
+class _FilmEnds(Exception):
+    pass
+
+
+def film(policy: Checkpoint, path: Path, episodes: int, seconds: float, frames: int) -> bool:
+    """As ``play`` into a video, but at most so many seconds of drawing and so many frames; whether all
+    episodes are in it whole.
+    """
+    deadline, left = math.inf, frames
+
+    def in_time(append: Callable[[np.ndarray], None], frame: np.ndarray) -> None:
+        nonlocal deadline, left
+        append(frame)
+        left -= 1
+        if deadline == math.inf:  # drawing begins with the first frame: a simulator's start is not counted
+            deadline = time.monotonic() + seconds
+        if left == 0 or time.monotonic() > deadline:
+            raise _FilmEnds
+
+    config = policy.config.env
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    env = make_env(config, "rgb_array")
+    try:
+        check_policy_fits(policy.schema, env, config.env)
+        act = partial(policy.build_agent().act, deterministic=True)
+        with record(path, env.metadata.get("render_fps", DEFAULT_FPS)) as append:
+            try:
+                for index in range(episodes):
+                    run_episode(env, act, evaluation_seed(index), partial(in_time, append))
+            except _FilmEnds:
+                return False
+    finally:
+        env.close()
+    return True
 
 
 def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:
@@ -115,9 +143,7 @@ def read_book(prefix: Path) -> Checkpoint:
         env="SawyerGrasp-v0", observation="book", random_target=False, random_yaw=False, start="book"
     )
     config = Config(env=env, agent=agent.config)
-    return Checkpoint(
-        agent.state_dict(), agent.observation_size, agent.action_size, config, {"from": str(prefix)}
-    )
+    return Checkpoint(agent.state_dict(), agent.schema, config, {"from": str(prefix)})
 
 
 def merge(config: EnvConfig, overrides: EnvConfig) -> EnvConfig:

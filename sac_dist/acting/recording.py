@@ -11,15 +11,16 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import numpy.typing as npt
 
 import envs
 from envs.backends.base import BackendError
 from envs.tasks.expert import Expert
 from sac_dist import __version__
-from sac_dist.acting.playback import check_policy_fits, find_policy, merge
+from sac_dist.acting.observation import check_policy_fits, schema_of
+from sac_dist.acting.playback import find_policy, merge
 from sac_dist.acting.rollout import TRAINING_SEEDS, Episode, make_env, run_episode
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.schema import Rows
+from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.storage.checkpoint import Checkpoint
 
@@ -48,7 +49,7 @@ def record(
     seed: int = 0,
     only_success: bool | None = None,
     on_episode: Callable[[int, Episode], None] = lambda index, episode: None,
-) -> Demonstrations:
+) -> Transitions:
     """Play ``policy`` until ``episodes`` episodes are kept, and return those; the same call returns the same
     bytes.
 
@@ -75,7 +76,7 @@ def record(
     checkpoint = None if policy in WORDS else _read_policy(Path(policy))
     config = _resolve(config if checkpoint is None else merge(checkpoint.config.env, config))
     env = _Recorder(make_env(config))
-    kept: list[dict[str, npt.NDArray[Any]]] = []
+    kept: list[Rows] = []
     tried: list[bool | None] = []  # the success of each try
     success: list[bool | None] = []  # of each kept one
     try:
@@ -88,12 +89,14 @@ def record(
             on_episode(len(tried), episode)
             tried.append(episode.success)
             if _is_wanted(episode.success, policy, only_success):
-                kept.append(env.transitions(config.env))
+                kept.append(env.rows(config.env))
                 success.append(episode.success)
     finally:
         env.close()
-    return Demonstrations(
-        **{name: np.concatenate([part[name] for part in kept]) for name in kept[0]},
+    return Transitions(
+        env.schema,
+        np.concatenate(kept),
+        np.cumsum([0, *map(len, kept[:-1])]),
         # an environment may speak of success only where there is one
         success=None if all(one is None for one in success) else np.array([bool(one) for one in success]),
         source={
@@ -113,6 +116,10 @@ class _Recorder(gymnasium.Wrapper):
     into the same array.
     """
 
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self.schema = schema_of(env)
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -128,23 +135,25 @@ class _Recorder(gymnasium.Wrapper):
         self.steps.append((taken, float(reward), bool(terminated), bool(truncated)))
         return self.observations[-1], float(reward), terminated, truncated, info
 
-    def transitions(self, name: str) -> dict[str, npt.NDArray[Any]]:
-        """The episode as Demonstrations' arrays. Raises ConfigError if a number in it is not finite."""
+    def rows(self, name: str) -> Rows:
+        """The episode's rows (T, row_width). Raises ConfigError if a number in it is not finite."""
         actions, rewards, terminated, truncated = zip(*self.steps, strict=True)
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "observation": np.array(self.observations[:-1]),
-            "action": np.array(actions),
-            "reward": np.array(rewards, np.float32),
-            "next_observation": np.array(self.observations[1:]),
-            "terminated": np.array(terminated),
-            "truncated": np.array(truncated),
-        }
-        for kind, array in arrays.items():
+        rows = self.schema.rows(
+            {
+                "observation": self.observations[:-1],
+                "action": actions,
+                "reward": rewards,
+                "next_observation": self.observations[1:],
+                "terminated": terminated,
+                "truncated": truncated,
+            }
+        )
+        for kind, array in self.schema.views(rows).items():
             if not np.isfinite(array).all():
                 raise ConfigError(
                     f"{name} cannot be recorded: an episode has a number in {kind} that is not finite"
                 )
-        return arrays
+        return rows
 
 
 def _read_policy(path: Path) -> Checkpoint:
@@ -175,7 +184,7 @@ def _act_of(
     does not fit ``env``.
     """
     if checkpoint is not None:
-        check_policy_fits(checkpoint, env, name)
+        check_policy_fits(checkpoint.schema, env, name)
         agent = checkpoint.build_agent()
         return lambda reset_seed: lambda observation: agent.act(observation, deterministic=True)
     if policy == "expert":

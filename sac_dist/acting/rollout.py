@@ -17,10 +17,11 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.spaces import Box, Dict, Space, Tuple
-from gymnasium.wrappers import DtypeObservation, FlattenObservation, RescaleAction
+from gymnasium.wrappers import DtypeObservation, RescaleAction
 
 import envs
 from envs.backends.base import BackendError
+from sac_dist.acting.observation import FlatObservation
 from sac_dist.settings import ConfigError, EnvConfig
 
 TRAINING_SEEDS = (
@@ -261,7 +262,7 @@ def _as_vectors(env: gymnasium.Env, identifier: str) -> gymnasium.Env:
     if actions != Box(-1, 1, actions.shape, np.float32):
         env = RescaleAction(env, np.float32(-1), np.float32(1))
     if not isinstance(observations, Box) or len(observations.shape) != 1:
-        env = FlattenObservation(env)
+        env = FlatObservation(env)
     if env.observation_space.dtype != np.float32:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the bounds lose digits

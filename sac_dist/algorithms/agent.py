@@ -16,6 +16,7 @@ from torch import Tensor
 from sac_dist.algorithms.offline import BCUpdate, CQLUpdate
 from sac_dist.algorithms.sac import Metrics, SACUpdate, Tensors, Trained
 from sac_dist.data.batch import Batch
+from sac_dist.data.schema import Schema
 from sac_dist.execution.explicit import WrittenOut
 from sac_dist.networks.mlp import LOG_STD_MAX, LOG_STD_MIN, GaussianPolicy, QEnsemble, check_parameters
 from sac_dist.settings import AgentConfig, ConfigError
@@ -32,7 +33,7 @@ def aligned(shape: tuple[int, ...]) -> int:
     return math.ceil(math.prod(shape) / ALIGNMENT) * ALIGNMENT
 
 
-def least_size(observation_size: int, action_size: int, config: AgentConfig) -> int:
+def least_size(schema: Schema, config: AgentConfig) -> int:
     """How many weights the networks have at least: what a file that names its own sizes has to hold before
     memory is taken for them.
     """
@@ -40,7 +41,7 @@ def least_size(observation_size: int, action_size: int, config: AgentConfig) -> 
         config.hidden_width,
         config.hidden_depth if config.critic_depth is None else config.critic_depth,
     )
-    inputs = observation_size + action_size
+    inputs = schema.observation_size + schema.action_size
     return width * (
         inputs * (1 + config.critics)
         + width * (config.hidden_depth - 1 + config.critics * (critic_depth - 1))
@@ -54,12 +55,14 @@ class SACAgent:
         the same tensors.
 
     Args:
-        observation_size, action_size: lengths of the vectors in a Batch.
+        schema: what it observes and how many numbers an action has.
         seed: draws the initial networks; then ``generator`` continues from it and is the source of all noise.
     """
 
-    def __init__(self, observation_size: int, action_size: int, config: AgentConfig, seed: int = 0) -> None:
-        self.observation_size, self.action_size, self.config = observation_size, action_size, config
+    def __init__(self, schema: Schema, config: AgentConfig, seed: int = 0) -> None:
+        self.schema, self.config = schema, config
+        observation_size, action_size = schema.observation_size, schema.action_size
+        self.action_size = action_size
         depth = config.hidden_depth if config.critic_depth is None else config.critic_depth
         self.policy = GaussianPolicy(observation_size, action_size, config.hidden_width, config.hidden_depth)
         self.q = QEnsemble(
@@ -84,6 +87,10 @@ class SACAgent:
         )
         if self.tensors.log_weight is not None:
             self.tensors.log_weight.parameters.fill_(math.log(config.cql_weight))
+
+    @property
+    def observation_size(self) -> int:
+        return self.schema.observation_size
 
     # memory
 
@@ -137,7 +144,7 @@ class SACAgent:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = (
-            "observation_size",
+            "schema",
             "action_size",
             "config",
             "policy",

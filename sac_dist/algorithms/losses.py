@@ -24,22 +24,21 @@ def scaled_reward(reward: Tensor, scale: float, bias: float, standardise: bool) 
 
 def td_target(
     reward: Tensor,
-    terminated: Tensor,
+    discount: Tensor,
     next_q: Tensor,
     next_log_prob: Tensor,
     alpha: Tensor | float,
-    discount: float,
 ) -> Tensor:
-    """The soft Bellman target y = r + γ (1 − terminated) (min_e Q_e(s′, a′) − α log π(a′|s′)), equations 2, 3
-    and 5: (B,).
+    """The soft Bellman target y = r + discount (min_e Q_e(s′, a′) − α log π(a′|s′)), equations 2, 3 and 5:
+    (B,).
 
     ``next_q`` (E, B) comes from the target networks at actions a′ drawn from the current policy; the minimum
-    over the critics is section 4.2's answer to overestimation. No gradient passes. A time limit is no
-    termination: the value goes on there. ``alpha`` 0 leaves the entropy out: the deterministic backup that
-    CQL's authors use too.
+    over the critics is section 4.2's answer to overestimation. No gradient passes. ``discount`` (B,) is the
+    Batch's: γ, or 0 after a terminated step. ``alpha`` 0 leaves the entropy out: the deterministic backup
+    that CQL's authors use too.
     """
     soft_value = next_q.min(dim=0).values - alpha * next_log_prob
-    return reward.addcmul(1 - terminated, soft_value, value=discount).detach()
+    return reward.addcmul(discount, soft_value).detach()
 
 
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:

@@ -163,7 +163,7 @@ class SACUpdate:
         )
         entropy_price = alpha if config.entropy_backup else 0.0
         return (
-            losses.td_target(reward, batch.terminated, next_q, next_log_prob, entropy_price, config.discount),
+            losses.td_target(reward, batch.discount, next_q, next_log_prob, entropy_price),
             mean,
             log_std,
         )

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from sac_dist.algorithms.agent import SACAgent, least_size
+from sac_dist.data.schema import Schema
 from sac_dist.networks.mlp import Parameters, check_parameters
 from sac_dist.settings import AgentConfig, ConfigError
 
@@ -53,11 +54,10 @@ def load_book_policy(path: str | Path) -> SACAgent:
         critics=len(CRITICS),
         layer_norm=False,
     )
-    if 4 * least_size(observation_size, action_size, config) > sum(
-        file.stat().st_size for file in files.values()
-    ):
+    schema = Schema.vector(observation_size, action_size)
+    if 4 * least_size(schema, config) > sum(file.stat().st_size for file in files.values()):
         raise ConfigError(f"{files['policy']}: its matrices are larger than the files")
-    agent = SACAgent(observation_size, action_size, config)
+    agent = SACAgent(schema, config)
     for name, views in book_views(agent).items():
         try:
             check_parameters(states[name], {key: tuple(view.shape) for key, view in views.items()})

@@ -1,41 +1,49 @@
-"""The replay buffer as a service: a BaseManager process owns its memory, hands out shards, and answers the
-book's calls.
+"""The replay buffer as a service: a BaseManager process hands out shards and answers the book's calls.
+
+``ReplayManager.launch()`` makes a buffer in that process. A run's buffer lies in its main process's memory
+and is served beside it: ``ReplayManager.of_run(folder)`` finds it from any process of the same user.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import multiprocessing
 import os
 import shutil
 import socket
 import struct
 import threading
-from collections.abc import Callable
-from multiprocessing import util
+from collections.abc import Callable, Iterable
+from multiprocessing import AuthenticationError, util
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.managers import BaseManager, BaseProxy, Server
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.ring import ReplayBuffer, Rows
+from sac_dist.data import ring
+from sac_dist.data.schema import Rows, Schema
 from sac_dist.settings import ConfigError
 from sac_dist.system.shared import show_role
 
-PATIENCE = 3  # s that a client has to show the key
+PUBLISHED = "replay-manager.json"  # in a run's folder: where its buffer is served
+KEY_TIMEOUT = 3  # s that a client has to show the key
+SAMPLED = ("observation", "action", "reward", "next_observation", "terminated")  # as the book samples them
 
 
 class ServedReplay:
     """What lives in the manager's process behind a ReplayProxy: a buffer and the leases of its shards."""
 
     def __init__(
-        self, capacity: int, observation_size: int, action_size: int, shards: int = 1, seed: int | None = None
+        self, buffer: ring.ReplayBuffer, seed: int | None = None, leased: Iterable[int] = ()
     ) -> None:
-        self._buffer = ReplayBuffer(capacity, observation_size, action_size, shards).for_shard(None)
+        self._buffer = buffer.for_shard(None)
         self._rng = np.random.default_rng(seed)
-        self._leased: set[int] = set()
+        self._leased = set(leased)
         self._lock = threading.RLock()  # every client has a thread of its own here
 
     def push(self, *transition: npt.ArrayLike) -> None:
@@ -46,7 +54,7 @@ class ServedReplay:
         with self._lock:
             self._writer().extend(*transitions)
 
-    def _writer(self) -> ReplayBuffer:
+    def _writer(self) -> ring.ReplayBuffer:
         if self._buffer.shard is None:
             self._buffer = self._buffer.for_shard(self.lease())
         return self._buffer
@@ -54,7 +62,8 @@ class ServedReplay:
     def sample(self, batch_size: int) -> tuple[Rows, ...]:
         with self._lock:
             rows = self._buffer.sample_rows(batch_size, self._rng)
-            return tuple(rows[:, columns].copy() for columns in self._buffer.columns[:5])
+            parts = self._buffer.schema.views(rows)
+            return tuple(parts[name].copy() for name in SAMPLED)
 
     def get_length(self) -> int:
         return self._buffer.get_length()
@@ -82,7 +91,7 @@ class ServedReplay:
                 raise ValueError(f"shard {shard} of the replay buffer is not leased")
             self._leased.remove(shard)
 
-    def handle(self, shard: int | None = None) -> ReplayBuffer:
+    def handle(self, shard: int | None = None) -> ring.ReplayBuffer:
         with self._lock:
             if shard is not None and shard == self._buffer.shard:
                 raise ValueError(
@@ -137,9 +146,9 @@ class ReplayProxy(BaseProxy):
         """Give a leased shard back, for a next writer that goes on where the last one stopped."""
         self._call("release", shard)
 
-    def handle(self, shard: int | None = None) -> ReplayBuffer:
+    def handle(self, shard: int | None = None) -> ring.ReplayBuffer:
         """The buffer's memory itself, to write to ``shard`` (which counts as leased) or only to read."""
-        handle: ReplayBuffer = self._call("handle", shard)
+        handle: ring.ReplayBuffer = self._call("handle", shard)
         return handle
 
 
@@ -149,7 +158,7 @@ class PatientServer(Server):
     """
 
     def handle_request(self, conn: Connection) -> None:
-        _limit_waiting(conn, PATIENCE)
+        _limit_waiting(conn, KEY_TIMEOUT)
         super().handle_request(conn)
 
     def accept_connection(self, conn: Connection, name: str) -> None:
@@ -168,16 +177,42 @@ def _limit_waiting(conn: Connection, seconds: int) -> None:
 
 
 class ReplayManager(BaseManager):
-    """The process that owns the replay buffer: ``ReplayManager.launch().ReplayBuffer(capacity, …)`` gives a
-    ReplayProxy.
+    """A process that serves replay buffers to whoever connects to it.
+
+    ``ReplayManager.launch().ReplayBuffer(capacity, schema, shards)`` makes one there and gives a ReplayProxy;
+    ``ReplayManager.launch(buffer=buffer).given()`` gives one of a buffer that the caller has made. Its memory
+    belongs to every process that holds a handle: what dies with the manager is the service.
 
     It listens on a local socket in a folder of mode 0700, knows its clients by a random key, ignores Ctrl-C,
     and ends with the process that launched it. Whoever ends last of the two removes the folder.
     """
 
     _Server = PatientServer
-    ReplayBuffer: Callable[..., ReplayProxy]  # the arguments of ServedReplay
+    ReplayBuffer: Callable[..., ReplayProxy]  # (capacity, schema, shards=1, seed=None), as ReplayBuffer
     _process: Any  # BaseManager's own, after start()
+
+    @classmethod
+    def of_run(cls, folder: str | os.PathLike[str]) -> ReplayProxy:
+        """The replay buffer of the run that is going on in ``folder``, to sample from: its workers write to
+        it.
+
+        Raises:
+            ConfigError: no run is going on there, or it is another user's.
+        """
+        try:
+            published = json.loads((Path(folder) / PUBLISHED).read_text())
+            manager = RunReplayManager(published["address"], bytes.fromhex(published["key"]))
+            manager.connect()
+        except FileNotFoundError:
+            raise ConfigError(
+                f"no run on this machine is going on in {folder}: start one there first"
+            ) from None
+        except (OSError, ValueError, LookupError, EOFError, AuthenticationError) as error:
+            raise ConfigError(
+                f"the replay buffer of {folder} cannot be reached ({type(error).__name__}: {error}): is its "
+                "run still going on, and yours?"
+            ) from None
+        return manager.replay()
 
     def is_alive(self) -> bool:
         """Whether the manager's process still runs."""
@@ -199,7 +234,39 @@ class ReplayManager(BaseManager):
         return manager
 
 
-ReplayManager.register("ReplayBuffer", ServedReplay, ReplayProxy)
+def _make(capacity: int, schema: Schema, shards: int = 1, seed: int | None = None) -> ServedReplay:
+    return ServedReplay(ring.ReplayBuffer(capacity, schema, shards), seed)
+
+
+ReplayManager.register("ReplayBuffer", _make, ReplayProxy)
+
+
+class RunReplayManager(BaseManager):
+    """Both ends of a run's buffer; see ReplayManager.of_run and serve."""
+
+    replay: Callable[[], ReplayProxy]
+
+
+RunReplayManager.register("replay", proxytype=ReplayProxy)
+
+
+def publish(folder: Path, address: str, key: bytes) -> Path:
+    """Write where a run's buffer is served into its folder, for its user's eyes alone; returns the file."""
+    path = folder / PUBLISHED
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump({"address": address, "key": key.hex()}, file)
+    return path
+
+
+def serve(buffer: ring.ReplayBuffer, address: str, key: bytes) -> None:
+    """Answer the book's calls on ``buffer``; does not return. A socket of a predecessor is replaced."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(address)
+    served = ServedReplay(buffer, leased=range(buffer.shards))  # each has a writer: the run's own
+    RunReplayManager.register("replay", lambda: served, ReplayProxy)
+    registry = RunReplayManager._registry  # type: ignore[attr-defined]
+    PatientServer(registry, address, key, "pickle").serve_forever()
 
 
 def socket_address() -> str:

@@ -14,7 +14,10 @@ from typing import NamedTuple
 
 from envs.backends.choice import coppelia_obstacle, has_display, mujoco_obstacle, resolve
 from envs.backends.coppelia.probe import probe, strange
+from sac_dist.settings import ConfigError
+from sac_dist.settings.allowance import usable_processors
 from sac_dist.system import mkl
+from sac_dist.system.files import cache_folder, cache_obstacle
 
 GL = ("egl", "osmesa", "glfw")  # MuJoCo's ways to OpenGL: without a screen the first two
 DRAW = (
@@ -44,8 +47,11 @@ def findings() -> Iterator[Finding]:
     process.
     """
     yield Finding(
-        "Python", f"{platform.python_version()} on {platform.platform(terse=True)}, {os.cpu_count()} cores"
+        "Python",
+        f"{platform.python_version()} on {platform.platform(terse=True)}, {os.cpu_count()} cores, "
+        f"{usable_processors()} of them for this process",
     )
+    yield cache()
     import torch
 
     from sac_dist.execution.compiled import compile_obstacle
@@ -86,6 +92,16 @@ def findings() -> Iterator[Finding]:
         yield Finding("CoppeliaSim", f"no: {missing}", steps[0] if steps else "")
     choice = resolve("auto")
     yield Finding("--env auto", f"{choice.id}, {choice.reason}")
+
+
+def cache() -> Finding:
+    try:
+        obstacle = cache_obstacle()
+    except ConfigError as error:
+        return Finding("cache", f"no: {error}", "export XDG_CACHE_HOME=a folder that can be written")
+    if obstacle is None:
+        return Finding("cache", str(cache_folder()))
+    return Finding("cache", obstacle, "export XDG_CACHE_HOME=a folder that lasts")
 
 
 def pictures() -> Finding:

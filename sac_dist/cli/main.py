@@ -56,10 +56,10 @@ RESUMABLE = {
             "eval_episodes",
             "checkpoint_interval",
         ),
-        *("keep_interval", "step_timeout", "worker_memory", "compile", "device", "engine"),
+        *("keep_interval", "step_timeout", "worker_memory", "compile", "device", "engine", "wandb", "video"),
     ),
     "agent": ("actor_lr", "critic_lr", "alpha_lr", "grad_clip"),
-    "data": ("offline_steps",),
+    "data": ("offline_steps", "demos", "offline"),  # the files by new names
     "cluster": tuple(option.name for option in fields(ClusterConfig)),
 }
 SCALARS = (str, int, float, date)  # what a text in YAML can come to
@@ -148,8 +148,14 @@ def build_parser() -> Parser:
         help="run folder, file or the book's prefix; default: newest run, else models/",
     )
     test.add_argument(
-        "--video", type=Path, metavar="FILE.mp4", help="write a video instead of opening a window"
+        "--video",
+        type=Path,
+        nargs="?",
+        const=True,
+        metavar="FILE.mp4",
+        help="test: write a video instead of opening a window; train: film the final policy (default)",
     )
+    test.add_argument("--no-video", dest="video", action="store_false", help="train: no film at the end")
     test.add_argument("--no-render", action="store_true", help="only measure: no window, no video")
     test.add_argument(
         "--deterministic",
@@ -179,7 +185,7 @@ def build_parser() -> Parser:
         group = parser.add_argument_group(titles[name])
         hints = typing.get_type_hints(section)
         for option in fields(section):
-            if option.name not in ("episodes", "offline"):  # these are above
+            if option.name not in ("episodes", "offline", "video"):  # these are above
                 add_flag(group, option, hints[option.name])
     return parser
 
@@ -300,9 +306,10 @@ def run_offline(settings: dict[str, Any], data: list[str]) -> int:
 
 
 def train_as(settings: dict[str, Any], mode: str) -> int:
+    refuse_film_name(settings, mode)
     config = Config(*(take(settings, section) for section in SECTIONS.values()))
     refuse_rest(settings, mode)
-    from sac_dist.engine.starting import start_early
+    from sac_dist.engine.start_method import start_early
 
     start_early(config.train.compiles)
     from sac_dist.engine.train import (
@@ -312,7 +319,15 @@ def train_as(settings: dict[str, Any], mode: str) -> int:
     return finish(lambda: train(config))
 
 
+def refuse_film_name(settings: dict[str, Any], mode: str) -> None:
+    if isinstance(settings.get("video"), Path):
+        raise ConfigError(
+            f"--video FILE has no meaning with --{mode}: the film lies in the run folder's videos/"
+        )
+
+
 def run_resume(settings: dict[str, Any], path: Path) -> int:
+    refuse_film_name(settings, "resume")
     fixed = [name for name in settings if not any(name in names for names in RESUMABLE.values())]
     if fixed:
         raise ConfigError(f"--{fixed[0].replace('_', '-')} cannot change when a run is resumed")
@@ -327,6 +342,12 @@ def resumed(config: Config, settings: dict[str, Any]) -> Config:
     behind with it.
     """
     sections = {name: getattr(config, name) for name in SECTIONS}
+    if "demos" in settings:
+        if not config.data.files:
+            raise ConfigError("the run began without demonstrations: --demos cannot give it some")
+        role = "offline" if config.data.offline else "demos"
+        others = {name: value for name, value in settings.items() if name != "demos"}
+        settings = {**others, role: tuple(settings["demos"])}
     if settings.get("engine", config.train.engine) == "local":
         sections["cluster"] = ClusterConfig()
     elif config.train.learner == "workers":  # on a cluster the learner is central
@@ -357,6 +378,8 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
     model, video = settings.pop("model", None), settings.pop("video", None)
     deterministic, render = settings.pop("deterministic", True), not settings.pop("no_render", False)
     refuse_rest(settings, "test")
+    if isinstance(video, bool):
+        raise ConfigError("--test takes --video FILE.mp4, or --no-render for neither video nor window")
     if video is not None and not render:
         raise ConfigError("--video and --no-render contradict each other")
     from envs.backends.choice import has_display
@@ -422,6 +445,8 @@ def run_convert(settings: dict[str, Any], names: list[str]) -> int:
     demos = files.read(source)
     files.write(demos, target)
     print(f"{target}: {len(demos):,} transitions, {len(demos.ends):,} episodes")
+    if (note := files.notes(demos, source)) is not None:
+        print(note)
     return 0
 
 

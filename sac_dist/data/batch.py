@@ -1,4 +1,4 @@
-"""The data that passes between the parts: one batch of transitions."""
+"""What an update learns from: one batch of transitions."""
 
 from __future__ import annotations
 
@@ -8,38 +8,40 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sac_dist.data.schema import Rows, Schema
+
 
 class Batch(NamedTuple):
     """B transitions as float32 tensors on one device.
 
-    ``terminated`` is 1.0 where the episode ended in a state of no further value (success, a fallen object):
-    only it stops the bootstrap. A time limit (``truncated``) does not, so no field here carries it.
+    ``discount`` says how the value goes on: the target is reward + discount · value(next_observation). It is
+    γ, or γⁿ where the reward is that of n steps, and 0 after a step that ended the episode in a state of no
+    further value (success, a fallen object). A time limit does not change it.
     """
 
     observation: torch.Tensor  # (B, observation_size)
     action: torch.Tensor  # (B, action_size), in [-1, 1]
     reward: torch.Tensor  # (B,)
     next_observation: torch.Tensor  # (B, observation_size), the true last one at an episode's end
-    terminated: torch.Tensor  # (B,), 0.0 or 1.0
-    return_to_go: torch.Tensor | None = (
-        None  # (B,), only for Cal-QL: discounted return from here on, -inf where unknown
-    )
+    discount: torch.Tensor  # (B,)
+    # (B,), only for Cal-QL: discounted return from here on, -inf where unknown
+    return_to_go: torch.Tensor | None = None
 
     @classmethod
     def of_rows(
-        cls, rows: npt.NDArray[np.float32], observation_size: int, action_size: int, returns: bool = False
+        cls,
+        rows: Rows,
+        schema: Schema,
+        discount: npt.NDArray[np.float32],
+        return_to_go: npt.NDArray[np.float32] | None = None,
     ) -> Batch:
-        """Views of ``rows`` (B, row width), laid out as replay.py says; ``returns``: the last column holds
-        the returns-to-go.
-        """
-        action, reward = observation_size, observation_size + action_size
-        tensor = torch.from_numpy(rows)
-        observation, actions, rewards, following = (
-            tensor[:, :action],
-            tensor[:, action:reward],
-            tensor[:, reward],
-            tensor[:, reward + 1 : -2],
-        )
+        """Views of ``rows`` (B, row_width), ``discount`` (B,) and ``return_to_go`` (B,)."""
+        tensor, columns = torch.from_numpy(rows), schema.columns
         return cls(
-            observation, actions, rewards, following, tensor[:, -2], tensor[:, -1] if returns else None
+            tensor[:, columns["observation"]],
+            tensor[:, columns["action"]],
+            tensor[:, columns["reward"]],
+            tensor[:, columns["next_observation"]],
+            torch.from_numpy(discount),
+            None if return_to_go is None else torch.from_numpy(return_to_go),
         )

@@ -1,34 +1,40 @@
 """The replay buffer: a ring of transitions in shared memory, written by many processes and sampled by all of
 them, with no lock.
 
-A row is float32 ``[observation | action | reward | next_observation | terminated | truncated]``. The rows are
-divided into shards, each a ring of its own with one writer at a time, so that writers never meet. The i-th
-transition ever written to a shard lies in its row ``i % (size + 1)``; ``written``, the shard's count of
-transitions, is raised only after the row is whole. Hence
+A row is laid out as the schema says. The rows are divided into shards, each a ring of its own with one
+writer at a time, so that writers never meet. The i-th transition ever written to a shard lies in its row
+``i % (size + 1)``; ``written``, the shard's count of transitions, is raised only after the row is whole.
+Hence
 
 - the transitions ``written - size … written - 1`` are whole, and the row of the next one is none of theirs
 (the guard row);
 - a writer killed at any instruction leaves at most a torn guard row, which nobody reads and its successor
 overwrites;
 - a reader has whole rows if, after it has copied them, none is older than ``written - size``.
+
+Beside its rows each shard has a table of the transitions at which its episodes begin: a ring of the same
+size under the same rule, ``episodes`` being its count. A start is entered before its transition is published,
+so whoever sees a transition finds its episode. An episode has at least one transition, so while one of its
+transitions is stored, its entry and the next episode's are not overwritten.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from sac_dist.data.schema import Rows, Schema
+from sac_dist.data.transitions import Transitions
 from sac_dist.system.shared import SharedArray, memory_fence
 
 if TYPE_CHECKING:
     from sac_dist.data.batch import Batch
 
-FIELDS = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
 FLOAT32 = np.dtype(np.float32)
-Rows = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]
 
 
@@ -50,7 +56,36 @@ class ReplaySegment(NamedTuple):
     capacity: int
     start: Counts  # (shards,) transitions written before the first row here
     stop: Counts  # (shards,) transitions written, the last row here included: ``since`` for the next snapshot
-    rows: Rows  # (sum(stop - start), row width)
+    rows: Rows  # (sum(stop - start), row_width)
+    episodes: tuple[
+        Counts, ...
+    ]  # of each shard: the transitions at which the episodes of its rows begin; the
+    # first one may be older than ``start``
+
+    @classmethod
+    def of(cls, data: Transitions) -> ReplaySegment:
+        """What a buffer of one shard, full of ``data``, holds."""
+        count = len(data)
+        return cls(count, np.array([0]), np.array([count]), data.rows, (data.starts,))
+
+    def parts(self) -> list[Rows]:
+        """The rows of each shard."""
+        return np.split(self.rows, (self.stop - self.start).cumsum()[:-1])
+
+    def begins(self) -> Counts:
+        """The rows at which episodes, or what is stored of them, begin."""
+        counts = self.stop - self.start
+        firsts = (counts.cumsum() - counts).tolist()
+        each = zip(firsts, self.start.tolist(), self.episodes, strict=True)
+        return np.concatenate([first + np.maximum(begun - start, 0) for first, start, begun in each])
+
+
+class EpisodesOf(NamedTuple):
+    """What the ring knows of the episodes of n transitions."""
+
+    number: Counts  # (n,) of the shard's episodes, counted from 0
+    start: Counts  # (n,) the episode's first transition
+    stop: Counts  # (n,) one past the last of its transitions that are written
 
 
 class Replay(Protocol):
@@ -68,9 +103,10 @@ class ReplayBuffer:
     thread.
 
     Args:
-        capacity: transitions it holds; its memory is ``capacity + shards`` rows and a count per shard, so
-            within 1 % of the raw bytes where a shard holds more than about 100 transitions.
-        observation_size, action_size: entries of an observation and of an action.
+        capacity: transitions it holds; its memory is ``capacity + shards`` rows, two counts per shard, and 8
+            bytes per episode, so within 1 % of the raw bytes where a shard holds more than about 100
+            transitions in episodes of some length.
+        schema: what a transition consists of.
         shards: how many processes may write at the same time.
 
     Raises:
@@ -78,29 +114,26 @@ class ReplayBuffer:
         ConfigError: not enough memory.
     """
 
-    def __init__(self, capacity: int, observation_size: int, action_size: int, shards: int = 1) -> None:
-        if min(observation_size, action_size, shards) < 1 or capacity < shards:
+    def __init__(self, capacity: int, schema: Schema, shards: int = 1) -> None:
+        if shards < 1 or capacity < shards:
             raise ValueError(
-                f"a replay buffer needs sizes above 0 and a row per shard: capacity {capacity}, "
-                f"observation_size {observation_size}, "
-                f"action_size {action_size}, shards {shards}"
+                f"a replay buffer needs a shard, and a row per shard: capacity {capacity}, shards {shards}"
             )
-        rows = SharedArray(rows_shape(capacity, observation_size, action_size, shards), np.float32)
-        written = SharedArray((shards,), np.int64)
-        self._open(observation_size, action_size, rows, written, shard=0)
+        rows = SharedArray((capacity + shards, schema.row_width), np.float32)
+        starts = SharedArray((capacity + shards,), np.int64)
+        counts = SharedArray((2, shards), np.int64)
+        self._open(schema, rows, starts, counts, shard=0)
 
     def _open(
-        self,
-        observation_size: int,
-        action_size: int,
-        rows: SharedArray,
-        written: SharedArray,
-        shard: int | None,
+        self, schema: Schema, rows: SharedArray, starts: SharedArray, counts: SharedArray, shard: int | None
     ) -> None:
-        self._memory = (observation_size, action_size, rows, written)
-        self.shard = shard
+        self._memory = (schema, rows, starts, counts)
+        self.schema, self.shard = schema, shard
         self._rows: Rows = rows.array
-        self._written: Counts = written.array
+        self._starts: Counts = starts.array
+        self._written: Counts
+        self._episodes: Counts
+        self._written, self._episodes = counts.array
         shards = len(self._written)
         self.capacity = len(self._rows) - shards
         self._sizes: Counts = shard_sizes(self.capacity, shards)
@@ -109,18 +142,10 @@ class ReplayBuffer:
         self._own_first, self._own_ring = (
             (0, 1) if shard is None else (self._first.item(shard), self._rings.item(shard))
         )
-        action, reward = observation_size, observation_size + action_size
-        following, end = reward + 1, reward + 1 + observation_size
-        self.columns: tuple[slice | int, ...] = (
-            slice(0, action),
-            slice(action, reward),
-            reward,
-            slice(following, end),
-            end,
-            end + 1,
-        )
-        self._shapes = ((observation_size,), (action_size,), (), (observation_size,), (), ())
-        self._sampled: Rows = np.empty((0, self._rows.shape[1]), np.float32)
+        self._columns = tuple(schema.columns.values())
+        self._shapes = tuple(schema.shapes.values())
+        self._begins = True  # whether the next transition begins an episode
+        self._sampled: Rows = np.empty((0, schema.row_width), np.float32)
         self._batch: Batch | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -135,6 +160,18 @@ class ReplayBuffer:
         return _open(*self._memory, shard)
 
     # Writing
+
+    def begin_episode(self) -> None:
+        """The next transition begins an episode. So does, without a word, a handle's first one and the one
+        after a terminated or truncated one.
+        """
+        self._begins = True
+
+    def continue_episode(self) -> None:
+        """The next transition belongs to the episode of the shard's newest one: a resumed run goes on in its
+        middle.
+        """
+        self._begins = False
 
     def push(
         self,
@@ -156,12 +193,20 @@ class ReplayBuffer:
         Raises:
             ValueError: a wrong shape, or an entry that is not a finite float32; nothing is stored.
         """
-        shard = self._own_shard()
+        shard = self.shard
+        if shard is None:
+            raise self._only_reads()
         written = self._written.item(shard)
         row = self._rows[self._own_first + written % self._own_ring]
         if not self._fill_quickly(row, observation, action, reward, next_observation, terminated, truncated):
             self._fill(row, (observation, action, reward, next_observation, terminated, truncated))
-        self._publish(shard, written + 1)
+            terminated, truncated = bool(self.schema.ended(row)), False
+        if self._begins:
+            self._begin(shard, written)
+        self._begins = terminated or truncated  # type: ignore[assignment]  # bools, as _fill_quickly found
+        memory_fence()
+        self._written[shard] = written + 1
+        memory_fence()
 
     def extend(
         self,
@@ -175,20 +220,24 @@ class ReplayBuffer:
         """Append n transitions, oldest first: as ``push``, every argument with a leading n, and all of them
         are checked first.
         """
-        rows = np.empty((np.size(rewards), self._rows.shape[1]), np.float32)
+        rows = np.empty((np.size(rewards), self.schema.row_width), np.float32)
         self._fill(rows, (observations, actions, rewards, next_observations, terminated, truncated))
-        self.append(rows)
+        if len(rows):
+            ended = self.schema.ended(rows)
+            begins = np.flatnonzero(np.append(self._begins, ended[:-1]))
+            self.append(rows, begins)
+            self._begins = bool(ended[-1])
 
-    def append(self, rows: Rows) -> None:
-        """Append rows (n, row width) as a snapshot of another buffer of these sizes holds them: they are not
-        checked again.
+    def append(self, rows: Rows, begins: npt.NDArray[np.integer]) -> None:
+        """Append rows (n, row_width) of this schema, which are not checked again. ``begins``: those of them
+        that begin an episode.
         """
-        self._append(self._own_shard(), rows)
-
-    def _own_shard(self) -> int:
         if self.shard is None:
-            raise ValueError("this handle of the replay buffer only reads: take one with for_shard")
-        return self.shard
+            raise self._only_reads()
+        self._append(self.shard, rows, begins)
+
+    def _only_reads(self) -> ValueError:
+        return ValueError("this handle of the replay buffer only reads: take one with for_shard")
 
     def _fill_quickly(
         self,
@@ -212,91 +261,104 @@ class ReplayBuffer:
             and type(terminated) is type(truncated) is bool
         ):
             return False
-        observations, actions, reward_column, followings, terminated_column, truncated_column = self.columns
+        observations, actions, reward_column, followings, terminated_column, truncated_column = self._columns
         row[observations], row[actions], row[followings] = observation, action, following
         row[reward_column], row[terminated_column], row[truncated_column] = reward, terminated, truncated
         return math.isfinite(row.dot(row))
 
     def _fill(self, target: Rows, values: tuple[npt.ArrayLike, ...]) -> None:
-        """Write the fields' values into ``target``, one row (width,) or (n, width), and check them."""
+        """Write the parts' values into ``target``, one row (width,) or (n, width), and check them."""
         lead = target.shape[:-1]
-        for name, value, columns, shape in zip(FIELDS, values, self.columns, self._shapes, strict=True):
+        columns = self.schema.columns
+        for name, value, shape in zip(columns, values, self._shapes, strict=True):
             try:
                 array = np.asarray(value, np.float32)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{name} is no array of numbers: {error}") from None
             if array.shape != lead + shape:
                 raise ValueError(f"{name} has the shape {array.shape} instead of {lead + shape}")
-            target[..., columns] = array
+            target[..., columns[name]] = array
         if not math.isfinite(
             np.vdot(target, target)
         ):  # half the time of np.isfinite, but large numbers overflow: look closer
-            bad = [
-                name
-                for name, columns in zip(FIELDS, self.columns, strict=True)
-                if not np.isfinite(target[..., columns]).all()
-            ]
+            parts = self.schema.views(target)
+            bad = [name for name, part in parts.items() if not np.isfinite(part).all()]
             if bad:
                 raise ValueError(f"{' and '.join(bad)} must be finite in float32; nothing was stored")
 
-    def _append(self, shard: int, rows: Rows) -> None:
-        first, ring = self._first[shard], self._rings[shard]
-        written = self._written[shard]
+    def _append(self, shard: int, rows: Rows, begins: npt.NDArray[np.integer]) -> None:
+        first, ring = self._first.item(shard), self._rings.item(shard)
+        written = self._written.item(shard)
+        starts = (written + np.asarray(begins, np.int64)).tolist()[::-1]
+        if len(rows) and not self._episodes[shard] and starts[-1:] != [written]:
+            starts.append(written)
         # What no reader may be looking at: the rows never written to, later the guard row alone.
         while len(rows):
             n = max(min(len(rows), ring - written), 1)
-            start = first + written % ring
-            self._rows[start : start + n] = rows[:n]
+            place = first + written % ring
+            self._rows[place : place + n] = rows[:n]
             written += n
-            self._publish(shard, written)
+            while starts and starts[-1] < written:
+                self._begin(shard, starts.pop())
+            memory_fence()
+            self._written[shard] = written
+            memory_fence()
             rows = rows[n:]
 
-    def _publish(self, shard: int, written: int) -> None:
+    def _begin(self, shard: int, start: int) -> None:
+        """Enter that the shard's transition ``start``, which is not published yet, begins an episode."""
+        first, ring, count = self._first.item(shard), self._rings.item(shard), self._episodes.item(shard)
+        if count and self._starts[first + (count - 1) % ring] >= start:
+            return  # a writer entered it, and died before it published the transition
+        self._starts[first + count % ring] = start
         memory_fence()
-        self._written[shard] = written
-        memory_fence()
+        self._episodes[shard] = count + 1
 
     # Reading
 
-    def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
-        """Draw transitions uniformly, with replacement, from all shards.
+    def sample(self, batch_size: int, rng: np.random.Generator, discount: float = 1.0) -> Batch:
+        """Draw transitions uniformly, with replacement, from all shards; ``discount`` is γ.
 
-        The tensors are views of one (batch_size, row width) array that this handle's next ``sample``
-        overwrites. (An update takes the same time with them as with contiguous copies, which cost as much as
-        the sampling itself.)
+        The tensors are views of arrays that this handle's next ``sample`` overwrites. (An update takes the
+        same time with views of rows as with contiguous copies, which cost as much as the sampling itself.)
 
         Raises:
             ValueError: the buffer is empty.
         """
         rows = self.sample_rows(batch_size, rng)
         if self._batch is None:
-            from sac_dist.data.batch import (
-                Batch,  # torch takes a second to import; the manager's process does without
-            )
+            from sac_dist.data.batch import Batch  # torch takes a second to import; the manager does without
 
-            self._batch = Batch.of_rows(rows, *self._memory[:2])
+            self._discounts = np.empty(batch_size, np.float32)
+            self._batch = Batch.of_rows(rows, self.schema, self._discounts)
+            self._terminated = self.schema.views(rows)["terminated"]
+        np.subtract(1, self._terminated, self._discounts)
+        if discount != 1:
+            self._discounts *= discount
         return self._batch
 
     def sample_rows(self, batch_size: int, rng: np.random.Generator) -> Rows:
-        """As ``sample``: the rows themselves, (batch_size, row width)."""
+        """As ``sample``: the rows themselves, (batch_size, row_width)."""
         if len(self._sampled) != batch_size:
-            self._sampled = np.empty((batch_size, self._rows.shape[1]), np.float32)
+            self._sampled = np.empty((batch_size, self.schema.row_width), np.float32)
             self._batch = None
         self.sample_into(self._sampled, rng)
         return self._sampled
 
     def sample_into(self, out: Rows, rng: np.random.Generator) -> None:
-        """As ``sample``, into contiguous rows of the caller's, (batch_size, row width)."""
-        shard, index = self._draw(len(out), rng)
-        self._take(shard, index, out)
-        again = self._overwritten(shard, index)
+        """As ``sample``, into contiguous rows of the caller's, (batch_size, row_width)."""
+        shard, index = self.draw(len(out), rng)
+        self.take(shard, index, out)
+        again = self.overwritten(shard, index)
         while again.size:  # a writer came by: draw those anew, from what is stored now
-            shard, index = self._draw(again.size, rng)
-            out[again] = self._take(shard, index, np.empty((again.size, self._rows.shape[1]), np.float32))
-            again = again[self._overwritten(shard, index)]
+            shard, index = self.draw(again.size, rng)
+            out[again] = self.take(shard, index, np.empty((again.size, self._rows.shape[1]), np.float32))
+            again = again[self.overwritten(shard, index)]
 
-    def _draw(self, n: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
-        """n of the stored transitions: each one's shard and how many were written to that shard before it."""
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
+        """n of the stored transitions, uniformly: each one's shard and how many were written to that shard
+        before it. ValueError if nothing is stored.
+        """
         written = self._written.copy()
         stored = np.minimum(written, self._sizes)
         ends = stored.cumsum()
@@ -307,30 +369,56 @@ class ReplayBuffer:
         shard = ends.searchsorted(place, side="right")
         return shard, place + (written - ends).take(shard)
 
-    def _take(self, shard: Counts, index: Counts, out: Rows) -> Rows:
+    def take(self, shard: Counts, index: Counts, out: Rows) -> Rows:
+        """Copy the rows of transitions ``index`` (n,) of ``shard`` (n,) into ``out``. They are whole unless
+        ``overwritten`` says afterwards that they are not.
+        """
         row = self._first.take(shard) + index % self._rings.take(shard)
         return self._rows.take(
             row, axis=0, out=out, mode="clip"
         )  # the mode "raise" would gather into a copy first
 
-    def _overwritten(self, shard: Counts, index: Counts) -> Counts:
-        """Which of these transitions, copied just before, may have been overwritten meanwhile: positions in
-        ``index``.
+    def take_rewards(self, shard: Counts, index: Counts) -> Rows:
+        """As ``take``, the rewards alone; shard and index of any shapes that broadcast."""
+        row = self._first[shard] + index % self._rings[shard]
+        return self._rows[row, self.schema.columns["reward"]]
+
+    def overwritten(self, shard: Counts, index: Counts) -> Counts:
+        """Which of these transitions, copied or looked up just before, may have been overwritten meanwhile:
+        positions in ``index``.
         """
         memory_fence()
         return (index < (self._written - self._sizes).take(shard)).nonzero()[0]
 
-    @property
-    def observation_size(self) -> int:
-        return self._memory[0]
+    def episodes_of(self, shard: Counts, index: Counts) -> EpisodesOf:
+        """The episodes of stored transitions. Of one that is ``overwritten`` afterwards it means nothing."""
+        number, start, stop = (np.empty(len(index), np.int64) for _ in range(3))
+        for one in np.flatnonzero(np.bincount(shard, minlength=self.shards)).tolist():
+            mine = (shard == one).nonzero()[0]
+            number[mine], start[mine], stop[mine] = self._episodes_of(one, index[mine])
+        return EpisodesOf(number, start, stop)
 
-    @property
-    def action_size(self) -> int:
-        return self._memory[1]
-
-    @property
-    def row_width(self) -> int:
-        return int(self._rows.shape[1])
+    def _episodes_of(self, shard: int, index: Counts) -> EpisodesOf:
+        first, ring, size = self._first.item(shard), self._rings.item(shard), self._sizes.item(shard)
+        table = self._starts[first : first + ring]
+        while True:
+            written = self._written.item(shard)
+            memory_fence()  # so the table has the start of every transition below ``written``
+            count = self._episodes.item(shard)
+            newer, older = table[: count % ring], table[count % ring + 1 :] if count >= ring else table[:0]
+            place = newer.searchsorted(index, side="right")
+            number = np.where(
+                place > 0,
+                count - len(newer) + place - 1,
+                count - ring + older.searchsorted(index, side="right"),
+            )
+            start = table[number % ring]
+            stop = np.where(number + 1 < count, np.minimum(table[(number + 1) % ring], written), written)
+            memory_fence()
+            # An entry that the writer has overwritten meanwhile can lead the search astray, to older ones.
+            astray = (number < self._episodes[shard] - size) & (index >= self._written[shard] - size)
+            if not astray.any():
+                return EpisodesOf(number, start, stop)
 
     @property
     def shards(self) -> int:
@@ -338,8 +426,8 @@ class ReplayBuffer:
 
     @property
     def nbytes(self) -> int:
-        """The shared memory of the whole buffer."""
-        return self._memory[2].nbytes + self._memory[3].nbytes
+        """The shared memory of the whole buffer once it is full, but for the 8 bytes of each episode."""
+        return self._rows.nbytes + 2 * self._written.nbytes
 
     def get_length(self) -> int:
         """How many transitions are stored, over all shards."""
@@ -367,19 +455,27 @@ class ReplayBuffer:
         all that is stored.
 
         Complete even while others write: each shard is copied from its oldest row on, faster than a writer
-            can follow.
+        can follow.
+
+        Raises:
+            ValueError: ``since`` is not of this buffer: other shards, or more than was written.
         """
         after = np.zeros(self.shards, np.int64) if since is None else np.asarray(since, np.int64)
-        start, stop, parts = self._written.copy(), self._written.copy(), []
+        if after.shape != (self.shards,) or (after > self._written).any() or (after < 0).any():
+            raise ValueError(f"since is {after.tolist()}: written are {self._written.tolist()} transitions")
+        start, stop = self._written.copy(), self._written.copy()
+        parts, episodes = [], []
         for shard in range(self.shards):
             while True:
                 stop[shard] = self._written[shard]
                 start[shard] = max(stop[shard] - self._sizes[shard], after[shard])
-                rows = self._copy(shard, int(start[shard]), int(stop[shard]))
+                begun = self._begun(shard, start.item(shard), stop.item(shard))  # before its rows: see _begun
+                rows = self._copy(shard, start.item(shard), stop.item(shard))
                 if rows is not None:
                     break
             parts.append(rows)
-        return ReplaySegment(self.capacity, start, stop, np.concatenate(parts))
+            episodes.append(begun)
+        return ReplaySegment(self.capacity, start, stop, np.concatenate(parts), tuple(episodes))
 
     def _copy(self, shard: int, start: int, stop: int) -> Rows | None:
         """Transitions start … stop - 1 of the shard, or None if its writer overtook the copying."""
@@ -395,62 +491,109 @@ class ReplayBuffer:
             begin = end
         return copy
 
+    def _begun(self, shard: int, start: int, stop: int) -> Counts:
+        """Where the episodes of the transitions start … stop - 1 begin. Right if the first of them is not
+        overwritten afterwards.
+        """
+        memory_fence()
+        count, ring = self._episodes.item(shard), self._rings.item(shard)
+        table = self._starts[self._first[shard] + np.arange(max(count - ring + 1, 0), count) % ring]
+        memory_fence()
+        table = table[max(self._episodes.item(shard) - ring + 1 - max(count - ring + 1, 0), 0) :]
+        if start == stop:
+            return table[:0]
+        return table[max(int(table.searchsorted(start, side="right")) - 1, 0) : table.searchsorted(stop)]
+
     def restore(self, segment: ReplaySegment) -> bool:
         """Put back a snapshot, and then those taken ``since`` it in order, before anyone else reads or
         writes.
 
         Returns:
             True if the buffer has the snapshot's capacity and shards: every row and count is then as it was.
-            False if not: the rows were dealt out over the shards, oldest first, and the next snapshot has to
-            be a whole one.
+            False if not: the episodes were dealt out over the shards (see ``deal``), and the next snapshot
+            has to be a whole one.
 
         Raises:
             ValueError: rows of another width or not finite, or a segment that does not go on where the buffer
                 stands.
         """
-        capacity, rows = segment.capacity, segment.rows
-        start, stop = np.asarray(segment.start, np.int64), np.asarray(segment.stop, np.int64)
-        if rows.ndim != 2 or rows.shape[1] != self._rows.shape[1] or rows.dtype != np.float32:
-            raise ValueError(
-                f"replay rows are {rows.dtype} {rows.shape} instead of float32 (…, {self._rows.shape[1]})"
-            )
-        if not np.isfinite(rows).all():
-            raise ValueError("replay rows must be finite")
-        if len(start) != len(stop) or (start > stop).any() or (stop - start).sum() != len(rows):
-            raise ValueError(f"{len(rows)} replay rows do not fit the counts {start} … {stop}")
-        if capacity != self.capacity or len(stop) != self.shards:
-            for shard, dealt in enumerate(deal(segment, self.shards)):
-                self._append(shard, dealt)
+        check_segment(segment, self.schema)
+        start, stop = segment.start, segment.stop
+        if segment.capacity != self.capacity or len(stop) != self.shards:
+            for shard, (rows, begins) in enumerate(deal(segment, self._sizes)):
+                self._append(shard, rows, begins)
             return False
         if (start != np.maximum(self._written, stop - self._sizes)).any():
             raise ValueError(f"a replay segment from {start} to {stop} cannot follow {self._written}")
-        for shard, part in enumerate(np.split(rows, (stop - start).cumsum()[:-1])):
-            self._rows[self._first[shard] + np.arange(start[shard], stop[shard]) % self._rings[shard]] = part
+        for shard, (rows, begun) in enumerate(zip(segment.parts(), segment.episodes, strict=True)):
+            self._rows[self._first[shard] + np.arange(start[shard], stop[shard]) % self._rings[shard]] = rows
+            for number in begun.tolist():
+                self._begin(shard, number)
         self._written[:] = stop
         return True
 
 
-def deal(segment: ReplaySegment, shards: int) -> list[Rows]:
-    """The segment's rows for another number of shards, oldest first in each."""
-    age = np.concatenate(
-        [np.arange(n, 0, -1) for n in segment.stop - segment.start]
-    )  # 1: the newest of its shard
-    oldest_first = np.argsort(-age, kind="stable")
-    return [segment.rows[oldest_first[shard::shards]] for shard in range(shards)]
+def check_segment(segment: ReplaySegment, schema: Schema) -> None:
+    """Raise ValueError if the parts of a segment do not fit together or not to the schema."""
+    _, start, stop, rows, episodes = segment
+    if rows.ndim != 2 or rows.shape[1] != schema.row_width or rows.dtype != np.float32:
+        raise ValueError(
+            f"replay rows are {rows.dtype} {rows.shape} instead of float32 (…, {schema.row_width})"
+        )
+    if not np.isfinite(rows).all():
+        raise ValueError("replay rows must be finite")
+    if len(start) != len(stop) or (start > stop).any() or (stop - start).sum() != len(rows):
+        raise ValueError(f"{len(rows)} replay rows do not fit the counts {start} … {stop}")
+    check_episodes(start, stop, episodes)
 
 
-def rows_shape(capacity: int, observation_size: int, action_size: int, shards: int) -> tuple[int, int]:
-    return capacity + shards, 2 * observation_size + action_size + 3
+def check_episodes(start: Counts, stop: Counts, episodes: Sequence[Counts]) -> None:
+    """Raise ValueError if these cannot be where the episodes of a segment's transitions begin."""
+    if len(episodes) != len(stop):
+        raise ValueError(f"the episodes of {len(episodes)} shards for rows of {len(stop)}")
+    for first, end, begun in zip(start.tolist(), stop.tolist(), episodes, strict=True):
+        fits = 0 <= begun[0] <= first and begun[-1] < end if len(begun) else first == end
+        if not fits or (np.diff(begun) < 1).any() or (begun[1:] <= first).any():
+            raise ValueError(f"the starts of episodes do not fit the transitions {first} … {end}")
 
 
-def buffer_bytes(capacity: int, observation_size: int, action_size: int, shards: int) -> int:
-    """The memory of such a buffer once it is full."""
-    return 4 * math.prod(rows_shape(capacity, observation_size, action_size, shards)) + 8 * shards
+def deal(segment: ReplaySegment, sizes: npt.ArrayLike) -> list[tuple[Rows, Counts]]:
+    """The segment's episodes for shards of other sizes: rows, and which of them begin an episode, per shard.
+
+    Whole episodes, oldest first, go each to the shard with the fewest rows so far. Where a shard would have
+    more than its size the oldest rows are left out: one of its episodes may lose its beginning.
+    """
+    whole = [
+        (end - begin, rows[max(begin - first, 0) : stop - first])
+        for rows, first, end, begun in zip(
+            segment.parts(), segment.start.tolist(), segment.stop.tolist(), segment.episodes, strict=True
+        )
+        for begin, stop in zip(begun.tolist(), [*begun[1:].tolist(), end], strict=False)
+    ]
+    whole.sort(key=lambda episode: -episode[0])  # by the age of its start, in transitions of its shard
+    limits = np.asarray(sizes).tolist()
+    dealt: list[list[Rows]] = [[segment.rows[:0]] for _ in limits]
+    filled = [0] * len(limits)
+    for _, rows in whole:
+        shard = filled.index(min(filled))
+        dealt[shard].append(rows)
+        filled[shard] += len(rows)
+    result = []
+    for episodes, total, limit in zip(dealt, filled, limits, strict=True):
+        too_many = max(total - limit, 0)
+        begins = np.cumsum([len(rows) for rows in episodes])[:-1] - too_many
+        result.append((np.concatenate(episodes)[too_many:], np.unique(np.maximum(begins, 0))))
+    return result
+
+
+def buffer_bytes(capacity: int, schema: Schema, shards: int) -> int:
+    """The memory of such a buffer once it is full, in episodes of some length."""
+    return 4 * (capacity + shards) * schema.row_width + 16 * shards
 
 
 def _open(
-    observation_size: int, action_size: int, rows: SharedArray, written: SharedArray, shard: int | None
+    schema: Schema, rows: SharedArray, starts: SharedArray, counts: SharedArray, shard: int | None
 ) -> ReplayBuffer:
     buffer = ReplayBuffer.__new__(ReplayBuffer)
-    buffer._open(observation_size, action_size, rows, written, shard)
+    buffer._open(schema, rows, starts, counts, shard)
     return buffer

@@ -54,7 +54,7 @@ class Schema:
             raise ConfigError(f"an observation needs fields with names of their own, and has {names}")
         if names != sorted(names):
             raise ConfigError(f"an observation's fields are in the order of their names, not {names}")
-        if min(field.size for field in self.fields) < 1 or self.action_size < 1:
+        if min(self.action_size, *(size for field in self.fields for size in (1, *field.shape))) < 1:
             raise ConfigError("an observation's fields and the action need at least one number each")
         for field in self.fields:
             if field.dtype != "float32":
@@ -136,12 +136,19 @@ class Schema:
             rows[:, column] = parts[name]
         return rows
 
-    def flatten(self, observation: Mapping[str, npt.ArrayLike] | npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """An observation as its vector (observation_size,)."""
-        if not isinstance(observation, Mapping):
-            return np.asarray(observation, np.float32).reshape(-1)
-        arrays = [np.asarray(observation[field.name], np.float32).reshape(-1) for field in self.fields]
-        return np.concatenate(arrays)
+    def discounts(
+        self, rows: Rows, discount: float, out: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """(…,) how the value goes on after each transition: by ``discount``, or by 0 where it terminated."""
+        out = np.subtract(1, rows[..., self.columns["terminated"]], out=out)
+        if discount != 1:
+            out *= discount
+        return out
+
+    def ended(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """(…,) whether each transition is marked as the last one of its episode."""
+        parts = self.views(rows)
+        return (parts["terminated"] != 0) | (parts["truncated"] != 0)
 
     # JSON
 

@@ -1,73 +1,134 @@
-"""The one form of demonstrations in memory: arrays of transitions, episode after episode."""
+"""The one form of transitions outside torch and the ring: rows of whole episodes, one after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sac_dist.data.schema import Rows, Schema
 from sac_dist.settings import ConfigError
+
+Starts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Demonstrations:
-    """N transitions of whole episodes in the order in which they happened; the last of each episode is
+class Transitions:
+    """N transitions of E whole episodes in the order in which they happened; the last of each episode is
     terminated or truncated.
 
-    Made by the readers (see ``files.read``), which have checked every entry: finite numbers, actions in [-1,
-    1], and within an episode each next observation is the following transition's observation.
+    Those that a reader returns (see ``formats.files.read``) have been checked: finite numbers, actions in
+    [-1, 1], and within an episode each next observation is the following transition's observation.
     """
 
-    observation: npt.NDArray[np.float32]  # (N, observation_size)
-    action: npt.NDArray[np.float32]  # (N, action_size), in [-1, 1]
-    reward: npt.NDArray[np.float32]  # (N,)
-    next_observation: npt.NDArray[np.float32]  # (N, observation_size), the true last one at an episode's end
-    terminated: npt.NDArray[np.bool_]  # (N,) the episode ended in a state of no further value
-    truncated: npt.NDArray[
-        np.bool_
-    ]  # (N,) the episode was cut (a time limit, a stopped run) but its value goes on
-    success: npt.NDArray[np.bool_] | None = None  # (episodes,) None: the file does not say
-    source: dict[str, Any] = field(
-        default_factory=dict
-    )  # plain JSON: "env" (EnvConfig's fields), "policy", "seed", … where known
+    schema: Schema
+    rows: Rows  # (N, row_width)
+    starts: Starts  # (E,) the row at which each episode begins
+    success: npt.NDArray[np.bool_] | None = None  # (E,) None: the file does not say
+    # plain JSON: "env" (EnvConfig's fields), "policy", "seed", … where known
+    source: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_arrays(
+        cls,
+        parts: Mapping[str, npt.ArrayLike],
+        success: npt.NDArray[np.bool_] | None = None,
+        source: dict[str, Any] | None = None,
+        schema: Schema | None = None,
+    ) -> Transitions:
+        """Copies of arrays (N, …) by their names in ``Schema.columns``; every terminated or truncated row
+        ends an episode. ``schema``: None is that of plain vectors.
+        """
+        if schema is None:
+            sizes = (np.shape(parts[name])[1] for name in ("observation", "action"))
+            schema = Schema.vector(*sizes)
+        rows = schema.rows(parts)
+        ended = schema.ended(rows[:-1])
+        return cls(schema, rows, np.append(0, np.flatnonzero(ended) + 1), success, source or {})
 
     def __len__(self) -> int:
-        return len(self.reward)
+        return len(self.rows)
 
     @property
-    def ends(self) -> npt.NDArray[np.int64]:
-        """(episodes,) one past each episode's last transition."""
-        return np.flatnonzero(self.terminated | self.truncated) + 1
+    def observation(self) -> npt.NDArray[np.float32]:
+        """(N, observation_size)"""
+        return self._part("observation")
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """(episodes,) transitions in each episode."""
-        return np.diff(self.ends, prepend=0)
+    def action(self) -> npt.NDArray[np.float32]:
+        """(N, action_size), in [-1, 1]"""
+        return self._part("action")
+
+    @property
+    def reward(self) -> npt.NDArray[np.float32]:
+        """(N,)"""
+        return self._part("reward")
+
+    @property
+    def next_observation(self) -> npt.NDArray[np.float32]:
+        """(N, observation_size), the true last one at an episode's end"""
+        return self._part("next_observation")
+
+    @cached_property
+    def terminated(self) -> npt.NDArray[np.bool_]:
+        """(N,) the episode ended in a state of no further value."""
+        return self._part("terminated") != 0
+
+    @cached_property
+    def truncated(self) -> npt.NDArray[np.bool_]:
+        """(N,) the episode was cut (a time limit, a stopped run) but its value goes on."""
+        return self._part("truncated") != 0
+
+    def _part(self, name: str) -> npt.NDArray[np.float32]:
+        return self.rows[:, self.schema.columns[name]]
+
+    @property
+    def ends(self) -> Starts:
+        """(E,) one past each episode's last transition."""
+        return np.append(self.starts[1:], len(self.rows))
+
+    @property
+    def lengths(self) -> Starts:
+        """(E,) transitions in each episode."""
+        return self.ends - self.starts
 
     @property
     def returns(self) -> npt.NDArray[np.float64]:
-        """(episodes,) undiscounted sums of the rewards."""
-        return np.add.reduceat(self.reward.astype(np.float64), self.ends - self.lengths)
+        """(E,) undiscounted sums of the rewards."""
+        return np.add.reduceat(self.reward.astype(np.float64), self.starts)
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Demonstrations]) -> Demonstrations:
-        """All episodes of ``parts`` (at least one), one part after the other; ``source`` is the first one's.
+    def concatenate(cls, parts: Sequence[Transitions]) -> Transitions:
+        """All episodes of ``parts`` (at least one), one part after the other; ``schema`` and ``source`` are
+        the first one's.
 
         Raises ConfigError if the sizes of observations or actions differ.
         """
-        first = parts[0]
+        schema = parts[0].schema
         for part in parts[1:]:
             for name in ("observation", "action"):
-                mine, other = getattr(first, name).shape[1], getattr(part, name).shape[1]
+                mine, other = schema.shapes[name][0], part.schema.shapes[name][0]
                 if mine != other:
                     raise ConfigError(
                         f"the demonstrations do not fit together: {name}s of {mine} and of {other} numbers"
                     )
-        names = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
-        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        before = np.cumsum([0, *map(len, parts)])
+        starts = np.concatenate([part.starts + rows for part, rows in zip(parts, before[:-1], strict=True)])
         successes = [part.success for part in parts if part.success is not None]
         success = np.concatenate(successes) if len(successes) == len(parts) else None
-        return cls(**arrays, success=success, source=first.source)
+        return cls(schema, np.concatenate([part.rows for part in parts]), starts, success, parts[0].source)
+
+
+def begins_of(schema: Schema, rows: Rows) -> Starts:
+    """Which of these rows (N, row_width), one after the other, begin an episode, where nothing but the rows
+    says so: the first one, and each that follows a marked end or does not go on where the one before stopped.
+    """
+    if not len(rows):
+        return np.empty(0, np.int64)
+    parts = schema.views(rows)
+    apart = (parts["next_observation"][:-1] != parts["observation"][1:]).any(axis=1)
+    return np.append(0, np.flatnonzero(schema.ended(rows[:-1]) | apart) + 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from sac_dist.algorithms.agent import SACAgent
+from sac_dist.data.schema import Schema
 from sac_dist.engine.member import NotCompiled
 from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import settle_child
@@ -18,8 +19,7 @@ from sac_dist.settings import AgentConfig
 
 @dataclass(frozen=True)
 class CompilerTask:
-    observation_size: int
-    action_size: int
+    schema: Schema
     config: AgentConfig
     phases: tuple[Phase, ...]
 
@@ -50,7 +50,7 @@ def compiler_main(connection: Connection, task: CompilerTask) -> None:
     try:
         obstacle = compile_obstacle()
         if obstacle is None:
-            agent = SACAgent(task.observation_size, task.action_size, task.config)
+            agent = SACAgent(task.schema, task.config)
             for phase in task.phases:
                 agent.use(phase.algorithm)
                 compile_update(agent, phase.batch_size)

@@ -6,10 +6,10 @@ import numpy as np
 
 from sac_dist.system.shared import SharedArray
 
-# Columns of a member's row. OFFLINE: those of the UPDATES that offline phases made; BEATS: signs of life
-# where nothing else is counted; DONE: 1 once its work is done, for a learner that cannot see the others'
+# Columns of a member's row. OFFLINE_UPDATES: those of the UPDATES that offline phases made; BEATS: signs of
+# life where nothing else is counted; DONE: 1 once its work is done, for a learner that cannot see the others'
 # newest counts.
-STEPS, UPDATES, EPISODES, OFFLINE, BEATS, DONE = range(6)
+STEPS, UPDATES, EPISODES, OFFLINE_UPDATES, BEATS, DONE = range(6)
 PAUSE, RESUME, STOP, COMPILED = range(4)  # columns of the supervisor's row, the last
 
 
@@ -37,17 +37,17 @@ class Control:
         """
         self._cells.array[row, BEATS] += 1
 
-    def life(self, row: int) -> bytes:
+    def activity(self, row: int) -> bytes:
         """What changes with each sign of life."""
         return self._cells.array[row].tobytes()
 
     def total(self, column: int) -> int:
-        """STEPS, UPDATES, EPISODES or OFFLINE over all members."""
+        """STEPS, UPDATES, EPISODES or OFFLINE_UPDATES over all members."""
         return int(self._cells.array[: self.members, column].sum())
 
     def clock(self) -> int:
         """How far the run is: environment steps and offline updates together."""
-        return self.total(STEPS) + self.total(OFFLINE)
+        return self.total(STEPS) + self.total(OFFLINE_UPDATES)
 
     def restore(self, totals: list[int]) -> None:
         """Start from earlier totals: worker 0's row carries them, whatever the number of workers was."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
+import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import ClassVar
 
-from sac_dist.acting.evaluation import Evaluation, evaluate, wilson_interval
+from sac_dist.acting.evaluation import Evaluation, NoEpisodeEnded, evaluate, wilson_interval
 from sac_dist.acting.rollout import make_env
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.engine.control import Control
@@ -24,10 +27,14 @@ IDLE_BEAT = 0.1  # s between signs of life without a request
 
 @dataclass(frozen=True)
 class Request:
-    """Evaluate the shared policy as it is now; ``steps`` is the run's clock that it is booked under."""
+    """Evaluate the shared policy as it is now; ``steps`` is the run's clock that it is booked under.
+
+    What has not ended after ``seconds`` does not count.
+    """
 
     steps: int
     episodes: int
+    seconds: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Result:
     evaluation: Evaluation
     score: float
     is_best: bool
+    cut: bool = False  # fewer episodes than asked for: the time was up
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,19 @@ class NotFinite:
     """There was nothing to evaluate: the policy holds NaN or infinite values, which the workers report."""
 
     steps: int
+    reason: ClassVar[str] = "the policy holds NaN or infinite values"
+
+
+@dataclass(frozen=True)
+class OutOfTime:
+    """Not one episode ended in the time of the request."""
+
+    steps: int
+    seconds: float
+
+    @property
+    def reason(self) -> str:
+        return f"no episode ended within {self.seconds:.0f} s"
 
 
 @dataclass(frozen=True)
@@ -82,7 +103,7 @@ def evaluator_main(connection: Connection, task: EvaluatorTask) -> None:
 def serve(connection: Connection, task: EvaluatorTask) -> None:
     env = make_env(task.config.env)
     best = task.best_score
-    snapshot = SACAgent(task.agent.observation_size, task.agent.action_size, task.config.agent)
+    snapshot = SACAgent(task.agent.schema, task.config.agent)
     target = task.config.train.success_target
     beat = functools.partial(task.control.beat, task.control.members)
 
@@ -103,12 +124,16 @@ def serve(connection: Connection, task: EvaluatorTask) -> None:
             connection.send(NotFinite(request.steps))
             continue
         snapshot.load_state_dict(state)
-        evaluation = evaluate(env, act, request.episodes)
-        promising = (
-            target is not None and evaluation.success_rate is not None and evaluation.success_rate >= target
-        )
-        if promising and request.episodes < TARGET_EPISODES:
-            evaluation = evaluate(env, act, TARGET_EPISODES)
+        deadline, asked_for = time.monotonic() + request.seconds, request.episodes
+        try:
+            evaluation = evaluate(env, act, asked_for, deadline=deadline)
+            rate = evaluation.success_rate
+            if target is not None and rate is not None and rate >= target and asked_for < TARGET_EPISODES:
+                asked_for = TARGET_EPISODES
+                evaluation = evaluate(env, act, asked_for, deadline=deadline)
+        except NoEpisodeEnded:
+            connection.send(OutOfTime(request.steps, request.seconds))
+            continue
         value = score(evaluation)
         is_best = best is None or value >= best
         if is_best:
@@ -119,4 +144,5 @@ def serve(connection: Connection, task: EvaluatorTask) -> None:
             except OSError as error:
                 connection.send(NotWritten(error))
                 return
-        connection.send(Result(request.steps, evaluation, value, is_best))
+        cut = len(evaluation.returns) < asked_for
+        connection.send(Result(request.steps, evaluation, value, is_best, cut))

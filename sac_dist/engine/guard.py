@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sac_dist.engine.control import Control
-from sac_dist.engine.processes import Part
+from sac_dist.engine.parts import Part
 
 LONGEST_GAP = (
     1.0  # s between two looks that count as silence: beyond that the supervisor itself was stopped or busy
@@ -54,9 +54,9 @@ class Guard:
         weigh = self._memory is not None and now > self._weighed + WEIGHING_INTERVAL
         self._weighed = now if weigh else self._weighed
         for row, child in enumerate(self._children):
-            life = child.generation, self._control.life(row)
-            self._silence[row] = self._silence[row] + gap if life == self._seen[row] else 0.0
-            self._seen[row] = life
+            activity = child.generation, self._control.activity(row)
+            self._silence[row] = self._silence[row] + gap if activity == self._seen[row] else 0.0
+            self._seen[row] = activity
             if child.generation < 0 or not child.running or not child.process.is_alive():
                 continue
             if self._silence[row] > self._timeout:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from pathlib import Path
@@ -9,58 +11,52 @@ from typing import Any
 
 import torch
 
-from sac_dist.book.replay_manager import ReplayManager
+from sac_dist.book.replay_manager import publish, serve, socket_address
 from sac_dist.data.dataset import DataSet
-from sac_dist.data.ring import ReplayBuffer
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.ring import ReplayBuffer, ReplaySegment
+from sac_dist.data.transitions import Transitions
 from sac_dist.engine.evaluator import EvaluatorTask, evaluator_main
 from sac_dist.engine.learner import Learner
 from sac_dist.engine.member import Task
-from sac_dist.engine.parts import Common, Engine, Life, Part
-from sac_dist.engine.processes import Child
-from sac_dist.engine.starting import context_on, quiet_start, start_context
+from sac_dist.engine.parts import Engine, EngineInputs, Part, StateOfStart
+from sac_dist.engine.processes import Child, settle_child
+from sac_dist.engine.start_method import context_on, start_context
 from sac_dist.engine.worker import Worker
 
-PATIENCE = 5.0  # s for the manager's process to end
+
+def replay_manager_main(_: connection.Connection, buffer: ReplayBuffer, address: str, key: bytes) -> None:
+    """Entry point of the process."""
+    settle_child()
+    serve(buffer, address, key)
 
 
 class LocalEngine(Engine):
     """Moves ``agent`` into shared memory once a member is made."""
 
-    def __init__(self, common: Common) -> None:
-        super().__init__(common)
-        train, sizes = self.config.train, (self.agent.observation_size, self.agent.action_size)
+    published: Path | None = None  # where the manager's address lies
+
+    def __init__(self, inputs: EngineInputs) -> None:
+        super().__init__(inputs)
+        train = self.config.train
         self.context = start_context(with_compiler=train.compiles)
-        with quiet_start():
-            self.manager = ReplayManager.launch(self.context)
-        buffer = self.manager.ReplayBuffer(train.buffer_size, *sizes, train.workers)
-        self._replay: ReplayBuffer = buffer.handle()
-        self.shards = [buffer.handle(rank) for rank in range(train.workers)]
-        self.data = None if common.data is None else DataSet(common.data, self.config.agent)
+        self._replay = ReplayBuffer(train.buffer_size, self.agent.schema, train.workers).for_shard(None)
+        self.shards = [self._replay.for_shard(rank) for rank in range(train.workers)]
+        self.data = None if inputs.data is None else DataSet(inputs.data, self.config.agent)
 
     @property
     def replay(self) -> ReplayBuffer:
         return self._replay
 
-    def prefill(self, demos: Demonstrations) -> None:
-        fields = (
-            demos.observation,
-            demos.action,
-            demos.reward,
-            demos.next_observation,
-            demos.terminated,
-            demos.truncated,
-        )
-        for rank, shard in enumerate(self.shards):
-            shard.extend(*(field[rank :: len(self.shards)] for field in fields))
+    def prefill(self, demos: Transitions) -> None:
+        self._replay.restore(ReplaySegment.of(demos))
 
-    def member(self, rank: int, life: Life) -> Child:
+    def member(self, rank: int, state_of_start: StateOfStart) -> Child:
         self.agent.share_memory()
         works = rank < self.config.train.workers
         replay = self.shards[rank] if works else self._replay
 
         def make(start: int) -> tuple[Task]:
-            generation, state = life(start)
+            generation, state = state_of_start(start)
             return (Task(rank, generation, self.config, self.agent, replay, self.data, self.control, state),)
 
         if works:
@@ -76,12 +72,19 @@ class LocalEngine(Engine):
     def wait(self, parts: Sequence[Part], timeout: float) -> None:
         connection.wait([part.connection for part in parts if isinstance(part, Child)], timeout)
 
+    def services(self, folder: Path) -> list[Part]:
+        """The replay manager: the memory that it serves is this process's, so the run does without it."""
+        key, address = os.urandom(32), socket_address()
+        self.published = publish(folder, address, key)
+
+        def make(start: int) -> tuple[ReplayBuffer, str, bytes]:
+            return self._replay, address, key
+
+        manager = Child(self.context, "replay-manager", replay_manager_main, make, essential=False)
+        return [manager]
+
     def broken(self) -> str | None:
-        return (
-            None
-            if self.manager.is_alive()
-            else "the replay manager died; go on from the last checkpoint with --resume"
-        )
+        return None
 
     def gather(self) -> dict[str, torch.Tensor]:
         return self.agent.state_dict()
@@ -91,9 +94,6 @@ class LocalEngine(Engine):
         evaluator.connection.send(request)
 
     def close(self) -> None:
-        """The manager has nothing to save, and one that is stopped would not answer: kill it, and let
-        shutdown() clear up.
-        """
-        self.manager._process.kill()
-        self.manager._process.join(PATIENCE)
-        self.manager.shutdown()
+        if self.published is not None:
+            with contextlib.suppress(OSError):  # the folder has gone
+                self.published.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import torch
 
 from sac_dist.book.replay_manager import socket_address
 from sac_dist.data.ring import buffer_bytes
+from sac_dist.data.schema import Schema
 from sac_dist.engine.guard import private_memory
 from sac_dist.settings import Config, ConfigError
 from sac_dist.system.shared import check_memory
@@ -30,11 +31,11 @@ def check_processes(members: int) -> None:
         )
 
 
-def check_machine(config: Config, observation_size: int, action_size: int) -> None:
+def check_machine(config: Config, schema: Schema) -> None:
     """Raise ConfigError if the replay buffer, a GPU or the memory limit of the workers cannot be had here."""
     train = config.train
     if train.engine == "local":  # else the shards look themselves, where they are
-        nbytes = buffer_bytes(train.buffer_size, observation_size, action_size, train.workers)
+        nbytes = buffer_bytes(train.buffer_size, schema, train.workers)
         check_memory(nbytes, f"a buffer of {train.buffer_size:,} transitions")
     if train.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(

@@ -19,14 +19,16 @@ import torch
 from sac_dist.acting.rollout import EnvironmentFault, Episode
 from sac_dist.algorithms.agent import SACAgent, Step
 from sac_dist.data.batch import Batch
-from sac_dist.data.dataset import Batches, DataSet
+from sac_dist.data.dataset import DataSet
 from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.sampler import Batches
 from sac_dist.engine import divergence
-from sac_dist.engine.control import EPISODES, OFFLINE, STEPS, UPDATES, Control
+from sac_dist.engine.control import EPISODES, OFFLINE_UPDATES, STEPS, UPDATES, Control
 from sac_dist.engine.phases import ONLINE, Phase, due, phases, policy_share
 from sac_dist.engine.processes import settle_child
 from sac_dist.execution.compiled import compiled_path, load_update
 from sac_dist.settings import Config
+from sac_dist.storage.arrays_in_json import from_json, to_json
 
 PARKED_POLL = 0.0005  # s between looks at the supervisor's row while parked
 WAIT_POLL = 0.0001  # s between looks at the others' rows while there is nothing to do
@@ -63,6 +65,13 @@ class Failure:
     """The process dies of a Python error; the text is its traceback, or where the environment is to blame a
     line.
     """
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line for the user."""
 
     text: str
 
@@ -113,6 +122,10 @@ class Member:
     def __init__(self, connection: Connection, task: Task) -> None:
         self.connection = connection
         self.rank, self.generation = task.rank, task.generation
+        self.alone = (
+            task.config.train.members == 1
+        )  # a run that repeats bit for bit, stopped and resumed or not
+        self.averages = self.rank == (task.config.train.members - 1 if task.config.train.central else 0)
         self.run_config, self.config, self.data_config = task.config, task.config.train, task.config.data
         self.agent, self.replay, self.control = task.agent, task.replay, task.control
         noise_seed, sample_seed = np.random.SeedSequence(
@@ -126,9 +139,15 @@ class Member:
         self.compiled: dict[str, Step | None] = {}
         self.compilations = -1  # those announced when ``compiled`` was loaded
         self.phase: str | None = None
+        self.averaged = False  # after the present offline phase
         self.share = 1.0  # of the policy's step sizes
         self.batches = Batches(
-            self.replay, task.data, self.data_config, self.config.batch_size, task.config.agent.cal_ql
+            self.replay,
+            task.data,
+            self.data_config,
+            self.config.batch_size,
+            task.config.agent.discount,
+            task.config.agent.cal_ql,
         )
         if task.state is not None:
             self.restore(task.state)
@@ -139,22 +158,31 @@ class Member:
         settle_child()
         with reported(connection):
             member = cls(connection, task)
-            member.run()
-            connection.send(Boundary(member.state(), final=True))
+            try:
+                member.run()
+                connection.send(Boundary(member.state(), final=True))
+            finally:
+                member.close()
 
     def state(self) -> dict[str, Any]:
         """Everything but the shared memory, ready for JSON (a tensor in a message would need this process to
         live on).
         """
-        return {
+        state: dict[str, Any] = {
             "generation": self.generation,
             "sampling": self.rng.bit_generator.state,
             "generator": self.agent.rng_state().numpy().tobytes().hex(),
         }
+        ahead = self.batches.ahead()
+        if self.alone and len(ahead):
+            state["batches_ahead"] = to_json(ahead)
+        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         self.rng.bit_generator.state = state["sampling"]
         self.agent.set_rng_state(torch.tensor(list(bytes.fromhex(state["generator"])), dtype=torch.uint8))
+        if "batches_ahead" in state:
+            self.batches.set_ahead(from_json(state["batches_ahead"]))
 
     def run(self) -> None:
         while not self.finished():
@@ -165,29 +193,45 @@ class Member:
                 self.offline()
             self.park_if_asked()
 
+    def close(self) -> None:
+        """After the last state was taken."""
+
     def online(self) -> None:
         """What this process does in the online phase, up to its next boundary."""
         raise NotImplementedError
 
     def offline(self) -> None:
-        """One update from data; after the phase's last one the policy goes on as its average, which is what
-        was evaluated.
-        """
+        """One update from data."""
         self.update(self.batches.offline(self.rng))
-        self.control.count(self.rank, OFFLINE)
+        self.control.count(self.rank, OFFLINE_UPDATES)
         if self.due() == ONLINE:
-            self.agent.take_average()
+            self.end_offline()
         self.report()
 
+    def end_offline(self) -> None:
+        """After an offline phase's last update the policy goes on as its average, which is what was
+        evaluated.
+
+        One of several processes sees to that, once a phase.
+        """
+        if self.averages and not self.averaged:
+            self.agent.take_average()
+            self.averaged = True
+
     def due(self) -> str | None:
-        return due(self.data_config, self.control.total(STEPS), self.control.total(OFFLINE))
+        return due(self.data_config, self.control.total(STEPS), self.control.total(OFFLINE_UPDATES))
 
     def enter(self, phase: str | None) -> None:
+        before = self.phase
         if self.control.compilations() > self.compilations:
             self.compilations = self.control.compilations()
             self.compiled = {name: self.load_compiled(of) for name, of in self.phases.items()}
             self.phase = None
         if phase != self.phase and phase is not None:
+            if phase != ONLINE:
+                self.averaged = False
+            elif before not in (None, ONLINE):  # another process has made the phase's last update
+                self.end_offline()
             self.phase = phase
             self.agent.use(self.phases[phase].algorithm, self.compiled[phase])
             self.scale(0.0 if phase == ONLINE else 1.0)
@@ -253,5 +297,8 @@ class Member:
 
     def owed(self) -> float:
         """Updates that the online steps so far call for and that have not been made, over all processes."""
-        steps, online = self.control.total(STEPS), self.control.total(UPDATES) - self.control.total(OFFLINE)
+        steps, online = (
+            self.control.total(STEPS),
+            self.control.total(UPDATES) - self.control.total(OFFLINE_UPDATES),
+        )
         return self.config.update_ratio * max(steps - self.config.warmup_steps, 0) - online

@@ -21,9 +21,7 @@ class Outcome:
     updates: int
     episodes: int
     seconds: float
-    evaluation: (
-        Evaluation | None
-    )  # the newest; of the final policy over 100 unseen episodes unless interrupted
+    evaluation: Evaluation | None  # of the final policy over unseen episodes; None: it was not measured
 
     @property
     def interrupted(self) -> bool:

@@ -14,13 +14,13 @@ import torch
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.ring import Replay, ReplaySegment
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.engine.control import Control
 from sac_dist.settings import Config
 
-Life = Callable[
-    [int], tuple[int, dict[str, Any] | None]
-]  # generation and state of a member's start, which are counted from 0
+# Of a member's start, counted from 0 within this run: the generation that seeds it, and the state to go on
+# from.
+StateOfStart = Callable[[int], tuple[int, dict[str, Any] | None]]
 
 
 class Part:
@@ -31,21 +31,28 @@ class Part:
     ``exitcode``.
     """
 
-    MAX_FAILURES = 5  # deaths in a row, without a sign of progress, before the run gives up
+    MAX_FAILURES = 5  # deaths in a row, without a sign of progress, before it is given up
     BACKOFF = 0.5  # s before the first restart; doubles each time
     process: Any
 
-    def __init__(self, name: str, restarts: bool = True) -> None:
+    def __init__(self, name: str, restarts: bool = True, essential: bool = True) -> None:
         self.name, self.restarts = name, restarts
+        self.essential = essential  # the run ends with it
         self.failures = 0
         self.generation = -1  # counts the starts
         self.ended = False  # it has nothing left to do
         self.last_words = ""  # why it died last, where that is known
+        self.last_death = ""  # how
         self.restart_at: float | None = None
 
     @property
     def running(self) -> bool:
         return self.restart_at is None and not self.ended
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has been started and has not ended, as far as this process can see."""
+        return self.generation >= 0 and self.running and bool(self.process.is_alive())
 
     def start(self) -> None:
         """Start it, or start it again."""
@@ -55,6 +62,7 @@ class Part:
 
     def bury(self, now: float) -> None:
         """After a death: schedule the next start."""
+        self.last_death = self.describe_death()
         self.restart_at = now + self.BACKOFF * 2**self.failures
         self.failures += 1
 
@@ -70,13 +78,13 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Common:
+class EngineInputs:
     """What the supervisor shares with its engine."""
 
     config: Config
     agent: SACAgent
     control: Control
-    data: Demonstrations | None  # that the updates sample from beside the replay
+    data: Transitions | None  # that the updates sample from beside the replay
     stored: Callable[[], ReplaySegment | None]  # all that the run's files hold of the replay; None: nothing
     note: Callable[[str], None]  # shows the user a line
 
@@ -84,24 +92,28 @@ class Common:
 class Engine(ABC):
     """Makes the parts of one run and carries what they share."""
 
-    def __init__(self, common: Common) -> None:
-        self.config, self.agent, self.control = common.config, common.agent, common.control
+    def __init__(self, inputs: EngineInputs) -> None:
+        self.config, self.agent, self.control = inputs.config, inputs.agent, inputs.control
 
     @property
     @abstractmethod
     def replay(self) -> Replay: ...
 
     @abstractmethod
-    def prefill(self, demos: Demonstrations) -> None:
+    def prefill(self, demos: Transitions) -> None:
         """Put demonstrations into the empty replay, an equal part into each shard."""
 
     @abstractmethod
-    def member(self, rank: int, life: Life) -> Part:
+    def member(self, rank: int, state_of_start: StateOfStart) -> Part:
         """Worker ``rank``, or after the workers the learner; not started yet."""
 
     @abstractmethod
     def evaluator(self, best_path: Path, best_score: Callable[[], float | None]) -> Part:
         """The evaluator, not started yet; ``best_score`` is asked at each start."""
+
+    def services(self, folder: Path) -> list[Part]:
+        """Parts that the training does without, not started yet; ``folder``: the run's."""
+        return []
 
     @abstractmethod
     def wait(self, parts: Sequence[Part], timeout: float) -> None:

@@ -1,13 +1,15 @@
-"""Child processes, none of which outlives the run, and signals, of which only the supervisor is told."""
+"""Child processes, none of which outlives the run."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing import connection
 from multiprocessing.context import BaseContext
@@ -17,21 +19,25 @@ import torch
 from tqdm import tqdm
 
 from sac_dist.engine.parts import Part
-from sac_dist.engine.starting import quiet_start
+from sac_dist.engine.signals import StopSignals
+from sac_dist.engine.start_method import FOR_THE_GROUP, quiet_start
 from sac_dist.settings import ConfigError
 from sac_dist.system.shared import show_role
 
+LOOK_FOR_SIGNALS = 0.1  # s between looks
 PARENT_DIED = 3  # exit status of a child that lost its supervisor
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>: a signal for when the process that started this one dies
 
 
 def settle_child() -> None:
-    """First call of every child: its role as its name, one torch thread, no Ctrl-C; the end of the supervisor
-    is the child's end.
+    """First call of every child: its role as its name, one torch thread, no Ctrl-C or hang-up; the end of the
+    supervisor is the child's end.
     """
     show_role(multiprocessing.current_process().name)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in FOR_THE_GROUP:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_GROUP)  # see quiet_start
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # Adam's moments decay to such slow numbers: an update took a third longer
     tqdm.set_lock(
@@ -62,9 +68,10 @@ def call_apart(
     function: Callable[..., Any],
     *arguments: Any,
     timeout: float | None = None,
+    signals: StopSignals | None = None,
 ) -> Any:
     """``function(*arguments)`` in a process of its own, so that a simulator can hang or crash there without
-    harm to this one.
+    harm to this one. One of ``signals`` ends it early.
 
     Raises ConfigError: the function's, or in a line that begins with ``what`` what became of the process.
     """
@@ -74,8 +81,12 @@ def call_apart(
         process.start()
     theirs.close()
     try:
-        if not ours.poll(timeout):
-            raise ConfigError(f"{what} did not finish in {timeout:g} s")
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while not ours.poll(LOOK_FOR_SIGNALS):
+            if signals is not None and signals.received is not None:
+                raise ConfigError(f"{what} was ended by {signals.received.name}")
+            if time.monotonic() > deadline:
+                raise ConfigError(f"{what} did not finish in {timeout:g} s")
         error, result = ours.recv()
     except EOFError:
         process.join()
@@ -105,33 +116,6 @@ def _end_of(process: Any) -> str:
     )
 
 
-class StopSignals:
-    """While entered, the first SIGINT or SIGTERM is noted in ``received``, so that the run ends in order; the
-    second ends it at once.
-    """
-
-    def __init__(self, on_first: Callable[[signal.Signals], None]) -> None:
-        self.received: signal.Signals | None = None
-        self._on_first = on_first
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():  # signals belong to it
-            self._before = {
-                number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)
-            }
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: object) -> None:
-        if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = signal.Signals(number)
-        self._on_first(self.received)
-
-
 class Child(Part):
     """A process with a pipe to it.
 
@@ -145,8 +129,9 @@ class Child(Part):
         target: Callable[..., None],
         make_task: Callable[[int], tuple[Any, ...]],
         restarts: bool = True,
+        essential: bool = True,
     ) -> None:
-        super().__init__(name, restarts)
+        super().__init__(name, restarts, essential)
         self._context, self._target, self._make_task = context, target, make_task
 
     def start(self) -> None:

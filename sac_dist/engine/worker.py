@@ -11,10 +11,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from sac_dist.acting.half_played import EpisodeRecord, NotRepeated, exactness, go_on
 from sac_dist.acting.rollout import Play, make_env, training_seed
 from sac_dist.algorithms.agent import Step
-from sac_dist.engine.control import DONE, EPISODES, OFFLINE, STEPS
-from sac_dist.engine.member import EpisodeDone, Member, Task
+from sac_dist.engine.control import DONE, EPISODES, OFFLINE_UPDATES, STEPS
+from sac_dist.engine.member import EpisodeDone, Member, Note, Task
 from sac_dist.engine.phases import Phase
 
 LEAD = 2  # steps of each worker that a central learner may be behind before they wait for it
@@ -24,9 +25,8 @@ class Worker(Member):
     """Steps, inserts and updates; in offline phases it only updates. Beside a central learner it never
     updates.
 
-    With one worker, the run pauses and stops only between episodes: a new episode is a function of its seed,
-        so the
-    checkpoint holds everything and a resumed run gives the same bits. Several workers pause at the next step.
+    It looks at budgets and at the supervisor's word after each step. A run with one worker repeats: its state
+    holds the episode that it is in the middle of, see acting/half_played.py.
     """
 
     lead = LEAD
@@ -36,25 +36,35 @@ class Worker(Member):
         self.env: gymnasium.Env | None = None  # offline phases need none
         self.episode = 0
         self.updates_owed = 0.0
+        self.play: Play | None = None  # None: between two episodes
+        self.record: EpisodeRecord | None = None  # what makes the episode exact on resume; None: nobody asks
+        self.half_played: dict[str, Any] | None = None  # to go on from
         super().__init__(connection, task)
         self.learns = not self.config.central
 
     def state(self) -> dict[str, Any]:
-        return super().state() | {"episode": self.episode, "updates_owed": self.updates_owed}
+        state = super().state() | {"episode": self.episode, "updates_owed": self.updates_owed}
+        if not self.alone:
+            return state
+        half_played = self.half_played  # a stop before it went on
+        if self.play is not None and self.record is not None:
+            half_played = self.record.state(self.play)
+        return state | {"half_played": half_played, "exact": exactness(half_played)}
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         self.episode = state["episode"]
         self.updates_owed = state["updates_owed"]
+        self.half_played = state.get("half_played") if self.alone else None
 
     def run(self) -> None:
-        try:
-            super().run()
-            self.settle()
-            self.control.count(self.rank, DONE)
-        finally:
-            if self.env is not None:
-                self.env.close()
+        super().run()
+        self.settle()
+        self.control.count(self.rank, DONE)
+
+    def close(self) -> None:
+        if self.env is not None:
+            self.env.close()
 
     def load_compiled(self, phase: Phase) -> Step | None:
         return super().load_compiled(phase) if self.learns else None
@@ -69,39 +79,53 @@ class Worker(Member):
             self.wait()
 
     def online(self) -> None:
-        """One training episode; ends early, without being counted, when several workers share a reached
-        budget.
-        """
-        if self.env is None:
-            self.env = make_env(self.env_config)
-            self.control.beat(self.rank)
-        alone = self.config.workers == 1
-        play = Play(self.env, training_seed(self.config.seed, self.rank, self.generation, self.episode))
-        self.control.beat(self.rank)
+        """One training episode, or the rest of one; returns in its middle when a budget is reached."""
+        play = self.play = self.begin_episode()
         while True:
             observation = play.observation
             action = self.choose(observation)
+            if self.record is not None:
+                self.record.add(action)
             reward, terminated, truncated = play.step(action)
             self.replay.push(observation, action, reward, play.observation, terminated, truncated)
             self.control.count(self.rank, STEPS)
             self.learn()
             if play.over:
                 break
-            if not alone:
-                self.park_if_asked()
-                if self.finished():
-                    return
-        if alone:
-            self.batches.forget()
+            self.park_if_asked()
+            if self.finished():
+                return
+        self.play = None
         self.episode += 1
         self.control.count(self.rank, EPISODES)
         self.connection.send(EpisodeDone(play.episode(), self.metrics))
+
+    def begin_episode(self) -> Play:
+        if self.env is None:
+            self.env = make_env(self.env_config)
+            self.control.beat(self.rank)
+        half_played, self.half_played = self.half_played, None
+        if half_played is not None:
+            try:
+                play, self.record = go_on(self.env, half_played, lambda: self.control.beat(self.rank))
+                if play.length:
+                    self.replay.continue_episode()
+                return play
+            except NotRepeated as error:
+                self.connection.send(Note(f"resumed with a new episode, so not exactly: {error}"))
+                self.episode += 1
+        play = Play(self.env, training_seed(self.config.seed, self.rank, self.generation, self.episode))
+        self.control.beat(self.rank)
+        self.replay.begin_episode()
+        if self.alone:
+            self.record = EpisodeRecord.of(self.env)
+        return play
 
     def choose(self, observation: np.ndarray) -> np.ndarray:
         """Uniform in [-1, 1] during the warm-up, then the policy's sample; at once if an offline phase has
         trained the policy.
         """
-        if self.control.total(STEPS) < self.config.warmup_steps and self.control.total(OFFLINE) == 0:
+        if self.control.total(STEPS) < self.config.warmup_steps and self.control.total(OFFLINE_UPDATES) == 0:
             return self.rng.uniform(-1, 1, self.agent.action_size).astype(np.float32)
         action = self.agent.act(observation)
         if not math.isfinite(np.vdot(action, action)):  # another process's update has just spoilt the policy

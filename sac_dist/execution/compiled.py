@@ -24,6 +24,7 @@ from sac_dist.algorithms import sac as update
 from sac_dist.algorithms.agent import SACAgent, Step
 from sac_dist.algorithms.offline import CQLUpdate
 from sac_dist.data import batch as types
+from sac_dist.data import schema as layout
 from sac_dist.data.batch import Batch
 from sac_dist.networks import mlp as networks
 from sac_dist.system.files import cache_folder, replacing
@@ -39,8 +40,9 @@ QUICK_CPP: dict[str, Any] = CPP | {"cpp.vec_isa_ok": True}
 
 def example_batch(agent: SACAgent, batch_size: int) -> Batch:
     """A batch of zeros with the shapes and strides of those that the algorithm in use gets."""
-    rows = np.zeros((batch_size, 2 * agent.observation_size + agent.action_size + 3), np.float32)
-    return Batch.of_rows(rows, agent.observation_size, agent.action_size, returns=agent.needs_returns)
+    rows = np.zeros((batch_size, agent.schema.row_width), np.float32)
+    discount, returns = np.zeros((2, batch_size), np.float32)
+    return Batch.of_rows(rows, agent.schema, discount, returns if agent.needs_returns else None)
 
 
 def compiled_path(agent: SACAgent, batch_size: int) -> Path:
@@ -55,12 +57,15 @@ def compiled_path(agent: SACAgent, batch_size: int) -> Path:
     ]
     fixed_alpha = None if agent.config.alpha is None else 1.0
     config = replace(
-        agent.config, actor_lr=1, critic_lr=1, alpha_lr=1, alpha=fixed_alpha, initial_alpha=1
+        agent.config, actor_lr=1, critic_lr=1, alpha_lr=1, alpha=fixed_alpha, initial_alpha=1, discount=0
     )  # not part of the code
     if not isinstance(agent.algorithm, CQLUpdate):
         config = replace(config, cql_weight=1, cql_samples=1, cql_temperature=1, cal_ql=False)
     parts += [repr((type(agent.algorithm), agent.observation_size, agent.action_size, batch_size, config))]
-    parts += [Path(str(module.__file__)).read_text() for module in (losses, networks, offline, types, update)]
+    parts += [
+        Path(str(module.__file__)).read_text()
+        for module in (losses, networks, offline, types, layout, update)
+    ]
     return cache_folder() / f"update-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.bin"
 
 

@@ -171,9 +171,7 @@ class WrittenOut:
             batch.reward, config.reward_scale, config.reward_bias, config.normalize_rewards
         )
         entropy_price = alpha if config.entropy_backup else 0.0
-        target = losses.td_target(
-            reward, batch.terminated, next_q, log_prob[size:], entropy_price, config.discount
-        )
+        target = losses.td_target(reward, batch.discount, next_q, log_prob[size:], entropy_price)
         data = torch.cat([batch.observation, batch.action], dim=1).expand(len(self.dq), -1, -1)
         q = self.critics.forward(data).squeeze(-1)
         differences = torch.sub(q, target, out=self.dq).flatten()

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.schema import Schema
+from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError
 from sac_dist.system.shared import available_memory
 
@@ -19,6 +22,8 @@ TOLERANCE = 1e-6  # actions this far outside [-1, 1] are rounding, and clipped
 CHUNK = 65536  # rows compared at a time: the temporaries stay small beside the data
 ALLOWANCE = 2**28  # bytes that any file may unfold to, however small it is
 EXPANSION = 50  # … and otherwise at most so many times its own size
+
+EMPTY = "episodes without a whole transition, left out"
 
 Breaks = Literal["refuse", "time_limit", "cut"]
 
@@ -59,23 +64,35 @@ def checked(
     success: npt.NDArray[Any] | None = None,
     source: dict[str, Any] | None = None,
     breaks: Breaks = "refuse",
-) -> Demonstrations:
-    """Demonstrations of these arrays, see there for shapes; the last transition counts as truncated if it
-    ends nothing.
+    one_episode: bool = False,
+    schema: Schema | None = None,
+) -> Transitions:
+    """The transitions in these arrays, (N, …) by their names in a Schema; the last one counts as truncated if
+    it ends nothing.
+
+    A column of one number may be (N,) or (N, 1), and so may a vector of one entry.
 
     Args:
         name: the file, for the messages.
+        one_episode: the arrays are one whole episode: ``terminated`` and ``truncated`` before its last
+            transition (robomimic marks each state of success so) end nothing.
         truncated: None where the file has no marks; ``breaks`` is then "time_limit".
         breaks: what a next observation means that the following transition does not begin with, inside an
             episode. "refuse": the file is wrong. "time_limit": the episode was truncated there, if that
             explains every such place (see :func:`_time_limit`), else refused. "cut": it was truncated there.
+        schema: None is that of plain vectors.
 
     Raises:
         ConfigError: naming the file, the first bad transition, the field and the reason.
     """
-    count = len(reward)
+    count = reward.size
     if count == 0:
         raise ConfigError(f"{name} holds no transitions")
+    observation, action, next_observation = (
+        _vectors(values, count) for values in (observation, action, next_observation)
+    )
+    reward, terminated = _column(reward), _column(terminated)
+    truncated = None if truncated is None else _column(truncated)
     sizes = {"observation": observation, "action": action, "next_observation": next_observation}
     for field, values in sizes.items():
         if values.ndim != 2 or len(values) != count or not values.shape[1]:
@@ -104,6 +121,8 @@ def checked(
     action = _bounded(name, _finite(name, "action", action))
     terminated = _marks(name, "terminated", terminated)
     ends = terminated.copy() if truncated is None else _marks(name, "truncated", truncated)
+    if one_episode:
+        terminated[:-1] = ends[:-1] = False
     broken = _breaks(observation, next_observation) & ~(terminated[:-1] | ends[:-1])
     if truncated is None:
         breaks, ends = "time_limit", np.zeros(count, np.bool_)
@@ -120,24 +139,36 @@ def checked(
             _time_limit(name, broken, terminated, observation, next_observation)
         ends[:-1] |= broken
     ends[-1] |= not terminated[-1]
-    demos = Demonstrations(
-        observation, action, reward, next_observation, terminated, ends, None, source or {}
-    )
+    parts = {
+        "observation": observation,
+        "action": action,
+        "reward": reward,
+        "next_observation": next_observation,
+        "terminated": terminated,
+        "truncated": ends,
+    }
+    read = Transitions.of_arrays(parts, None, source, schema)
     if success is None:
-        return demos
-    success = _marks(name, "success", success)
-    if success.shape != demos.ends.shape:
+        return read
+    success = _marks(name, "success", _column(success))
+    if success.shape != read.starts.shape:
         raise refusal(
-            name, None, "success", f"has the shape {success.shape}, and there are {len(demos.ends)} episodes"
+            name, None, "success", f"has the shape {success.shape}, and there are {len(read.starts)} episodes"
         )
-    return replace(demos, success=success)
+    return replace(read, success=success)
 
 
-def joined(name: str, parts: Iterable[tuple[str, Demonstrations]]) -> Demonstrations:
-    """One after the other the episodes of a file that has parts with names of their own. ConfigError: none,
-    or different sizes.
+def joined(
+    name: str, parts: Iterable[tuple[str, Transitions | None]], source: dict[str, Any] | None = None
+) -> Transitions:
+    """One after the other the episodes of a file that has parts with names of their own; None: a part without
+    a whole transition.
+
+    ``source`` is the file's; what was left out or changed in the parts is added up in its ``notes``. Raises
+    ConfigError: nothing is left, or sizes differ.
     """
-    labelled = list(parts)
+    everything = list(parts)
+    labelled = [(label, part) for label, part in everything if part is not None]
     if not labelled:
         raise ConfigError(f"{name} holds no transitions")
     first_label, first = labelled[0]
@@ -148,20 +179,58 @@ def joined(name: str, parts: Iterable[tuple[str, Demonstrations]]) -> Demonstrat
                 raise ConfigError(
                     f"{name}: {label}: {field} has {size} entries, and {first_label}'s has {expected}"
                 )
-    return Demonstrations.concatenate([part for _, part in labelled])
+    whole = Transitions.concatenate([part for _, part in labelled])
+    notes = Counter({EMPTY: len(everything) - len(labelled)})
+    for _, part in labelled:
+        notes.update(part.source.get("notes", {}))
+    return replace(whole, source=noted(source or {}, notes))
 
 
-def check_fits(demos: Demonstrations, observation_size: int, action_size: int, name: str) -> None:
-    """Raise ConfigError if ``demos`` of file ``name`` were not made in an environment of these sizes."""
-    for field, values, size in (
-        ("observations", demos.observation, observation_size),
-        ("actions", demos.action, action_size),
+def noted(source: dict[str, Any], notes: Mapping[str, int]) -> dict[str, Any]:
+    """``source`` with what a reader left out or changed, by how often, beside what it held of that before."""
+    kept = {name: value for name, value in source.items() if name != "notes"}
+    before = source.get("notes")
+    sound = isinstance(before, dict) and all(type(count) is int for count in before.values())
+    found = Counter(before if sound else {}) + Counter(notes)
+    return {**kept, "notes": dict(found)} if found else kept
+
+
+def digest(demos: Transitions) -> str:
+    """SHA-256 of what training sees: the same transitions in another file, or of another kind, are the same
+    data.
+    """
+    found = hashlib.sha256(str((demos.observation.shape, demos.action.shape)).encode())
+    for name in ("observation", "action", "reward", "next_observation", "terminated", "truncated"):
+        found.update(np.ascontiguousarray(getattr(demos, name)).data)
+    return found.hexdigest()
+
+
+def check_fits(demos: Transitions, schema: Schema, name: str) -> None:
+    """Raise ConfigError if the sizes of ``demos``, of file ``name``, are not the environment's."""
+    for field, theirs, size in (
+        ("observations", demos.schema.observation_size, schema.observation_size),
+        ("actions", demos.schema.action_size, schema.action_size),
     ):
-        if values.shape[1] != size:
+        if theirs != size:
             raise ConfigError(
-                f"{name} has {field} of {values.shape[1]} numbers and the environment of {size}: they "
+                f"{name} has {field} of {theirs} numbers and the environment of {size}: they "
                 "do not fit together"
             )
+
+
+def _vectors(values: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """(N, size) of what has one long axis beside N, or none; the rest as it is."""
+    if (
+        values.ndim not in (0, 2)
+        and len(values) == count
+        and values.size == count * max(values.shape[1:], default=1)
+    ):
+        return values.reshape(count, -1)
+    return values
+
+
+def _column(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return values.reshape(-1) if values.ndim == 2 and values.shape[1] == 1 else values
 
 
 def _numeric(name: str, field: str, values: npt.NDArray[Any]) -> None:

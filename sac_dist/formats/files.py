@@ -6,26 +6,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sac_dist.data.transitions import Demonstrations
-from sac_dist.formats import book, minari_data, npz, robomimic
+from sac_dist.data.transitions import Transitions
+from sac_dist.formats import d4rl, minari_data, npz, pickles, robomimic
 from sac_dist.formats import run as run_replay
+from sac_dist.formats.format import Format
 from sac_dist.settings import ConfigError
-from sac_dist.system.files import replacing
 
-KINDS = ".npz, .pickle, .hdf5 or minari:NAME-v0"
-PICKLE, HDF5 = (".pickle", ".pkl"), (".hdf5", ".h5")
-WRITERS = {".npz": npz.write} | dict.fromkeys(PICKLE, book.write) | dict.fromkeys(HDF5, robomimic.write)
-PICKLED = (b"\x80", b"(l", b"]q", b"(d")  # how a list's pickle begins, protocols 2 to 5, 0 and 1
+# A new kind is a module that declares its FORMAT, and a name here; the first that matches reads.
+FORMATS = tuple(kind.FORMAT for kind in (minari_data, run_replay, npz, d4rl, robomimic, pickles))
+NEW = ", ".join(
+    f"{kind.names[0]}NAME-v0" if kind.names[0].endswith(":") else f"NAME{kind.names[0]}"
+    for kind in FORMATS
+    if kind.names
+)
 
 
-def read(path: str | Path) -> Demonstrations:
+def read(path: str | Path) -> Transitions:
     """The demonstrations in a file, a run's folder, a Minari folder or ``minari:ID``.
 
     Nothing in a file is executed. Raises ConfigError, one line: the file, the first bad transition (from 0),
     the field, the reason.
     """
     try:
-        return _read(path)
+        return _format_of(str(path)).read(str(path))
     except ConfigError as error:
         raise ConfigError(_one_line(error)) from None
     except MemoryError:
@@ -44,44 +47,15 @@ def read(path: str | Path) -> Demonstrations:
         ) from None
 
 
-def _read(path: str | Path) -> Demonstrations:
-    if str(path).startswith(minari_data.PREFIX):
-        return minari_data.read_id(str(path))
-    path = Path(path)
-    if path.is_dir():
-        if minari_data.is_dataset(path):
-            return minari_data.read_folder(path, str(path))
-        if run_replay.is_run(path):
-            return run_replay.read(path)
-        raise ConfigError(
-            f"{path} is a folder, but neither a run (checkpoints/last.safetensors) nor a Minari dataset "
-            "(data/main_data.hdf5)"
-        )
-    if not path.is_file():
-        raise ConfigError(f"no such file: {path}")
-    suffix = path.suffix.lower()
-    if suffix == ".npz":
-        return npz.read(path)
-    if suffix in HDF5:
-        return robomimic.read(path)
-    if suffix in PICKLE or _begins_as_pickle(path):
-        return book.read(path)
-    raise ConfigError(f"{path} is of no kind that is read: {KINDS}, a run's folder or a Minari dataset's")
-
-
-def write(demos: Demonstrations, path: str | Path) -> None:
+def write(demos: Transitions, path: str | Path) -> None:
     """Write ``demos`` to a new file, whole or not at all; ``minari:ID`` adds a dataset to Minari's folder.
 
     Raises ConfigError if the file exists, cannot be written, or its name does not say a kind.
     """
-    check_new(path)
+    kind = _format_of_new(str(path))
+    assert kind.write is not None
     try:
-        if str(path).startswith(minari_data.PREFIX):
-            minari_data.write(demos, str(path))
-            return
-        path = Path(path)
-        with replacing(path) as temporary:
-            WRITERS[path.suffix.lower()](demos, temporary)
+        kind.write(demos, str(path))
     except OSError as error:
         raise ConfigError(_one_line(f"cannot write {path}: {error.strerror or error}")) from None
 
@@ -90,21 +64,42 @@ def check_new(path: str | Path) -> None:
     """Raise ConfigError unless :func:`write` knows a kind for this name and would overwrite nothing: before
     hours of recording.
     """
-    if str(path).startswith(minari_data.PREFIX):
-        minari_data.check_new(str(path))
-        return
-    path = Path(path)
-    if path.suffix.lower() not in WRITERS:
-        raise ConfigError(f"cannot tell what kind of file {path} should be: end its name in {KINDS}")
-    if path.exists():
-        raise ConfigError(f"{path} exists: remove it or choose another name")
-    if not path.resolve().parent.is_dir():
-        raise ConfigError(f"there is no folder {path.parent} to write {path.name} to")
+    _format_of_new(str(path))
 
 
-def _begins_as_pickle(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(2).startswith(PICKLED)
+def absolute(name: str) -> str:
+    """The name that finds the same from any folder; a Minari id stays."""
+    return name if name.startswith(minari_data.PREFIX) else str(Path(name).resolve())
+
+
+def notes(demos: Transitions, name: str) -> str | None:
+    """A line of what the reader left out or changed of file ``name``; None: nothing."""
+    found = demos.source.get("notes")
+    if not isinstance(found, dict) or not found:
+        return None
+    return _one_line(f"{name}: " + "; ".join(f"{count} {note}" for note, count in found.items()))
+
+
+def _format_of(name: str) -> Format:
+    for kind in FORMATS:
+        if kind.matches(name):
+            return kind
+    if Path(name).is_dir():
+        raise ConfigError(
+            f"{name} is a folder, but neither a run (checkpoints/last.safetensors) nor a Minari dataset "
+            "(data/main_data.hdf5)"
+        )
+    if not Path(name).is_file():
+        raise ConfigError(f"no such file: {name}")
+    raise ConfigError(f"{name} is of no kind that is read: {NEW}, a run's folder or a Minari dataset's")
+
+
+def _format_of_new(name: str) -> Format:
+    for kind in FORMATS:
+        if kind.names_new(name):
+            kind.check_new(name)
+            return kind
+    raise ConfigError(f"cannot tell what kind of file {name} should be: name it {NEW}")
 
 
 def _one_line(message: object) -> str:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from sac_dist.formats.check import check_size
 from sac_dist.settings import ConfigError
 
+SUFFIXES = ".hdf5", ".h5"
 DEFLATE, SHUFFLE, CHECKSUM, LZF = 1, 2, 3, 32000
 DEFLATES_TO = (
     1032  # deflate's largest expansion; HDF5 unpacks a chunk whole, whatever size the chunk should have
@@ -40,16 +41,17 @@ class Reader:
         self.name, self.root, self._file_size = name, root, file_size
         self._left = check_size(name, 0, file_size)  # bytes that may still be read
 
-    def array(self, group: Any, key: str) -> npt.NDArray[Any]:
-        """The numbers of a dataset. Raises ConfigError if there is none, or it is not what a file of this
-        size can hold.
+    def array(self, group: Any, key: str, kinds: str = "biuf") -> npt.NDArray[Any]:
+        """The numbers of a dataset, or texts of fixed length (``kinds`` "S"). Raises ConfigError if there is
+        none, or it is not what a file of this size can hold.
         """
         dataset = group.get(key)
         place = f"{self.name}: {group.name}/{key}"
         if dataset is None or not hasattr(dataset, "chunks"):
             raise ConfigError(f"{place} is missing")
-        if dataset.dtype.kind not in "biuf" or dataset.dtype.subdtype or dataset.shape is None:
-            raise ConfigError(f"{place} is of the type {str(dataset.dtype)[:60]}, not numbers")
+        if dataset.dtype.kind not in kinds or dataset.dtype.subdtype or dataset.shape is None:
+            wanted = "texts of fixed length" if kinds == "S" else "numbers"
+            raise ConfigError(f"{place} is of the type {str(dataset.dtype)[:60]}, not {wanted}")
         if dataset.is_virtual or dataset.external:
             raise ConfigError(f"{place} lies in another file: only what is in the file itself is read")
         size = math.prod(dataset.shape) * dataset.dtype.itemsize

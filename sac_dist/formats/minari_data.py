@@ -12,7 +12,6 @@ import json
 import re
 import shutil
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,19 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from sac_dist.data.transitions import Demonstrations
-from sac_dist.formats.check import checked, joined
+from sac_dist.data.transitions import Transitions
+from sac_dist.formats.check import TOLERANCE, joined
+from sac_dist.formats.format import Format
 from sac_dist.formats.hdf5 import Reader, opened
+from sac_dist.formats.trajectories import completed
 from sac_dist.settings import ConfigError
 
 PREFIX = "minari:"
 NEW_ID = re.compile(PREFIX + r"([-\w]{2,}/)*[-\w]{2,}-v\d+")
 SOURCE = "sac_dist_source"  # our key among Minari's metadata
+SUCCESS = "success", "is_success"  # keys of infos
+CLIPPED = "actions outside their Box, clipped to it"
+MOST_CHOICES = 4096  # of a Discrete: it becomes one number each
 LARGEST_METADATA = 2**24  # bytes
 
 
@@ -36,7 +40,7 @@ def is_dataset(folder: Path) -> bool:
     return (folder / "data" / "main_data.hdf5").is_file()
 
 
-def read_id(name: str) -> Demonstrations:
+def read_id(name: str) -> Transitions:
     """``minari:ID`` from Minari's own folder; nothing is downloaded. Raises ConfigError."""
     folder = _folder(name)
     if not is_dataset(folder):
@@ -47,11 +51,13 @@ def read_id(name: str) -> Demonstrations:
     return read_folder(folder, name)
 
 
-def read_folder(folder: Path, name: str) -> Demonstrations:
+def read_folder(folder: Path, name: str) -> Transitions:
     """All episodes of the dataset in ``folder``. Raises ConfigError.
 
-    Observations are flattened as gymnasium does, without pictures. Actions are scaled to [-1, 1] from a
-    bounded Box. An episode is a success if its infos' ``success`` ever is.
+    Observations are flattened in the order of their names, without pictures. Actions are scaled to [-1, 1]
+    from a bounded Box; those outside were recorded before the environment clipped them, and are clipped. An
+    episode is a success if its infos' ``success`` or ``is_success`` ever is. The last transition of one that
+    lacks its last observation is left out unless it terminated.
     """
     minari = _library(name)
     path = folder / "data" / "metadata.json"
@@ -84,11 +90,8 @@ def read_folder(folder: Path, name: str) -> Demonstrations:
                 f"{name} has {len(labels)} episodes and its metadata says "
                 f"{metadata.get('total_episodes')}: it is damaged"
             )
-        parts = [
-            (label, _episode(reader, label, observation_space, action_space, name, source))
-            for label in labels
-        ]
-        return joined(name, parts)
+        parts = [(label, _episode(reader, label, observation_space, action_space, name)) for label in labels]
+        return joined(name, parts, source)
 
 
 def check_new(name: str) -> None:
@@ -103,7 +106,7 @@ def check_new(name: str) -> None:
         )
 
 
-def write(demos: Demonstrations, name: str) -> None:
+def write(demos: Transitions, name: str) -> None:
     """The new dataset ``minari:ID`` (see :func:`check_new`), with boxes as spaces."""
     minari = _library(name)
     folder = _folder(name)
@@ -171,45 +174,51 @@ def _episode(
     observation_space: gymnasium.Space,
     action_space: spaces.Box,
     name: str,
-    source: dict[str, Any],
-) -> Demonstrations:
+) -> Transitions | None:
     group, name = reader.root[label], f"{name}: {label}"
     observations = np.concatenate(_columns(reader, group, "observations", observation_space, name), axis=1)
     rewards = reader.array(group, "rewards")
-    if len(observations) != len(rewards) + 1:
+    if len(observations) not in (len(rewards), len(rewards) + 1):
         raise ConfigError(
             f"{name} has {len(observations)} observations for {len(rewards)} rewards: there must be one more"
         )
     actions = reader.array(group, "actions")
-    found = checked(
+    actions = _scaled(actions.reshape(len(actions), -1), action_space, name)
+    outside = int((np.abs(actions) > 1 + TOLERANCE).any(1).sum()) if _bounded(action_space) else 0
+    infos = group.get("infos")
+    marks = [key for key in SUCCESS if infos is not None and key in infos]
+    return completed(
         name,
-        observation=observations[:-1],
-        action=_scaled(actions.reshape(len(actions), -1), action_space, name),
+        observation=observations,
+        action=np.clip(actions, -1, 1) if outside else actions,
         reward=rewards,
-        next_observation=observations[1:],
+        next_observation=None,
         terminated=reader.array(group, "terminations"),
         truncated=reader.array(group, "truncations"),
-        source=source,
+        one_episode=True,
+        success=any(reader.array(infos, key).any() for key in marks) if marks else None,
+        notes={CLIPPED: outside},
     )
-    infos = group.get("infos")
-    if infos is None or "success" not in infos or len(found.ends) != 1:
-        return found
-    success = bool(reader.array(infos, "success").any())
-    return replace(found, success=np.array([success], np.bool_))
 
 
 def _columns(
     reader: Reader, group: Any, key: str, space: gymnasium.Space, name: str
 ) -> list[npt.NDArray[Any]]:
-    """(T + 1, …) arrays that side by side are what ``gymnasium.spaces.flatten`` gives, step by step."""
+    """(T + 1, …) arrays that side by side are what ``Schema.flatten`` gives, step by step."""
     parts = _parts(space)
     if parts is not None:
         return [column for child, part in parts for column in _columns(reader, group[key], child, part, name)]
     if isinstance(space, spaces.Box) and len(space.shape) > 1 and space.dtype == np.uint8:
         return []  # a picture
     values = reader.array(group, key)
-    if isinstance(space, spaces.Discrete) and space.n <= 4096:
+    if isinstance(space, spaces.Discrete) and space.n <= MOST_CHOICES:
         return [(values.reshape(-1, 1) - space.start == np.arange(space.n)).astype(np.float32)]
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.sum() <= MOST_CHOICES:
+        choices = (values.reshape(len(values), -1) - space.start.ravel()).T
+        return [
+            (chosen[:, None] == np.arange(n)).astype(np.float32)
+            for chosen, n in zip(choices, space.nvec.ravel(), strict=True)
+        ]
     if isinstance(space, (spaces.Box, spaces.MultiBinary)) and values.shape[1:] == space.shape:
         return [values.reshape(len(values), -1)]
     raise ConfigError(f"{name}: {key} is of {str(space)[:60]}, which does not become a vector here")
@@ -217,7 +226,7 @@ def _columns(
 
 def _parts(space: gymnasium.Space) -> list[tuple[str, gymnasium.Space]] | None:
     if isinstance(space, spaces.Dict):
-        return list(space.spaces.items())
+        return sorted(space.spaces.items())
     if isinstance(space, spaces.Tuple):
         return [(f"_index_{index}", part) for index, part in enumerate(space.spaces)]
     return None
@@ -227,7 +236,7 @@ def _scaled(actions: npt.NDArray[Any], space: spaces.Box, name: str) -> npt.NDAr
     low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)
     if actions.shape[1] != low.size:
         raise ConfigError(f"{name}: action has {actions.shape[1]} entries and the action space {low.size}")
-    if not np.isfinite([low, high]).all() or ((low == -1) & (high == 1)).all():
+    if not _bounded(space) or ((low == -1) & (high == 1)).all():
         return actions
     if (low >= high).any():
         raise ConfigError(
@@ -235,3 +244,18 @@ def _scaled(actions: npt.NDArray[Any], space: spaces.Box, name: str) -> npt.NDAr
         )
     scaled: npt.NDArray[Any] = 2 * (actions - low) / (high - low) - 1
     return scaled
+
+
+def _bounded(space: spaces.Box) -> bool:
+    return bool(np.isfinite([space.low, space.high]).all())
+
+
+def _matches(name: str) -> bool:
+    return name.startswith(PREFIX) or is_dataset(Path(name))
+
+
+def _read(name: str) -> Transitions:
+    return read_id(name) if name.startswith(PREFIX) else read_folder(Path(name), name)
+
+
+FORMAT = Format(_matches, _read, (PREFIX,), check_new, write)

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
+from sac_dist.formats import trajectories
 from sac_dist.formats.check import check_size, checked
+from sac_dist.formats.format import Format, has_suffix, whole
 from sac_dist.settings import ConfigError
 
 REQUIRED = ("observation", "action", "reward", "next_observation", "terminated")
@@ -20,22 +22,34 @@ OPTIONAL = ("truncated", "success", "source")
 LONGEST_SOURCE = 2**20  # bytes
 
 
-def read(path: Path) -> Demonstrations:
+def read(name: str) -> Transitions:
     """Raises ConfigError with file, transition, field and reason. Without ``truncated`` breaks are taken as
     the book's pickle's.
+
+    A file with D4RL's names (``observations``, …) is read as ``d4rl`` reads HDF5.
     """
-    name = str(path)
+    path = Path(name)
     with zipfile.ZipFile(path) as archive:
-        members = _members(name, archive)
+        stems = [member.filename.removesuffix(".npy") for member in archive.infolist()]
+        others = {} if "observation" in stems else trajectories.known_names(stems)
+        theirs = "observation" in others
+        members = _members(name, archive, tuple(others.values()) if theirs else ())
         check_size(name, sum(member.file_size for member in members.values()), path.stat().st_size)
         arrays: dict[str, Any] = {
             field: _array(name, field, archive, member) for field, member in members.items()
         }
+    if theirs:
+        found = trajectories.of_arrays(
+            name, {field: arrays[key] for field, key in others.items()}, one_episode=False
+        )
+        if found is None:
+            raise ConfigError(f"{name} holds no whole transitions")
+        return found
     source = _source(name, arrays.pop("source", None))
     return checked(name, **arrays, source=source)
 
 
-def write(demos: Demonstrations, path: Path) -> None:
+def write(demos: Transitions, path: Path) -> None:
     """Everything: float32 and bool arrays by their fields' names, and ``source`` as JSON."""
     arrays: dict[str, Any] = {field: getattr(demos, field) for field in (*REQUIRED, "truncated")}
     if demos.success is not None:
@@ -44,11 +58,14 @@ def write(demos: Demonstrations, path: Path) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def _members(name: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def _members(name: str, archive: zipfile.ZipFile, theirs: tuple[str, ...]) -> dict[str, zipfile.ZipInfo]:
+    """``theirs``: the names to read of a file of D4RL's kind, which may hold more; () for one of ours."""
     members: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         field = member.filename.removesuffix(".npy")
-        if field not in REQUIRED + OPTIONAL or field in members:
+        if theirs and field not in theirs:
+            continue
+        if field in members or (not theirs and field not in REQUIRED + OPTIONAL):
             raise ConfigError(
                 f"{name} holds {field[:60]!a}: a file of demonstrations has "
                 f"{', '.join(REQUIRED + OPTIONAL)}, each once"
@@ -60,7 +77,7 @@ def _members(name: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             )
         members[field] = member
     missing = [field for field in REQUIRED if field not in members]
-    if missing:
+    if missing and not theirs:
         raise ConfigError(
             f"{name} lacks {' and '.join(missing)}: a file of demonstrations has {', '.join(REQUIRED)}"
         )
@@ -108,3 +125,6 @@ def _source(name: str, text: npt.NDArray[Any] | None) -> dict[str, Any]:
     if not isinstance(source, dict):
         raise ConfigError(f"{name}: source is no JSON object of at most {LONGEST_SOURCE} bytes")
     return source
+
+
+FORMAT = Format(has_suffix(".npz"), read, (".npz",), write=whole(write))

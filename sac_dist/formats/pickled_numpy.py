@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-ALLOWED = "only lists, tuples, numbers and numpy arrays are read"
+ALLOWED = "only lists, tuples, dicts, numbers and numpy arrays are read; pickle nothing else"
 MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # numpy 1 and 2
 NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
 DTYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248])")
@@ -126,11 +126,18 @@ def _no_bytes(*arguments: Any) -> bytes:
     return b""
 
 
+def _no_items(*arguments: Any) -> dict[str, Any]:
+    if arguments:
+        raise Refused(f"builds a dict from something: {ALLOWED}")
+    return {}
+
+
 NDARRAY = Name(None)
 NAMES: dict[tuple[str, str], Name] = {
     ("numpy", "ndarray"): NDARRAY,
     ("numpy", "dtype"): Name(_build_dtype),
     ("_codecs", "encode"): Name(_encode),
+    ("collections", "OrderedDict"): Name(_no_items),
     ("__builtin__", "bytes"): Name(_no_bytes),
     ("builtins", "bytes"): Name(_no_bytes),
 }

@@ -1,49 +1,76 @@
 """robomimic's HDF5 files, data/demo_0/{actions,rewards,dones,obs,next_obs}:
 https://robomimic.github.io/docs/datasets/overview.html
+
+FILE/mask/KEY, which no file can be called, is the demos of one of its filter keys.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.transitions import Demonstrations
-from sac_dist.formats.check import checked, joined
-from sac_dist.formats.hdf5 import Reader, library, opened
+from sac_dist.data.transitions import Transitions
+from sac_dist.formats.check import joined
+from sac_dist.formats.format import Format, has_suffix, whole
+from sac_dist.formats.hdf5 import SUFFIXES, Reader, library, opened
+from sac_dist.formats.trajectories import completed, side_by_side
 from sac_dist.settings import ConfigError
 
 GYM = 2  # robomimic's EnvType
+TO_OBSERVATIONS = "robomimic's dataset_states_to_obs.py"
 OBSERVATION = "flat"  # the one observation key that is written
 
 
-def read(path: Path) -> Demonstrations:
-    """All demos in the order of their numbers. Raises ConfigError.
+def matches(name: str) -> bool:
+    """Whether it is an HDF5 file, or a filter key of one."""
+    return has_suffix(*SUFFIXES)(_split(name)[0])
 
-    An observation is the keys of ``obs`` in sorted order, as gymnasium flattens a Dict, without pictures.
-    ``dones`` means terminated; a demo that ends without is truncated. A demo without ``next_obs`` is refused:
-    its last transition, often the only one with a reward, could not be used.
+
+def read(name: str) -> Transitions:
+    """The demos, or those of a filter key, in the order of their numbers. Raises ConfigError.
+
+    An observation is the keys of ``obs`` in sorted order, without pictures. One demo is one episode: it
+    terminates if its last transition is done, else it is truncated, and dones before that, which robomimic's
+    ``done_mode`` 0 and 2 write at each state of success, end nothing. A demo without ``next_obs`` that does
+    not end done is refused: its last transition, often the only one with a reward, could not be used.
     """
+    file, key = _split(name)
+    path = Path(file)
     with opened(path) as reader:
         data = reader.root.get("data")
         if data is None or not hasattr(data, "keys"):
             raise ConfigError(f"{path} has no group data: it is not a file of robomimic's")
         source = _source(reader, data)
-        return joined(
-            str(path),
-            [
-                (demo, _demo(reader, data[demo], f"{path}: {demo}", source))
-                for demo in sorted(data, key=_number)
-            ],
-        )
+        demos = sorted(data if key is None else _filtered(reader, data, key), key=_number)
+        return joined(name, [(demo, _demo(reader, data[demo], f"{file}: {demo}")) for demo in demos], source)
 
 
-def write(demos: Demonstrations, path: Path) -> None:
+def _split(name: str) -> tuple[str, str | None]:
+    """The file and the filter key of FILE/mask/KEY."""
+    found = re.fullmatch(r"(.+)/mask/([^/]+)", name)
+    return (found[1], found[2]) if found and Path(found[1]).is_file() else (name, None)
+
+
+def _filtered(reader: Reader, data: Any, key: str) -> list[str]:
+    """The demos of a filter key."""
+    mask = reader.root.get("mask")
+    keys = sorted(mask) if hasattr(mask, "keys") else []
+    if key not in keys:
+        has = f"the filter keys {', '.join(keys)}" if keys else "no filter keys (group mask)"
+        raise ConfigError(f"{reader.name} has {has}, and not {key}")
+    demos = [text.decode("utf-8", "replace") for text in reader.array(mask, key, "S").ravel().tolist()]
+    missing = [demo for demo in demos if demo not in data]
+    if missing:
+        raise ConfigError(f"{reader.name}: its filter key {key} names {missing[0]!a}, which is not there")
+    return sorted(set(demos))
+
+
+def write(demos: Transitions, path: Path) -> None:
     """The same layout, with the observation under the one key "flat"; ``success`` and ``source`` are
     attributes robomimic ignores.
     """
@@ -91,40 +118,41 @@ def _json(text: str | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _demo(reader: Reader, demo: Any, name: str, source: dict[str, Any]) -> Demonstrations:
+def _demo(reader: Reader, demo: Any, name: str) -> Transitions | None:
     if not hasattr(demo, "keys"):
         raise ConfigError(f"{name} is not a group")
-    if "next_obs" not in demo:
-        raise ConfigError(
-            f"{name} has no next_obs, so its last transition is incomplete: write it with robomimic's "
-            "dataset_states_to_obs.py"
-        )
-    rewards, dones = reader.array(demo, "rewards").ravel(), reader.array(demo, "dones").ravel()
-    observation, following = demo.get("obs"), demo["next_obs"]
+    observation, following = demo.get("obs"), demo.get("next_obs")
     keys = _keys(observation, name)
+    for key in ("rewards", "dones"):
+        if key not in demo:  # MimicGen generates such
+            raise ConfigError(f"{name} has no {key}: write it with {TO_OBSERVATIONS}")
+    rewards, dones = reader.array(demo, "rewards").ravel(), reader.array(demo, "dones").ravel()
     samples = reader.number(demo, "num_samples")
     if samples is not None and samples != len(rewards):
         raise ConfigError(f"{name}: num_samples is {samples} and rewards has {len(rewards)} entries")
-    found = checked(
+    if following is None and len(dones) and not dones[-1]:
+        raise ConfigError(
+            f"{name} has no next_obs and does not end done, so its last transition is incomplete: write it "
+            f"with {TO_OBSERVATIONS}"
+        )
+    success = reader.number(demo, "success")
+    return completed(
         name,
         observation=_vectors(reader, observation, keys, name),
         action=reader.array(demo, "actions"),
         reward=rewards,
-        next_observation=_vectors(reader, following, keys, name),
+        next_observation=None if following is None else _vectors(reader, following, keys, name),
         terminated=dones,
         truncated=np.zeros(len(rewards), np.bool_),
-        source=source,
+        one_episode=True,
+        success=None if success is None else bool(success),
     )
-    success = reader.number(demo, "success")
-    if success is not None and len(found.ends) == 1:
-        return replace(found, success=np.array([success], np.bool_))
-    return found
 
 
 def _keys(group: Any, name: str) -> list[str]:
     """What is no picture: a number or a vector per step."""
     if group is None or not hasattr(group, "keys"):
-        raise ConfigError(f"{name} has no group obs: write it with robomimic's dataset_states_to_obs.py")
+        raise ConfigError(f"{name} has no group obs: write it with {TO_OBSERVATIONS}")
     keys = [key for key in sorted(group) if len(getattr(group[key], "shape", None) or ()) <= 2]
     if not keys:
         raise ConfigError(
@@ -134,8 +162,7 @@ def _keys(group: Any, name: str) -> list[str]:
 
 
 def _vectors(reader: Reader, group: Any, keys: list[str], name: str) -> npt.NDArray[Any]:
-    columns = [reader.array(group, key) for key in keys]
-    lengths = {len(column) if column.ndim else 0 for column in columns}
-    if len(lengths) > 1:
-        raise ConfigError(f"{name}: the entries of {group.name} have different lengths: {sorted(lengths)}")
-    return np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
+    return side_by_side(f"{name}: {group.name}", {key: reader.array(group, key) for key in keys})
+
+
+FORMAT = Format(matches, read, SUFFIXES, write=whole(write))

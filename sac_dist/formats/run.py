@@ -1,4 +1,4 @@
-"""A run's folder as demonstrations: the transitions that its last checkpoint holds of the replay."""
+"""A run's folder as transitions: what its last checkpoint holds of the replay."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.formats.check import checked
+from sac_dist.formats.format import Format
 from sac_dist.settings import ConfigError
 from sac_dist.storage.run_folder import RunFolder
 from sac_dist.storage.segments import ReplayFiles
@@ -23,7 +24,7 @@ def is_run(path: Path) -> bool:
     return RunFolder(path).last.is_file()
 
 
-def read(path: Path) -> Demonstrations:
+def read(path: Path) -> Transitions:
     """Shard after shard, oldest first. Only reads: a run may be going on there. Raises ConfigError.
 
     An episode may begin in its middle where the ring has overwritten the beginning, and where it breaks off
@@ -36,34 +37,20 @@ def read(path: Path) -> Demonstrations:
         saved = checkpoint.read(folder.last)
         replay = _checked_list((saved.run or {}).get("replay"), path)
         try:
-            segment = ReplayFiles(folder.replay).read(replay)
+            segment = ReplayFiles(folder.replay, saved.schema).read(replay)
             break
         except ConfigError:
             if attempt == ATTEMPTS - 1:
                 raise
-    rows, size, action = segment.rows, saved.observation_size, saved.action_size
-    if rows.ndim != 2 or rows.shape[1] != 2 * size + action + 3:
-        raise ConfigError(
-            f"{folder.replay} has rows of the shape {rows.shape[1:]}, not {2 * size + action + 3} "
-            "numbers as the checkpoint says"
-        )
-    observation, actions, reward, following, terminated, truncated = np.split(
-        rows, np.cumsum([size, action, 1, size, 1]), axis=1
-    )
-    truncated = truncated[:, 0].copy()
-    counts = segment.stop - segment.start
-    lasts = counts.cumsum()[counts > 0] - 1  # of each shard
-    truncated[lasts] = np.maximum(truncated[lasts], 1 - terminated[lasts, 0])
+    parts: dict[str, Any] = saved.schema.views(segment.rows)
+    lasts = np.append(segment.begins()[1:], len(segment.rows)) - 1
+    parts["truncated"][lasts] = np.maximum(parts["truncated"][lasts], 1 - parts["terminated"][lasts])
     return checked(
         str(path),
-        observation=observation,
-        action=actions,
-        reward=reward[:, 0],
-        next_observation=following,
-        terminated=terminated[:, 0],
-        truncated=truncated,
+        **parts,
         source={"env": asdict(saved.config.env), "policy": "replay", "seed": saved.config.train.seed},
         breaks="cut",
+        schema=saved.schema,
     )
 
 
@@ -77,3 +64,6 @@ def _checked_list(replay: Any, path: Path) -> dict[str, Any]:
         if Path(entry["file"]).name != entry["file"]:
             raise ConfigError(f"{path} is damaged: its checkpoint names the file {entry['file']!r}")
     return replay
+
+
+FORMAT = Format(lambda name: is_run(Path(name)), lambda name: read(Path(name)))

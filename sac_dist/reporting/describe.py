@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sac_dist.acting.evaluation import wilson_interval
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.system.files import replacing
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ MOST_BINS = 40
 WIDEST_SOURCE = 100  # characters
 
 
-def describe(demos: Demonstrations, name: str) -> str:
+def describe(demos: Transitions, name: str) -> str:
     """Counts, ranges, returns, success and ends, aligned, in several lines."""
     facts = [
         ("episodes", f"{len(demos.ends):,}"),
@@ -55,7 +55,7 @@ def describe(demos: Demonstrations, name: str) -> str:
     return "\n".join(lines)
 
 
-def draw(demos: Demonstrations, path: str | os.PathLike[str]) -> None:
+def draw(demos: Transitions, path: str | os.PathLike[str]) -> None:
     """Write a picture of the distributions of returns, lengths, rewards and of each entry of the actions;
     ``path`` ends in .png.
     """
@@ -79,7 +79,7 @@ def draw(demos: Demonstrations, path: str | os.PathLike[str]) -> None:
         figure.savefig(temporary)
 
 
-def _success(demos: Demonstrations) -> str:
+def _success(demos: Transitions) -> str:
     if demos.success is None:
         return "not recorded"
     count, episodes = int(demos.success.sum()), len(demos.success)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sac_dist.acting.evaluation import wilson_interval
-from sac_dist.reporting.metrics import RECENT, read_metrics, read_returns
+from sac_dist.reporting.metrics import read_metrics, read_returns
+from sac_dist.reporting.reporter import RECENT
 from sac_dist.settings import ConfigError
 from sac_dist.system.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLUMNS = (
+DRAWN = (  # columns of metrics.csv
     "step",
     "episodes",
     "wall_time_s",
@@ -71,7 +72,7 @@ def learning_curve(run_dir: str | os.PathLike[str]) -> Path:
 def _columns(path: Path) -> dict[str, np.ndarray]:
     """Each column as float64 (rows,), NaN where a cell is empty."""
     rows = read_metrics(path)
-    return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in COLUMNS}
+    return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in DRAWN}
 
 
 def _draw_success(axes: Axes, columns: dict[str, np.ndarray]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
+
+from sac_dist.settings.allowance import usable_processors
 
 
 class ConfigError(ValueError):
@@ -120,6 +121,11 @@ class AgentConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.normalize_rewards and self.cal_ql:
+            raise ConfigError(
+                "normalize_rewards and cal_ql contradict each other: the data's returns are of the rewards "
+                "as they are, each batch's would be of others; give --no-cal-ql or --no-normalize-rewards"
+            )
         positive(
             self,
             "hidden_width",
@@ -160,7 +166,8 @@ class TrainConfig:
     """A training run: its processes, budget, buffer, evaluation and files."""
 
     workers: int = option(
-        os.cpu_count() or 1, "worker processes, each with its own environment; default: the machine's cores"
+        usable_processors(),
+        "worker processes, each with its own environment; default: the processors this process may use",
     )
     seed: int = option(
         0, "seed of networks, exploration and environments; with one worker a run repeats bit for bit"
@@ -215,6 +222,11 @@ class TrainConfig:
     compile: Literal["auto", "on", "off"] = option(
         "auto", "fuse the update with torch.compile; auto: where a C++ compiler works"
     )
+    wandb: str | None = option(
+        None,
+        "log to this project of Weights & Biases too; with WANDB_MODE=offline into the run's folder alone",
+    )
+    video: bool = option(True, "film the policy at the end of the training, for 10 s of drawing at most")
     run_dir: str | None = option(
         None, "new folder for everything the run writes; default: runs/<env>-<date>-<time>"
     )
@@ -281,7 +293,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Demonstrations, and phases that train from data without an environment.
+    """Transitions, and phases that train from data without an environment.
 
     A phase counts gradient updates. The first comes before any environment step: ``bc_steps`` of behaviour
     cloning, then ``offline_steps`` of ``algo``.

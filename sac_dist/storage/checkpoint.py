@@ -14,10 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from sac_dist.algorithms.agent import SACAgent, least_size
+from sac_dist.data.schema import Schema
 from sac_dist.settings import Config, ConfigError
 from sac_dist.system.files import replacing
 
-VERSION = 1
+VERSION = 2
+SIZES_ALONE = 1  # what sac_dist 0.1 wrote: a version that knows the sizes of observation and action alone
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,7 @@ class Checkpoint:
     """What a file holds: the agent's tensors, how to build the agent, and for a run its own state."""
 
     agent: dict[str, torch.Tensor]
-    observation_size: int
-    action_size: int
+    schema: Schema
     config: Config
     info: dict[str, Any]  # where the policy comes from: training steps, evaluation
     run: dict[str, Any] | None = (
@@ -37,11 +38,12 @@ class Checkpoint:
         """Raise ConfigError if the tensors are not those of such an agent; the least they hold is compared
         before memory is taken.
         """
-        sizes = self.observation_size, self.action_size, self.config.agent
         try:
-            if not least_size(*sizes) <= sum(tensor.numel() for tensor in self.agent.values()):
+            if not least_size(self.schema, self.config.agent) <= sum(
+                tensor.numel() for tensor in self.agent.values()
+            ):
                 raise ConfigError("its tensors are too few for the networks of its configuration")
-            agent = SACAgent(*sizes)
+            agent = SACAgent(self.schema, self.config.agent)
         except (ArithmeticError, RuntimeError, TypeError) as error:
             raise ConfigError(f"its configuration is damaged: {error}") from None
         agent.load_state_dict(self.agent)
@@ -53,8 +55,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {f"agent.{name}": tensor.contiguous() for name, tensor in checkpoint.agent.items()}
     meta = {
         "version": VERSION,
-        "observation_size": checkpoint.observation_size,
-        "action_size": checkpoint.action_size,
+        "schema": checkpoint.schema.to_dict(),
         "config": checkpoint.config.to_dict(),
         "info": checkpoint.info,
         "run": checkpoint.run,
@@ -80,8 +81,11 @@ def read(path: Path) -> Checkpoint:
         raise ConfigError(
             f"{path} is not a checkpoint of sac_dist: it is a safetensors file of something else"
         )
-    if meta["version"] != VERSION:
-        raise ConfigError(f"{path} has checkpoint version {meta['version']}, this sac_dist reads {VERSION}")
+    if meta["version"] not in (SIZES_ALONE, VERSION):
+        raise ConfigError(
+            f"{path} has checkpoint version {meta['version']}, this sac_dist reads {SIZES_ALONE} and "
+            f"{VERSION}: use the sac_dist that wrote it"
+        )
     try:
         config = Config.from_dict(meta["config"])
         if (
@@ -96,8 +100,7 @@ def read(path: Path) -> Checkpoint:
                 for name, tensor in tensors.items()
                 if name.startswith("agent.")
             },
-            int(meta["observation_size"]),
-            int(meta["action_size"]),
+            _schema(meta),
             config,
             meta["info"],
             meta["run"],
@@ -106,6 +109,12 @@ def read(path: Path) -> Checkpoint:
         raise ConfigError(f"{path}: {error}") from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is damaged: its metadata lacks or garbles {error}") from None
+
+
+def _schema(meta: dict[str, Any]) -> Schema:
+    if meta["version"] == SIZES_ALONE:
+        return Schema.vector(int(meta["observation_size"]), int(meta["action_size"]))
+    return Schema.from_dict(meta["schema"])
 
 
 def read_run(path: Path) -> Checkpoint:
@@ -138,10 +147,13 @@ def _damaged_part(run: dict[str, Any], workers_of_run: int) -> str | None:
                 for name, kind in (worker if rank < workers_of_run else member).items()
                 if state
             )
+            and isinstance(state.get("half_played"), dict | None)
+            and isinstance(state.get("batches_ahead", {}), dict)
             for rank, state in enumerate(workers)  # a learner's comes after the workers'
         ),
         "best_score": isinstance(run.get("best_score"), float | int | None),
         "evaluated": isinstance(run.get("evaluated", 0), int),  # runs of earlier versions lack it
+        "exact": isinstance(run.get("exact", ""), str),  # likewise
         "log": isinstance(log, dict) and isinstance(log.get("wall_time_s"), float | int),
         "replay": isinstance(replay, dict) and isinstance(replay.get("segments"), list),
     }
@@ -154,4 +166,4 @@ def _counts(value: Any) -> TypeGuard[list[int]]:
 
 def save_policy(path: Path, agent: SACAgent, config: Config, info: dict[str, Any]) -> None:
     """An agent by itself: what evaluation, ``--test`` and ``models/`` use."""
-    write(path, Checkpoint(agent.state_dict(), agent.observation_size, agent.action_size, config, info))
+    write(path, Checkpoint(agent.state_dict(), agent.schema, config, info))

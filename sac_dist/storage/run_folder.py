@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import itertools
 from datetime import datetime
 from pathlib import Path
 
@@ -33,21 +35,41 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path) -> RunFolder:
         """Raise ConfigError if the folder holds something, cannot be made or cannot be written."""
-        folder = cls(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
                 raise ConfigError(
                     f"{path} is not empty: give --run-dir a new folder, or go on there with --resume {path}"
                 )
-            for part in (folder.checkpoints, folder.replay, folder.videos):
-                part.mkdir()
-            folder._lock()
+            return cls._furnish(path)
         except OSError as error:
-            raise ConfigError(
-                f"cannot write the run folder {path}: {error.strerror or error}; choose another with "
-                "--run-dir"
-            ) from None
+            raise _cannot_write(path, error) from None
+
+    @classmethod
+    def create_default(cls, env_id: str) -> RunFolder:
+        """A new folder in runs/, named after environment and time; of several in one second each has its own.
+
+        Raise ConfigError if it cannot be made or written.
+        """
+        name = f"{env_id.replace('/', '-').replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+        path = Path("runs") / name
+        try:
+            path.parent.mkdir(exist_ok=True)
+            for number in itertools.count(2):
+                with contextlib.suppress(FileExistsError):
+                    path.mkdir()  # this process alone has made it
+                    break
+                path = path.with_name(f"{name}-{number}")
+            return cls._furnish(path)
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+
+    @classmethod
+    def _furnish(cls, path: Path) -> RunFolder:
+        folder = cls(path)
+        for part in (folder.checkpoints, folder.replay, folder.videos):
+            part.mkdir()
+        folder._lock()
         return folder
 
     @classmethod
@@ -92,8 +114,9 @@ class RunFolder:
             temporary.write_text(yaml.safe_dump(flat, sort_keys=False))
 
 
-def default_path(env_id: str) -> Path:
-    return Path("runs") / f"{env_id.replace('/', '-').replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+def _cannot_write(path: Path, error: OSError) -> ConfigError:
+    reason = error.strerror or error
+    return ConfigError(f"cannot write the run folder {path}: {reason}; choose another with --run-dir")
 
 
 def newest_models(root: Path = Path("runs")) -> list[Path]:

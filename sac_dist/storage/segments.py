@@ -1,5 +1,5 @@
-"""The replay buffer on disk: each checkpoint adds one file with the transitions that are new, so its cost
-does not grow.
+"""The replay buffer on disk: each checkpoint adds the transitions that are new, and where their episodes
+begin, so its cost does not grow.
 """
 
 from __future__ import annotations
@@ -9,19 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from sac_dist.data.ring import Replay, ReplaySegment, shard_sizes
+from sac_dist.data.ring import Counts, Replay, ReplaySegment, check_episodes, check_segment, shard_sizes
+from sac_dist.data.schema import Rows, Schema
+from sac_dist.data.transitions import begins_of
 from sac_dist.settings import ConfigError
 from sac_dist.system.files import read_npy, replacing, write_npy
 
 
 class ReplayFiles:
-    """Segments of the replay in ``folder``. A checkpoint lists the files it needs; others are leftovers of a
-    crash.
+    """Segments of the replay in ``folder``: rows in ``NUMBER.npy``, and where their episodes begin, shard
+    after shard, in ``NUMBER.episodes.npy``. A checkpoint lists the segments it needs; others are leftovers of
+    a crash.
+
+    A segment that sac_dist 0.1 wrote has rows alone: there its episodes follow from the rows.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.listed: list[dict[str, Any]] = []  # name, start and stop per shard, oldest first
+    def __init__(self, folder: Path, schema: Schema) -> None:
+        self.folder, self.schema = folder, schema
+        # file, and of each shard start, stop and number of episodes; oldest first
+        self.listed: list[dict[str, Any]] = []
         self.stop: np.ndarray | None = None  # (shards,) transitions per shard that lie in files
         self.capacity = 0
 
@@ -38,9 +44,20 @@ class ReplayFiles:
         self.stop, self.capacity = segment.stop, segment.capacity
         if len(segment.rows):
             name = self._new_name()
-            with replacing(self.folder / name) as temporary:
-                write_npy(temporary, segment.rows)
-            self.listed.append({"file": name, "start": segment.start.tolist(), "stop": segment.stop.tolist()})
+            for path, array in (
+                (self.folder / name, segment.rows),
+                (self._episodes_file(name), np.concatenate(segment.episodes)),
+            ):
+                with replacing(path) as temporary:
+                    write_npy(temporary, array)
+            self.listed.append(
+                {
+                    "file": name,
+                    "start": segment.start.tolist(),
+                    "stop": segment.stop.tolist(),
+                    "episodes": [len(begun) for begun in segment.episodes],
+                }
+            )
         oldest = segment.stop - shard_sizes(segment.capacity, len(segment.stop))
         self.listed = [entry for entry in self.listed if (np.array(entry["stop"]) > oldest).any()]
         return {"capacity": segment.capacity, "segments": list(self.listed)}
@@ -48,6 +65,7 @@ class ReplayFiles:
     def prune(self) -> None:
         """Remove the files that the newest checkpoint does not list; after that is in place."""
         needed = {entry["file"] for entry in self.listed}
+        needed |= {self._episodes_file(entry["file"]).name for entry in self.listed}
         for path in self.folder.glob("*.npy"):
             if path.name not in needed:
                 path.unlink(missing_ok=True)
@@ -89,27 +107,58 @@ class ReplayFiles:
             raise ValueError("it lists a file twice, or outside its folder")
         if saved["capacity"] < len(saved["segments"][0]["stop"]):
             raise ValueError(f"a capacity of {saved['capacity']}")
-        parts: list[list[np.ndarray]] = [
-            [] for _ in saved["segments"][0]["stop"]
-        ]  # rows of each shard, oldest first
+        shards: list[list[tuple[Rows, Counts | None]]] = [[] for _ in saved["segments"][0]["stop"]]
         for entry in saved["segments"]:
-            path = self.folder / entry["file"]
-            try:
-                rows = read_npy(path)
-                if rows.ndim != 2 or len(rows) != sum(entry["stop"]) - sum(entry["start"]):
-                    raise ValueError(f"rows of the shape {rows.shape} do not fit the checkpoint's counts")
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"{path} is missing or damaged: {error}") from None
-            counts = np.subtract(entry["stop"], entry["start"])
-            for part, of_shard in zip(parts, np.split(rows, counts.cumsum()[:-1]), strict=True):
-                part.append(of_shard)
+            for shard, part in zip(shards, self._read_entry(entry), strict=True):
+                shard.append(part)
         stop = np.array(saved["segments"][-1]["stop"], np.int64)
         kept = np.minimum(stop, shard_sizes(saved["capacity"], len(stop)))
         newest = [
-            np.concatenate(part)[-count:] if count else part[0][:0]
-            for part, count in zip(parts, kept, strict=True)
+            self._newest(shard, end, count)
+            for shard, end, count in zip(shards, stop.tolist(), kept.tolist(), strict=True)
         ]
-        return ReplaySegment(saved["capacity"], stop - kept, stop, np.concatenate(newest))
+        rows, episodes = np.concatenate([rows for rows, _ in newest]), tuple(begun for _, begun in newest)
+        segment = ReplaySegment(saved["capacity"], stop - kept, stop, rows, episodes)
+        check_segment(segment, self.schema)
+        return segment
+
+    def _read_entry(self, entry: dict[str, Any]) -> list[tuple[Rows, Counts | None]]:
+        """A segment's rows of each shard, and where their episodes begin; None: the segment does not say."""
+        path, counts = self.folder / entry["file"], np.subtract(entry["stop"], entry["start"])
+        try:
+            rows = read_npy(path)
+            if rows.ndim != 2 or rows.shape[1] != self.schema.row_width or len(rows) != counts.sum():
+                raise ValueError(f"rows of the shape {rows.shape} do not fit the checkpoint's counts")
+            parts = np.split(rows, counts.cumsum()[:-1])
+            if "episodes" not in entry:
+                return [(part, None) for part in parts]
+            path, begun_counts = self._episodes_file(entry["file"]), np.array(entry["episodes"], np.int64)
+            begun = read_npy(path)
+            if begun.shape != (begun_counts.sum(),) or begun.dtype != np.int64:
+                raise ValueError(
+                    f"{begun.dtype} of the shape {begun.shape} does not fit the checkpoint's counts"
+                )
+            episodes = np.split(begun, begun_counts.cumsum()[:-1])
+            check_episodes(np.array(entry["start"]), np.array(entry["stop"]), episodes)
+            return list(zip(parts, episodes, strict=True))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} is missing or damaged: {error}") from None
+
+    def _newest(self, parts: list[tuple[Rows, Counts | None]], stop: int, count: int) -> tuple[Rows, Counts]:
+        """The last ``count`` rows of a shard's segments, and where their episodes begin; ``stop`` is one past
+        the last row's number.
+        """
+        rows = np.concatenate([part for part, _ in parts])
+        untold = [part for part, begun in parts if begun is None]  # 0.1 wrote them, before all others
+        begun = [begun for _, begun in parts if begun is not None]
+        if untold:
+            begun.append(stop - len(rows) + begins_of(self.schema, np.concatenate(untold)))
+        starts = np.unique(np.concatenate(begun))
+        oldest = max(int(starts.searchsorted(stop - count, side="right")) - 1, 0)
+        return rows[len(rows) - count :], starts[oldest:] if count else starts[:0]
+
+    def _episodes_file(self, name: str) -> Path:
+        return (self.folder / name).with_suffix(".episodes.npy")
 
     def _new_name(self) -> str:
         """A name not in use: until the next checkpoint is in place, the last one needs all of its files."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,8 +44,46 @@ def _folder(name: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """For compiled code: the user's own, and so not a place where another one could leave any."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sac_dist"
+    """For compiled code: the user's own, and so not a place where another one could leave any. Made if it is
+    not there; where the home cannot be written, one among the temporary files.
+    """
+    wanted = _wanted_cache()
+    if wanted is not None and _writable(wanted):
+        return wanted
+    own = Path(tempfile.gettempdir()) / f"sac_dist-{os.getuid()}"
+    if _writable(own) and _is_private(own) and _writable(own / "sac_dist"):
+        return own / "sac_dist"
+    raise ConfigError(f"no cache can be written, neither {wanted} nor {own}: set XDG_CACHE_HOME to a folder")
+
+
+def cache_obstacle() -> str | None:
+    """Why the cache is not where it should be, in a line; None: it is."""
+    wanted, found = _wanted_cache(), cache_folder()
+    if found == wanted:
+        return None
+    return f"{wanted or 'the home folder'} cannot be written: compiled code is kept in {found}"
+
+
+def _wanted_cache() -> Path | None:
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sac_dist"
+    except RuntimeError:  # this user has no home
+        return None
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be made in it; it is made if it is not there."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else can put files there: what lies in a cache is run."""
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
 @contextmanager

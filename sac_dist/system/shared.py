@@ -25,12 +25,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sac_dist.settings import ConfigError
+from sac_dist.settings.allowance import cgroup_folders, read_number
 
 if TYPE_CHECKING:
     import torch
-
-# The container's memory limit: cgroup v2, v1.
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 KEEPS_ORDER = platform.machine() in (
     "x86_64",
@@ -106,21 +104,40 @@ def _too_large(nbytes: int, what: str) -> ConfigError:
 
 
 def available_memory() -> int:
-    """Bytes that can still be allocated: free RAM and swap, or the container's limit where that is less."""
+    """Bytes that can still be allocated: free RAM and swap, or what is left of the container's limit where
+    that is less.
+    """
     try:
         lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
         kib = {words[0]: int(words[1]) for words in lines}
         available = (kib["MemAvailable:"] + kib["SwapFree:"]) * 1024
     except (OSError, KeyError):  # not Linux
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in CGROUP_LIMITS:
-        try:
-            limit = Path(path).read_text().strip()
-        except OSError:
-            continue
-        if limit.isdigit():
-            available = min(available, int(limit))
+    for folder in cgroup_folders("memory"):
+        left = _left_in_cgroup(folder)
+        available = available if left is None else min(available, left)
     return available
+
+
+def _left_in_cgroup(folder: Path) -> int | None:
+    """Bytes below the group's limit, of version 2 or 1, counting as free what it holds of files' contents,
+    which the kernel gives back; None: no limit.
+    """
+    for limit_name, used_name, prefix in (
+        ("memory.max", "memory.current", ""),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    ):
+        limit, used = read_number(folder / limit_name), read_number(folder / used_name)
+        if limit is None:
+            continue
+        try:
+            lines = [line.split() for line in (folder / "memory.stat").read_text().splitlines()]
+            counted = {words[0]: int(words[1]) for words in lines}
+        except (OSError, IndexError, ValueError):
+            counted = {}
+        given_back = sum(counted.get(f"{prefix}{kind}_file", 0) for kind in ("active", "inactive"))
+        return max(0, limit - max(0, (used or 0) - given_back))
+    return None
 
 
 def show_role(role: str) -> None:

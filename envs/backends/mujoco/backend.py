@@ -104,6 +104,20 @@ class MujocoBackend:
         mujoco.mj_kinematics(self.model, data)  # mj_step leaves the poses of the instant before its last move
         return self._read()
 
+    def get_state(self) -> np.ndarray:
+        """Everything that later steps depend on, (n,) float64."""
+        state = np.empty(mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_INTEGRATION))
+        mujoco.mj_getState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        return state
+
+    def set_state(self, state: np.ndarray) -> None:
+        """After a reset. Raises ValueError if it is not of this model."""
+        size = mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_INTEGRATION)
+        if state.shape != (size,) or state.dtype != np.float64:
+            raise ValueError(f"a state of {state.dtype} {state.shape} instead of float64 ({size},)")
+        mujoco.mj_setState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        mujoco.mj_kinematics(self.model, self.data)  # jacobian() and the proximity ray read poses
+
     def jacobian(self) -> np.ndarray:
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_jacSite(self.model, self.data, self._jacobian[:3], self._jacobian[3:], self._tool)

@@ -19,13 +19,13 @@ import torch
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.dataset import DataSet
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.engine.control import BEATS, STEPS, Control
 from sac_dist.engine.evaluator import EvaluatorTask, Result, serve
 from sac_dist.engine.member import Boundary, Member, Task, reported
 from sac_dist.engine.ray.members import RemoteLearner, RemoteWorker, as_tensors
-from sac_dist.engine.ray.replay import ChunkSender, NoBatch, Shards, ShardSampler
-from sac_dist.engine.starting import environment
+from sac_dist.engine.ray.replay import ChunkSender, NoBatch, Stores, StoreSampler
+from sac_dist.engine.start_method import environment
 from sac_dist.engine.worker import LEAD
 from sac_dist.settings import Config
 from sac_dist.system.shared import show_role
@@ -35,7 +35,7 @@ from sac_dist.system.shared import show_role
 # ahead of the learner at 20 ms a step.
 SHORTEST, PER_MEMBER, LONGEST = 0.02, 0.01, 0.4
 BATCHES_AHEAD = 8
-ANSWERING = 0.001  # s between looks whether a shard has answered
+ANSWERING = 0.001  # s between looks whether a store has answered
 EVALUATOR_NICENESS = 5
 
 Versioned = tuple[
@@ -43,12 +43,12 @@ Versioned = tuple[
 ]  # a version, and what it is of; a list, in which Ray leaves references alone
 
 
-class News(NamedTuple):
+class Instructions(NamedTuple):
     """What the driver tells an actor. None: nothing newer than it has."""
 
     others: npt.NDArray[np.int64]  # (8,) sums over the other members' rows
     commands: npt.NDArray[np.int64]  # (8,) the supervisor's row
-    shards: list[Any] | None  # actors
+    stores: list[Any] | None  # actors
     weights: Versioned | None  # for workers: reference to the policy's parameters
 
 
@@ -78,13 +78,13 @@ class ActorTask:
     config: Config
     agent: SACAgent
     counted: npt.NDArray[np.int64]  # (8,) what the row holds already
-    shards: list[Any]
-    data: Demonstrations | None = None  # the learner's
+    stores: list[Any]
+    data: Transitions | None = None  # the learner's
     state: dict[str, Any] | None = None
     best_score: float | None = None  # the evaluator's
 
 
-class Desk:
+class Mailbox:
     """The actor's end of the connection to the driver: what ``multiprocessing.Pipe`` is locally."""
 
     def __init__(self) -> None:
@@ -117,10 +117,10 @@ class Host:
 
     def __init__(self, task: ActorTask) -> None:
         self.task = task
-        self.desk = Desk()
+        self.mailbox = Mailbox()
         self.control = Control(task.config.train.members)
         self.control.put(task.row, task.counted)
-        self.shards = Shards(task.shards)
+        self.stores = Stores(task.stores)
         self.weights: Versioned | None = None
         self.status: int | None = None
 
@@ -131,7 +131,7 @@ class Host:
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
         try:
-            with reported(cast(Any, self.desk)):
+            with reported(cast(Any, self.mailbox)):
                 self.work()
             self.status = 0
         except SystemExit:  # told already
@@ -140,17 +140,17 @@ class Host:
     def work(self) -> None:
         raise NotImplementedError
 
-    def exchange(self, news: News) -> Report:
-        """Take the news, and a little later answer with what is new here."""
+    def exchange(self, instructions: Instructions) -> Report:
+        """Take what is new, and a little later answer with what is new here."""
         row = self.task.row
-        self.control.put(0 if row else 1, news.others)
-        self.control.put(-1, news.commands)
-        if news.shards is not None:
-            self.shards.handles = news.shards
-        if news.weights is not None:
-            self.weights = news.weights
+        self.control.put(0 if row else 1, instructions.others)
+        self.control.put(-1, instructions.commands)
+        if instructions.stores is not None:
+            self.stores.handles = instructions.stores
+        if instructions.weights is not None:
+            self.weights = instructions.weights
         time.sleep(min(max(SHORTEST, PER_MEMBER * self.control.members), LONGEST))
-        status, messages = self.status, self.desk.sent()  # before the row, which so is never older
+        status, messages = self.status, self.mailbox.sent()  # before the row, which so is never older
         return Report(self.counted(), messages, self.published(), status)
 
     def published(self) -> Versioned | None:
@@ -167,18 +167,14 @@ class MemberHost(Host):
     def __init__(self, task: ActorTask) -> None:
         super().__init__(task)
         self.is_worker = task.row < task.config.train.workers
-        cluster, agent = task.config.cluster, task.agent
-        sizes = agent.observation_size, agent.action_size
-        self.replay: ChunkSender | ShardSampler
+        train, schema = task.config.train, task.agent.schema
+        self.replay: ChunkSender | StoreSampler
         if self.is_worker:
-            shard, writer = task.row % len(task.shards), (task.row, task.generation)
-            self.replay = ChunkSender(
-                self.shards, shard, writer, sizes, cluster.chunk, self.pause, self.control.stopped
-            )
+            writer, chunk = (task.row, task.generation), task.config.cluster.chunk
+            self.replay = ChunkSender(self.stores, writer, schema, chunk, self.pause, self.control.stopped)
         else:
-            self.replay = ShardSampler(
-                self.shards, sizes, BATCHES_AHEAD * task.config.train.batch_size, self.pause_learner
-            )
+            ahead = BATCHES_AHEAD * train.batch_size
+            self.replay = StoreSampler(self.stores, schema, ahead, self.pause_learner)
         self.member: Member | None = None
         self._reported: Versioned | None = None
 
@@ -201,8 +197,11 @@ class MemberHost(Host):
             if self.is_worker
             else RemoteLearner(self, local, cluster.weight_interval)
         )
-        self.member.run()
-        self.desk.send(Boundary(self.member.state(), final=True))
+        try:
+            self.member.run()
+            self.mailbox.send(Boundary(self.member.state(), final=True))
+        finally:
+            self.member.close()
 
     def pause(self) -> None:
         self.control.beat(self.task.row)
@@ -230,7 +229,7 @@ class MemberHost(Host):
         return self.member.snapshot() if isinstance(self.member, RemoteLearner) else None
 
 
-class EvaluatorDesk(Desk):
+class EvaluatorMailbox(Mailbox):
     """Requests come with the networks to evaluate, and the best policy's file leaves before its result."""
 
     def __init__(self, agent: SACAgent, best_path: Path) -> None:
@@ -254,15 +253,17 @@ class EvaluatorHost(Host):
     def __init__(self, task: ActorTask) -> None:
         super().__init__(task)
         self.folder = tempfile.TemporaryDirectory()
-        self.desk: EvaluatorDesk = EvaluatorDesk(task.agent, Path(self.folder.name) / "best.safetensors")
+        self.mailbox: EvaluatorMailbox = EvaluatorMailbox(
+            task.agent, Path(self.folder.name) / "best.safetensors"
+        )
 
     def work(self) -> None:
         os.nice(EVALUATOR_NICENESS)
         task = self.task
         serve(
-            cast(Any, self.desk),
-            EvaluatorTask(task.config, task.agent, self.control, self.desk.best_path, task.best_score),
+            cast(Any, self.mailbox),
+            EvaluatorTask(task.config, task.agent, self.control, self.mailbox.best_path, task.best_score),
         )
 
     def deliver(self, request: Any, state: dict[str, npt.NDArray[Any]]) -> None:
-        self.desk.deliver((request, state))
+        self.mailbox.deliver((request, state))

@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from sac_dist.engine.starting import quiet_start
+from sac_dist.engine.start_method import quiet_start
 from sac_dist.settings import Config, ConfigError
+from sac_dist.settings.allowance import usable_processors
 
 OBJECT_STORE = (
     512 * 2**20
@@ -88,7 +89,7 @@ def _start(ray: Any, config: Config) -> str:
     folder = tempfile.mkdtemp(prefix="sac-ray-")
     with quiet_start():
         ray.init(
-            num_cpus=max(os.cpu_count() or 1, round(config.train.workers * config.cluster.worker_cpus + 0.5)),
+            num_cpus=max(usable_processors(), round(config.train.workers * config.cluster.worker_cpus + 0.5)),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.CRITICAL,

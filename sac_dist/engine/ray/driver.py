@@ -16,10 +16,10 @@ import torch
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sac_dist.data.transitions import Demonstrations
+from sac_dist.data.transitions import Transitions
 from sac_dist.engine.control import BEATS, STEPS, UPDATES
 from sac_dist.engine.divergence import all_finite
-from sac_dist.engine.parts import Common, Engine, Life, Part
+from sac_dist.engine.parts import Engine, EngineInputs, Part, StateOfStart
 from sac_dist.engine.processes import Child
 from sac_dist.engine.ray.actors import ActorTask, BestPolicy, EvaluatorHost, MemberHost
 from sac_dist.engine.ray.cluster import SIMULATOR, Heartbeat
@@ -39,23 +39,21 @@ class RayEngine(Engine):
     room.
     """
 
-    def __init__(self, common: Common) -> None:
-        super().__init__(common)
-        self.data, self.stored, self.note = common.data, common.stored, common.note
+    def __init__(self, inputs: EngineInputs) -> None:
+        super().__init__(inputs)
+        self.data, self.stored, self.note = inputs.data, inputs.stored, inputs.note
         config, agent, control = self.config, self.agent, self.control
         self.heart = Heartbeat(ray.get_runtime_context().gcs_address)
-        sizes = agent.observation_size, agent.action_size
-        self._replay = ShardedReplay(
-            config.train.buffer_size, *sizes, config.cluster.replay_shards, self.heart
-        )
-        self.link = Link(control, self._replay.shards.handles, self.heart)
+        train, stores = config.train, config.cluster.replay_shards
+        self._replay = ShardedReplay(train.buffer_size, agent.schema, train.workers, stores, self.heart)
+        self.link = Link(control, self._replay.stores.handles, self.heart)
         self.parts: list[ActorPart] = []
-        self.lost = 0  # transitions that were counted and are in no shard
+        self.lost = 0  # transitions that were counted and are in no store
         self.learner: ActorPart | None = None
         self.learned = control.row(config.train.workers)  # the learner's row when ``agent`` was as it is
         self.writers: dict[
             int, tuple[tuple[int, int], int]
-        ] = {}  # of each worker: its name at the shards, and its count before
+        ] = {}  # of each worker: its name at the stores, and its count before
         self._gathering: Any = None
         self._gathered = time.monotonic()
         group = cast(Any, ray.remote)(concurrency_groups={BESIDE: 2})
@@ -83,23 +81,23 @@ class RayEngine(Engine):
     def replay(self) -> ShardedReplay:
         return self._replay
 
-    def prefill(self, demos: Demonstrations) -> None:
+    def prefill(self, demos: Transitions) -> None:
         self._replay.prefill(demos)
 
-    def member(self, rank: int, life: Life) -> ActorPart:
+    def member(self, rank: int, state_of_start: StateOfStart) -> ActorPart:
         is_worker = rank < self.config.train.workers
         self.uncounted = self._replay.count() - self.control.total(
             STEPS
         )  # what was put in beside the steps, and before
 
         def make(start: int) -> Any:
-            generation, state = life(start)
+            generation, state = state_of_start(start)
             counted = self.control.row(rank)
             if is_worker:
                 self.writers[rank] = (rank, generation), int(counted[STEPS])
             name, data = f"worker-{rank}" if is_worker else "learner", None if is_worker else self.data
             task = ActorTask(
-                name, rank, generation, self.config, self.agent, counted, self.link.shards, data, state
+                name, rank, generation, self.config, self.agent, counted, self.link.stores, data, state
             )
             return self._member_class.options(
                 **(self._worker_place if is_worker else self._learner_place)
@@ -148,7 +146,7 @@ class RayEngine(Engine):
             self.link.arrived.clear()
         else:
             connection.wait([part.connection for part in parts if isinstance(part, Child)], timeout)
-        self._revive_shards()
+        self._revive_stores()
 
     def broken(self) -> str | None:
         """Beside that: watches what waits for a place, and keeps a copy of what the learner has learned."""
@@ -211,22 +209,22 @@ class RayEngine(Engine):
         state: dict[str, npt.NDArray[Any]] = as_arrays(self.gather())
         evaluator.call("deliver", request, state)
 
-    def _revive_shards(self) -> None:
+    def _revive_stores(self) -> None:
         if not self.heart.look():  # a call would wait for it
             return
-        for shard in self._replay.dead():
+        for store in self._replay.dead():
             try:
                 segment = self.stored()
             except ConfigError:
                 segment = None
-            back = self._replay.revive(shard, segment)
+            back = self._replay.revive(store, segment)
             if back is None:
                 continue
-            self.link.replace_shard(shard, self._replay.shards.handles[shard])
+            self.link.replace_store(store, self._replay.stores.handles[store])
             missing = self.uncounted + self.control.total(STEPS) - self._replay.count() - self.lost
             self.lost += max(missing, 0)
             self.note(
-                f"replay-{shard} died: {back:,} of its transitions are back from the last checkpoint, "
+                f"replay-{store} died: {back:,} of its transitions are back from the last checkpoint, "
                 f"{max(missing, 0):,} are lost"
             )
 

@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 
 from sac_dist.engine.control import Control
 from sac_dist.engine.parts import Part
-from sac_dist.engine.ray.actors import News, Report, Versioned
+from sac_dist.engine.ray.actors import Instructions, Report, Versioned
 from sac_dist.engine.ray.cluster import Heartbeat
 
 POLL = 0.05  # s until a newly started actor is looked at
@@ -50,7 +50,7 @@ class ActorPart(Part):
         self.told: tuple[int, int | None] = (
             0,
             None,
-        )  # version of the shards and of the weights that it knows
+        )  # version of the stores and of the weights that it knows
         self._link, self._make, self._bury_row = link, make, bury_row
         self.messages: deque[Any] = deque()
 
@@ -59,7 +59,7 @@ class ActorPart(Part):
         self.process = Running()
         self.how = "died"
         self.actor = self._make(self.generation)
-        self.told = self._link.shards_version, None
+        self.told = self._link.stores_version, None
         self.actor.run.remote()
         self._link.add(self)
 
@@ -101,8 +101,8 @@ class Link:
     report them.
     """
 
-    def __init__(self, control: Control, shards: list[Any], heart: Heartbeat) -> None:
-        self.control, self.shards, self.shards_version, self.heart = control, shards, 0, heart
+    def __init__(self, control: Control, stores: list[Any], heart: Heartbeat) -> None:
+        self.control, self.stores, self.stores_version, self.heart = control, stores, 0, heart
         self.weights: Versioned | None = None
         self.arrived = threading.Event()  # something the supervisor may want to look at
         self._lock = threading.RLock()  # of the table of calls, and of a part's death against its report
@@ -113,27 +113,27 @@ class Link:
 
     def add(self, part: ActorPart) -> None:
         with self._lock:
-            self._calls[part.call("exchange", self._news(part))] = part
+            self._calls[part.call("exchange", self._instructions(part))] = part
 
     def remove(self, part: ActorPart) -> None:
         with self._lock:
             self._calls = {call: other for call, other in self._calls.items() if other is not part}
 
-    def replace_shard(self, shard: int, handle: Any) -> None:
+    def replace_store(self, store: int, handle: Any) -> None:
         """From now on every actor is told of the new one."""
-        self.shards = [handle if k == shard else old for k, old in enumerate(self.shards)]
-        self.shards_version += 1
+        self.stores = [handle if k == store else old for k, old in enumerate(self.stores)]
+        self.stores_version += 1
 
     def end(self) -> None:
         self._ended = True
         self._thread.join(5)
 
-    def _news(self, part: ActorPart) -> News:
-        version, weights = self.shards_version, self.weights if part.is_worker else None
-        shards = self.shards if part.told[0] != version else None
+    def _instructions(self, part: ActorPart) -> Instructions:
+        version, weights = self.stores_version, self.weights if part.is_worker else None
+        stores = self.stores if part.told[0] != version else None
         newer = weights if weights is not None and weights[0] != part.told[1] else None
         part.told = version, part.told[1] if weights is None else weights[0]
-        return News(self.control.others(part.row), self.control.row(-1), shards, newer)
+        return Instructions(self.control.others(part.row), self.control.row(-1), stores, newer)
 
     def _carry(self) -> None:
         while not self._ended:
@@ -163,7 +163,7 @@ class Link:
                 return
             self._book(part, report)
             if report.status is None:
-                self._calls[part.call("exchange", self._news(part))] = part
+                self._calls[part.call("exchange", self._instructions(part))] = part
 
     def _book(self, part: ActorPart, report: Report) -> None:
         part.process.answered = True

@@ -40,7 +40,7 @@ class RemoteWorker(Worker):
         self.host, self.version = host, -1
         self.lead = lead
         self.sender = cast(ChunkSender, task.replay)
-        super().__init__(cast(Any, host.desk), task)
+        super().__init__(cast(Any, host.mailbox), task)
 
     def settle(self) -> None:
         self.sender.settle()
@@ -85,7 +85,7 @@ class RemoteLearner(Learner):
     def __init__(self, host: MemberHost, task: Task, weight_interval: int) -> None:
         self.host, self.weight_interval = host, weight_interval
         self.updating = threading.RLock()  # for a snapshot between two updates
-        super().__init__(cast(Any, host.desk), task)
+        super().__init__(cast(Any, host.mailbox), task)
         self.publish()
 
     def online(self) -> None:

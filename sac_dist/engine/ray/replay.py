@@ -1,5 +1,5 @@
-"""The replay of a cluster: shards in actors, the worker's end that sends chunks, the learner's end that
-samples ahead.
+"""The replay of a cluster: stores, which are actors that hold shards; the worker's end that sends chunks, the
+learner's end that samples ahead.
 """
 
 from __future__ import annotations
@@ -7,45 +7,63 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from sac_dist.data.ring import ReplayBuffer, ReplaySegment, Rows
+from sac_dist.data.ring import Counts, ReplayBuffer, ReplaySegment
+from sac_dist.data.schema import Rows, Schema
 
 UNSETTLED = 4  # chunks of a worker that may be on their way before it waits
-SUCCESSOR = 0.05  # s between tries while a dead shard has no successor yet
+SUCCESSOR = 0.05  # s between tries while a dead store has no successor yet
 FAREWELL = 3.0  # s for which a worker that is told to stop waits for what is on its way
 LENGTHS_AGE = 0.5  # s between questions whether an empty replay is still empty
 
 Writer = tuple[int, int]  # a worker's rank and generation
 
 
-class ShardLost(Exception):
-    """The shard that was asked has died; another one takes its place soon."""
+class StoreLost(Exception):
+    """The store that was asked has died; another one takes its place soon."""
 
 
 class NoBatch(Exception):
     """There is nothing to sample, or no time to wait for it: the learner has been told to park or stop."""
 
 
-class Shard:
-    """Actor: one shard of the replay, a plain ReplayBuffer in its memory. Large transfers go in pieces of the
-    caller's size.
+class Chunk(NamedTuple):
+    """Transitions on their way from a worker to its shard."""
+
+    writer: Writer
+    first: int  # how many the writer has sent before
+    rows: Rows  # (n, row_width)
+    begins: Counts  # those of them that begin an episode
+
+
+class Store:
+    """Actor: a part of the replay's shards, as a ReplayBuffer in its memory. Large transfers go in pieces of
+    the caller's size.
     """
 
-    def __init__(self, capacity: int, observation_size: int, action_size: int) -> None:
+    def __init__(self, capacity: int, schema: Schema, shards: int) -> None:
         """Raises ConfigError where the memory is not there."""
-        self.buffer = ReplayBuffer(capacity, observation_size, action_size)
+        self.buffer = ReplayBuffer(capacity, schema, shards)
+        self._shards = [self.buffer.for_shard(shard) for shard in range(shards)]
         self._stored: dict[Writer, int] = {}
+        self._expected: list[tuple[Writer, int] | None] = [
+            None
+        ] * shards  # what goes on where the last chunk ended
         self._pieces: list[Rows] = []
 
-    def extend(self, writer: Writer, rows: Rows) -> None:
-        """Append a worker's transitions (n, row width), which it has checked."""
-        self.buffer.append(rows)
+    def extend(self, shard: int, chunk: Chunk) -> None:
+        """Append a worker's transitions, which it has checked."""
+        writer, first, rows, begins = chunk
+        if self._expected[shard] != (writer, first):  # another writer, or chunks were lost with a store
+            begins = np.union1d([0], begins)
+        self._shards[shard].append(rows, begins)
+        self._expected[shard] = writer, first + len(rows)
         self._stored[writer] = self._stored.get(writer, 0) + len(rows)
 
     def stored_by(self, writer: Writer) -> int:
@@ -60,63 +78,61 @@ class Shard:
         return len(self.buffer)
 
     def written(self) -> int:
-        """Transitions ever written."""
+        """Transitions ever written, to all shards here."""
         return int(self.buffer.state()["total"])
 
-    def snapshot(self, since: int) -> tuple[int, int]:
-        """Copy what is stored of the transitions from the ``since``-th on; returns the first and the end.
-        ``piece`` hands it over.
-        """
-        segment = self.buffer.snapshot([since])
+    def snapshot(self, since: Counts) -> ReplaySegment:
+        """ReplayBuffer's, but for the rows, which ``piece`` hands over."""
+        segment = self.buffer.snapshot(since)
         self._pieces = [segment.rows]
-        return int(segment.start[0]), int(segment.stop[0])
+        return segment._replace(rows=segment.rows[:0])
 
     def piece(self, start: int, stop: int) -> Rows:
         """Rows of the copy."""
         return self._pieces[0][start:stop]
 
     def take(self, rows: Rows) -> None:
-        """Rows of a snapshot that ``restore`` puts in, oldest first."""
+        """Rows of a segment that ``restore`` puts in, oldest first."""
         self._pieces.append(rows.copy())  # out of the object store
 
-    def restore(self, start: int, stop: int) -> None:
-        """Fill the empty shard with the rows taken, which are the transitions ``start`` … ``stop`` - 1."""
-        rows = np.concatenate([*self._pieces, np.empty((0, self.buffer.row_width), np.float32)])
-        self.buffer.restore(ReplaySegment(self.buffer.capacity, np.array([start]), np.array([stop]), rows))
+    def restore(self, segment: ReplaySegment) -> None:
+        """Fill the empty shards with a segment, whose rows have been taken."""
+        rows = np.concatenate([*self._pieces, segment.rows])
+        self.buffer.restore(segment._replace(rows=rows))
         self._pieces = []
 
 
-class Shards:
-    """How an actor calls the shards. ``handles`` changes when a dead one was replaced; Ray's errors become
-    ShardLost.
+class Stores:
+    """How an actor calls the stores. ``handles`` changes when a dead one was replaced; Ray's errors become
+    StoreLost.
     """
 
     def __init__(self, handles: Sequence[Any]) -> None:
         self.handles = list(handles)
 
-    def call(self, shard: int, method: str, *arguments: Any) -> Any:
+    def call(self, store: int, method: str, *arguments: Any) -> Any:
         """Begin a call; returns what ``ready`` and ``result`` take."""
-        return getattr(self.handles[shard], method).remote(*arguments)
+        return getattr(self.handles[store], method).remote(*arguments)
 
     def ready(self, call: Any, timeout: float = 0) -> bool:
         return bool(ray.wait([call], timeout=timeout)[0])
 
     def result(self, call: Any) -> Any:
-        """Waits for it. Raises ShardLost, or what the method raised."""
+        """Waits for it. Raises StoreLost, or what the method raised."""
         try:
             return ray.get(call)
         except RayTaskError:
             raise
         except RayError as error:
-            raise ShardLost from error
+            raise StoreLost from error
 
 
 class ChunkSender:
-    """A worker's replay: checks and stages its transitions like a ReplayBuffer and sends them to a shard in
-    chunks.
+    """A worker's replay: checks and stages its transitions like a ReplayBuffer and sends them in chunks to
+    its shard, which is number rank // stores of store rank % stores.
 
     Args:
-        writer, shard: who sends, and where.
+        writer: who sends.
         chunk: transitions that are sent together; fewer by ``flush``.
         pause: called again and again while it waits.
         stopped: whether waiting has no purpose any more.
@@ -124,28 +140,28 @@ class ChunkSender:
 
     def __init__(
         self,
-        shards: Shards,
-        shard: int,
+        stores: Stores,
         writer: Writer,
-        sizes: tuple[int, int],
+        schema: Schema,
         chunk: int,
         pause: Callable[[], None],
         stopped: Callable[[], bool],
     ) -> None:
-        self.observation_size, self.action_size = sizes
-        self.settled = 0  # transitions that the shard has confirmed
-        self._shards, self._shard, self._writer, self._chunk = shards, shard, writer, chunk
+        self.schema = schema
+        self.settled = 0  # transitions that its store has confirmed
+        self._stores, self._writer, self._chunk = stores, writer, chunk
+        self._shard, self._store = divmod(writer[0], len(stores.handles))
         self._pause, self._stopped = pause, stopped
-        self._staged = ReplayBuffer(chunk, *sizes)
+        self._staged = ReplayBuffer(chunk, schema)
         self._pushed = self._sent = 0
-        self._under_way: deque[tuple[Rows, Any]] = deque()
-
-    @property
-    def row_width(self) -> int:
-        return self._staged.row_width
+        self._under_way: deque[tuple[Chunk, Any]] = deque()
 
     def __len__(self) -> int:
         return self.settled
+
+    def begin_episode(self) -> None:
+        """As ReplayBuffer.begin_episode."""
+        self._staged.begin_episode()
 
     def push(self, *transition: npt.ArrayLike) -> None:
         """As ReplayBuffer.push."""
@@ -157,9 +173,11 @@ class ChunkSender:
     def flush(self) -> None:
         """Send what is staged, then ``confirm``."""
         if self._pushed > self._sent:
-            rows = self._staged.snapshot([self._sent]).rows
+            segment = self._staged.snapshot([self._sent])
+            begun = segment.episodes[0]
+            chunk = Chunk(self._writer, self._sent, segment.rows, begun[begun >= self._sent] - self._sent)
             self._sent = self._pushed
-            self._under_way.append((rows, self._send(rows)))
+            self._under_way.append((chunk, self._send(chunk)))
         self.confirm()
 
     def confirm(self) -> None:
@@ -167,38 +185,38 @@ class ChunkSender:
         self._confirm(UNSETTLED)
 
     def settle(self) -> None:
-        """Return once the shard has everything, or waiting has no purpose any more."""
+        """Return once the store has everything, or waiting has no purpose any more."""
         self.flush()
         self._confirm(0)
 
-    def _send(self, rows: Rows) -> Any:
-        return self._shards.call(self._shard, "extend", self._writer, rows)
+    def _send(self, chunk: Chunk) -> Any:
+        return self._stores.call(self._store, "extend", self._shard, chunk)
 
     def _confirm(self, allowed: int) -> None:
         """Book what has arrived, and wait until at most ``allowed`` chunks are on their way."""
         give_up = time.monotonic() + FAREWELL
         while self._under_way:
-            rows, call = self._under_way[0]
-            if not self._shards.ready(call):
+            chunk, call = self._under_way[0]
+            if not self._stores.ready(call):
                 if len(self._under_way) <= allowed or (self._stopped() and time.monotonic() > give_up):
                     return
                 self._pause()
                 continue
             try:
-                self._shards.result(call)
-            except ShardLost:
+                self._stores.result(call)
+            except StoreLost:
                 if self._stopped():
                     return
                 self._pause()
                 time.sleep(SUCCESSOR)
-                self._under_way[0] = rows, self._send(rows)
+                self._under_way[0] = chunk, self._send(chunk)
                 continue
             self._under_way.popleft()
-            self.settled += len(rows)
+            self.settled += len(chunk.rows)
 
 
-class ShardSampler:
-    """The learner's replay: draws uniformly over all shards, a block ahead of what is used.
+class StoreSampler:
+    """The learner's replay: draws uniformly over all stores, a block ahead of what is used.
 
     Args:
         ahead: rows of a block. While one is used up the next one is on its way, so a batch is at most two
@@ -206,24 +224,23 @@ class ShardSampler:
         pause: called again and again while it waits; raises NoBatch where waiting has no purpose.
     """
 
-    def __init__(self, shards: Shards, sizes: tuple[int, int], ahead: int, pause: Callable[[], None]) -> None:
-        self.observation_size, self.action_size = sizes
-        self.row_width = 2 * sizes[0] + sizes[1] + 3
-        self._shards, self._pause = shards, pause
-        self._lengths = np.zeros(len(shards.handles), np.int64)
+    def __init__(self, stores: Stores, schema: Schema, ahead: int, pause: Callable[[], None]) -> None:
+        self.schema = schema
+        self._stores, self._pause = stores, pause
+        self._lengths = np.zeros(len(stores.handles), np.int64)
         self._asked = -np.inf
-        self._block = np.empty((ahead, self.row_width), np.float32)
+        self._block = np.empty((ahead, schema.row_width), np.float32)
         self._used = ahead
         self._next: tuple[npt.NDArray[np.int64], list[Any]] | None = None
 
     def __len__(self) -> int:
-        """Transitions that the shards held when they were last asked."""
+        """Transitions that the stores held when they were last asked."""
         if not self._lengths.any() and time.monotonic() > self._asked + LENGTHS_AGE:
             self._asked = time.monotonic()
-            calls = [self._shards.call(shard, "length") for shard in range(len(self._lengths))]
+            calls = [self._stores.call(store, "length") for store in range(len(self._lengths))]
             try:
-                self._lengths[:] = [self._shards.result(call) for call in calls]
-            except ShardLost:
+                self._lengths[:] = [self._stores.result(call) for call in calls]
+            except StoreLost:
                 self._pause()
         return int(self._lengths.sum())
 
@@ -246,7 +263,7 @@ class ShardSampler:
             try:
                 self._fetch(*self._next)
                 break
-            except ShardLost:
+            except StoreLost:
                 self._next = None
                 self._lengths[:], self._asked = 0, -np.inf
                 self._pause()
@@ -255,26 +272,26 @@ class ShardSampler:
         self._next = self._ask(rng)
 
     def _ask(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], list[Any]]:
-        """Have a block drawn: each row's shard, with a chance proportional to what it holds, and the shards'
+        """Have a block drawn: each row's store, with a chance proportional to what it holds, and the stores'
         calls.
         """
         if not len(self):
             raise NoBatch
-        shard = self._lengths.cumsum().searchsorted(
+        store = self._lengths.cumsum().searchsorted(
             rng.random(len(self._block)) * self._lengths.sum(), side="right"
         )
-        counts = np.bincount(shard, minlength=len(self._lengths))
+        counts = np.bincount(store, minlength=len(self._lengths))
         seeds = rng.integers(2**62, size=len(counts)).tolist()
         calls = [
-            self._shards.call(k, "sample", int(n), seeds[k]) if n else None for k, n in enumerate(counts)
+            self._stores.call(k, "sample", int(n), seeds[k]) if n else None for k, n in enumerate(counts)
         ]
-        return shard, calls
+        return store, calls
 
-    def _fetch(self, shard: npt.NDArray[np.int64], calls: list[Any]) -> None:
+    def _fetch(self, store: npt.NDArray[np.int64], calls: list[Any]) -> None:
         for k, call in enumerate(calls):
             if call is None:
                 continue
-            while not self._shards.ready(call, timeout=0.02):
+            while not self._stores.ready(call, timeout=0.02):
                 self._pause()
-            rows, self._lengths[k] = self._shards.result(call)
-            self._block[shard == k] = rows
+            rows, self._lengths[k] = self._stores.result(call)
+            self._block[store == k] = rows

@@ -24,16 +24,23 @@ _ENVIRONMENT = {
 }
 
 
+# What a terminal or a batch system sends to the whole process group: the supervisor alone acts on it.
+FOR_THE_GROUP = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
 def start_context(with_compiler: bool) -> BaseContext:
-    """The start method of all children: forkserver with torch (and its compiler) and the environments loaded
-    once, else spawn.
+    """The start method of all children: forkserver with torch and the environments loaded once, else spawn.
+
+    ``with_compiler``: also what a compiled update needs, if there is one to be loaded. Until then that would
+    only keep the first worker waiting.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
+    compiled = with_compiler and any(cache_folder().glob("update-*.bin"))
     compiler = (
-        ["torch._dynamo.aot_compile", "torch._inductor.select_algorithm"] if with_compiler else []
-    )  # take seconds
+        ["torch._dynamo.aot_compile", "torch._inductor.select_algorithm"] if compiled else []
+    )  # seconds
     context.set_forkserver_preload(
         ["sac_dist.engine.worker", "sac_dist.engine.learner", "sac_dist.engine.evaluator", *compiler]
     )
@@ -51,30 +58,37 @@ def context_on(device: str, context: BaseContext) -> BaseContext:
 
 def environment() -> dict[str, str]:
     """Variables that every process of a run has."""
+    cache = cache_folder()
     return _ENVIRONMENT | {
-        "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(cache_folder() / "torch")
+        "XDG_CACHE_HOME": str(
+            cache.parent
+        ),  # where the home cannot be written it is another than the default
+        "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(cache / "torch"),
     }
 
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """Children started inside ignore SIGINT from their first instruction, and have ``_ENVIRONMENT`` before
-    they load a library.
+    """Children started inside are deaf to ``FOR_THE_GROUP`` from their first instruction, and have
+    ``_ENVIRONMENT`` before they load a library.
 
-    Signal dispositions and environment are inherited; setting them in the child would leave its start-up
-    unprotected. Their temporary files lie in multiprocessing's folder, which is removed at the end: a child
-    that is killed cannot remove its own.
+    Signal masks, dispositions and environment are inherited; setting them in the child would leave its
+    start-up unprotected. What is blocked here reaches this process afterwards; SIGINT is ignored, since
+    multiprocessing unblocks it when it starts its resource tracker. Their temporary files lie in
+    multiprocessing's folder, which is removed at the end: a child that is killed cannot remove its own.
     """
     variables = environment() | {"TMPDIR": util.get_temp_dir()}
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_GROUP)
     try:
         yield
     finally:
         if in_main_thread:
             signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

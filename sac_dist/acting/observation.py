@@ -1,0 +1,91 @@
+"""An environment's observation as one vector, and its schema."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from sac_dist.data.schema import STATE, Schema
+from sac_dist.settings import ConfigError
+
+
+class FlatObservation(gymnasium.ObservationWrapper):
+    """The parts of an observation side by side, each flattened, in the schema's order: that of their names.
+
+    Raises ConfigError for a space that does not become numbers.
+    """
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        assert isinstance(env.action_space, spaces.Box)
+        self.schema = Schema.from_spaces(space, env.action_space)
+        self.is_dict = isinstance(space, spaces.Dict)
+        self.parts = {
+            field.name: space.spaces[field.name] if isinstance(space, spaces.Dict) else space
+            for field in self.schema.fields
+        }
+        boxes = [spaces.flatten_space(part) for part in self.parts.values()]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the bounds lose digits
+            low, high = (np.concatenate([getattr(box, end) for box in boxes]) for end in ("low", "high"))
+            self.observation_space = spaces.Box(
+                low.astype(np.float32), high.astype(np.float32), dtype=np.float32
+            )
+
+    def observation(self, observation: Any) -> np.ndarray:
+        named = observation if self.is_dict else {STATE: observation}
+        flat: Any = [spaces.flatten(space, named[name]) for name, space in self.parts.items()]
+        return np.concatenate(flat, dtype=np.float32, casting="unsafe")
+
+    @property
+    def reordered(self) -> bool:
+        """Whether the environment has its parts in another order, which sac_dist 0.1's policies saw."""
+        own = self.env.observation_space
+        return isinstance(own, spaces.Dict) and list(own.spaces) != list(self.parts)
+
+
+def schema_of(env: gymnasium.Env) -> Schema:
+    """The schema of an environment that ``make_env`` has made."""
+    flat = _flat_part(env)
+    if flat is not None:
+        return flat.schema
+    assert isinstance(env.action_space, spaces.Box)
+    return Schema.from_spaces(env.observation_space, env.action_space)
+
+
+def check_policy_fits(schema: Schema, env: gymnasium.Env, name: str) -> None:
+    """Raise ConfigError if a policy of ``schema`` does not fit ``env``, which is called ``name``.
+
+    A policy that knows its observation as one vector fits any of that size.
+    """
+    own = schema_of(env)
+    for kind, theirs, ours in (
+        ("observations", own.observation_size, schema.observation_size),
+        ("actions", own.action_size, schema.action_size),
+    ):
+        if theirs != ours:
+            raise ConfigError(f"the policy has {ours} {kind}, {name} with these options has {theirs}")
+    if schema.fields == own.fields:
+        return
+    if len(schema.fields) > 1:
+        raise ConfigError(f"the policy's {schema} is not that of {name} with these options: {own}")
+    flat = _flat_part(env)
+    if flat is not None and flat.reordered:
+        raise ConfigError(
+            f"the policy does not name the parts of its observation, and the order of {name}'s "
+            f"({', '.join(flat.parts)}) has changed since sac_dist 0.1: train it anew"
+        )
+
+
+def _flat_part(env: gymnasium.Env) -> FlatObservation | None:
+    layer: Any = env
+    while isinstance(layer, gymnasium.Wrapper):
+        if isinstance(layer, FlatObservation):
+            return layer
+        layer = layer.env
+    return None

@@ -1,0 +1,192 @@
+"""Batches drawn from the replay alone, from data alone, or from both; of single steps or of n steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from sac_dist.data.batch import Batch
+from sac_dist.data.dataset import DataSet
+from sac_dist.data.ring import Counts, ReplayBuffer
+from sac_dist.data.schema import Rows, Schema
+from sac_dist.settings import DataConfig
+
+Numbers = npt.NDArray[np.float32]
+
+# batches drawn at once from the replay alone: finding the rows of one takes longer than copying them
+AHEAD = 8
+
+
+class Batches:
+    """Draws the batches of one process: from the replay alone, from data alone, or from both as
+    ``DataConfig`` says.
+
+    A batch's tensors are views of memory that later ones overwrite.
+
+    Args:
+        discount: γ.
+        calibrated: (Cal-QL) batches of CQL carry ``return_to_go``, which is known for data alone.
+        n_step: steps whose rewards count before the value of the state after them; see :func:`add_steps`.
+    """
+
+    def __init__(
+        self,
+        replay: ReplayBuffer,
+        data: DataSet | None,
+        config: DataConfig,
+        batch_size: int,
+        discount: float,
+        calibrated: bool = False,
+        n_step: int = 1,
+    ) -> None:
+        self.replay, self.data, self.config = replay, data, config
+        self.batch_size, self.discount = batch_size, discount
+        self.calibrated, self.n_step = calibrated, n_step
+        self.schema = schema = replay.schema
+        appended = len(data) if data is not None and config.demo_mode == "append" else 0
+        rows = self._rows = np.empty((batch_size + appended, schema.row_width), np.float32)
+        discounts = self._discounts = np.empty(batch_size + appended, np.float32)
+        returns = self._returns = np.empty(batch_size + appended, np.float32)
+        if appended and data is not None:
+            self._fill(slice(batch_size, None), data, np.arange(appended))
+        online = returns if calibrated and config.online_algo == "cql" else None
+        offline = returns[:batch_size] if calibrated and config.algo == "cql" else None
+        self._online = Batch.of_rows(rows, schema, discounts, online)
+        self._offline = Batch.of_rows(rows[:batch_size], schema, discounts[:batch_size], offline)
+
+        self._drawn: list[Batch] = []  # ahead, and not handed out yet
+        self._block = np.empty((AHEAD, *rows.shape), np.float32)
+        self._block_discounts = np.empty((AHEAD, len(rows)), np.float32)
+        self._of_block = [
+            Batch.of_rows(part, schema, discount)
+            for part, discount in zip(self._block, self._block_discounts, strict=True)
+        ]
+
+    def online(self, steps: int, rng: np.random.Generator) -> Batch:
+        """A batch for the online phase after ``steps`` environment steps."""
+        if self.data is None and not self.calibrated:
+            if not self._drawn:
+                block = self._block.reshape(-1, self._block.shape[2])
+                self._sample(block, self._block_discounts.reshape(-1), rng)
+                self._drawn = self._of_block[::-1]
+            return self._drawn.pop()
+        self._mix(self._from_data(steps, rng), rng)
+        return self._online
+
+    def ahead(self) -> Numbers:
+        """(n, batch size, row_width + 1): what is drawn and not handed out yet, rows and discounts, for a
+        checkpoint.
+        """
+        begin = AHEAD - len(self._drawn)
+        parts = self._block[begin:], self._block_discounts[begin:, :, None]
+        return np.concatenate(parts, axis=2)
+
+    def set_ahead(self, drawn: Numbers) -> None:
+        """Hand these out first. Raises ValueError if they are not of this run."""
+        shape = self._block.shape[1], self._block.shape[2] + 1
+        if drawn.dtype != np.float32 or drawn.shape[1:] != shape or len(drawn) > AHEAD:
+            raise ValueError(f"batches of {drawn.dtype} {drawn.shape} are not of this run")
+        begin = AHEAD - len(drawn)
+        self._block[begin:], self._block_discounts[begin:] = drawn[:, :, :-1], drawn[:, :, -1]
+        self._drawn = self._of_block[begin:][::-1]
+
+    def offline(self, rng: np.random.Generator) -> Batch:
+        """A batch for an offline phase: of data, and once the replay holds something half of each."""
+        if self.data is None:  # demo_overwrite: they lie in the replay
+            self._mix(0, rng)
+        else:
+            self._mix(self.batch_size // 2 if len(self.replay) else self.batch_size, rng)
+        return self._offline
+
+    def _from_data(self, steps: int, rng: np.random.Generator) -> int:
+        """How many transitions of a batch come from the data."""
+        config = self.config
+        if self.data is None or config.demo_mode == "append":
+            return 0
+        if config.demo_mode == "prefill":  # as if they lay in the buffer, where nothing overwrites them
+            return int(rng.binomial(self.batch_size, len(self.data) / (len(self.data) + len(self.replay))))
+        left = 1.0 if config.demo_anneal is None else max(0.0, 1 - steps / config.demo_anneal)
+        return round(config.demo_ratio * left * self.batch_size)
+
+    def _mix(self, from_data: int, rng: np.random.Generator) -> None:
+        if from_data:
+            assert self.data is not None
+            self._fill(slice(from_data), self.data, self.data.draw(from_data, rng))
+        if from_data < self.batch_size:
+            rest = slice(from_data, self.batch_size)
+            self._sample(self._rows[rest], self._discounts[rest], rng)
+            self._returns[rest] = -np.inf
+
+    def _fill(self, where: slice, data: DataSet, index: npt.NDArray[np.int64]) -> None:
+        """Put the data's rows ``index`` into a batch."""
+        rows, discounts = self._rows[where], self._discounts[where]
+        data.rows.take(index, axis=0, out=rows, mode="clip")
+        data.return_to_go.take(index, out=self._returns[where], mode="clip")
+        self.schema.discounts(rows, self.discount, out=discounts)
+        if self.n_step > 1:
+            steps = steps_ahead(index, data.stops_of(index), self.n_step)
+            rewards = data.rows[steps, self.schema.columns["reward"]]
+            discounts[:] = add_steps(
+                self.schema, rows, steps, rewards, data.rows[steps[:, -1]], self.discount
+            )
+
+    def _sample(self, rows: Rows, discounts: Numbers, rng: np.random.Generator) -> None:
+        """Fill rows (B, row_width) and discounts (B,) from the replay."""
+        if self.n_step == 1:
+            self.replay.sample_into(rows, rng)
+            self.schema.discounts(rows, self.discount, out=discounts)
+        else:
+            sample_n_steps(self.replay, rows, discounts, rng, self.n_step, self.discount)
+
+
+def sample_n_steps(
+    replay: ReplayBuffer, rows: Rows, discounts: Numbers, rng: np.random.Generator, n: int, discount: float
+) -> None:
+    """As ``ReplayBuffer.sample_into``, with the rewards and the state of up to ``n`` steps; see add_steps."""
+    schema = replay.schema
+    again = np.arange(len(rows))
+    while again.size:
+        shard, index = replay.draw(again.size, rng)
+        steps = steps_ahead(index, replay.episodes_of(shard, index).stop, n)
+        drawn, last = (
+            replay.take(shard, of, np.empty((again.size, schema.row_width), np.float32))
+            for of in (index, steps[:, -1])
+        )
+        rewards = replay.take_rewards(shard[:, None], steps)
+        discounts[again] = add_steps(schema, drawn, steps, rewards, last, discount)
+        rows[again] = drawn
+        again = again[replay.overwritten(shard, index)]  # the steps after them are newer
+
+
+def steps_ahead(index: Counts, stops: Counts, n: int) -> Counts:
+    """(B, n) transitions ``index`` (B,) and the n - 1 after each; in place of those beyond ``stops`` (B,) the
+    last one before it.
+    """
+    ahead: Counts = np.minimum(index[:, None] + np.arange(n), stops[:, None] - 1)
+    return ahead
+
+
+def add_steps(
+    schema: Schema, rows: Rows, steps: Counts, rewards: Numbers, last: Rows, discount: float
+) -> Numbers:
+    """Make of transitions ``rows`` (B, row_width) those of n steps: the reward is Σ_{k<m} γᵏ r_{t+k}, what
+    follows is that of the m-th step; m is n, or less where the episode ends before that or the rest is not
+    written yet. (Sutton and Barto, Reinforcement Learning, 2nd edition, equation 7.1.)
+
+    Args:
+        steps: see steps_ahead.
+        rewards: (B, n) of these steps.
+        last: (B, row_width) the last ones' rows.
+
+    Returns:
+        (B,) γᵐ, or 0 where the last step terminated.
+    """
+    n = steps.shape[1]
+    count = steps[:, -1] - steps[:, 0] + 1  # m
+    powers = discount ** np.arange(n + 1.0)
+    weights = np.where(np.arange(n) < count[:, None], powers[:n], 0.0)
+    rows[:, schema.columns["reward"]] = (weights * rewards).sum(axis=1)
+    for name in ("next_observation", "terminated", "truncated"):
+        rows[:, schema.columns[name]] = last[:, schema.columns[name]]
+    values: Numbers = (powers[count] * schema.discounts(last, 1.0)).astype(np.float32)
+    return values
