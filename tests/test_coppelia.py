@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import maker
+from backends import in_a_process, maker
 from test_engine import alive, descendants
 
 from envs import BackendError
@@ -28,15 +28,6 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture(autouse=True)
 def coppelia(request: pytest.FixtureRequest) -> Any:
     return maker("coppelia", request.config)
-
-
-def in_a_process(code: str, *arguments: str) -> list[str]:
-    """What Python code prints that has CoppeliaSim for itself, as there is one simulator to a process."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *arguments], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return [line for line in done.stdout.splitlines() if not line.startswith("[CoppeliaSim")]
 
 
 LIFE = """
@@ -82,6 +73,62 @@ def test_one_simulator_to_a_process_launched_anew_as_asked_and_when_broken():
         "of six episodes each third launches anew, and then the broken one"
     )
     assert sees == again == "False" and encoding.lower() == "utf-8"
+
+
+SIGNALS = """
+import os, signal
+import numpy as np
+from envs.backends.coppelia.backend import CoppeliaBackend
+from envs.robots.sawyer import START_POSE, WORKPLACE
+heard = []
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+def ring():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+    print(len(heard))
+backend = CoppeliaBackend()
+ring()
+for _ in range(3):
+    backend.reset(START_POSE, WORKPLACE.fixed_target, 0.0)
+    backend.step(np.zeros(7), None)
+backend.close()
+ring()
+"""
+
+
+def test_signals_are_pythons_again_after_a_launch_and_after_the_end():
+    assert in_a_process(SIGNALS) == ["1", "2"]
+
+
+def test_a_ctrl_c_ends_a_showing_without_a_traceback(tmp_path: Path):
+    flags = ["--record-demos", "500", "--env", "SawyerGrasp-v0", "--backend", "coppelia", "--out", "d.npz"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sac_dist", *flags],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if line.startswith("episode"))
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        said += process.communicate(timeout=60)[0]
+        assert process.returncode == 130 and "Traceback" not in said, said
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_cameras_that_nobody_looks_at_are_not_there(coppelia: Any):
+    from pyrep.backend import sim
+    from pyrep.const import ObjectType
+
+    env = coppelia("SawyerGrasp-v0")
+    env.reset(seed=0)
+    assert not sim.simGetObjectsInTree(sim.sim_handle_scene, ObjectType.VISION_SENSOR.value, 0)
 
 
 def test_a_broken_state_is_named_and_the_next_reset_is_whole(coppelia: Any, monkeypatch: pytest.MonkeyPatch):
@@ -139,27 +186,6 @@ def test_a_pad_that_stands_on_the_object_does_not_hold_it(coppelia: Any):
     assert not readings.left_contact and not readings.right_contact
 
 
-def test_a_scene_that_is_not_there_and_one_that_lacks_its_objects(tmp_path: Path):
-    code = """
-import sys
-from envs import BackendError
-from envs.backends.coppelia.backend import CoppeliaBackend
-from pyrep import PyRep
-for scene in sys.argv[1:]:
-    try:
-        CoppeliaBackend(scene)
-    except BackendError as error:
-        print(error)
-"""
-    make = "import sys; from pyrep import PyRep; p = PyRep(); p.launch('', headless=True); p.export_scene(sys.argv[1]); p.shutdown()"
-    empty = tmp_path / "empty.ttt"
-    in_a_process(make, str(empty))
-    missing, lacking = in_a_process(code, str(tmp_path / "no.ttt"), str(empty))
-    assert "there is no scene" in missing and "no.ttt" in missing
-    for name in ("whole Sawyer", "whole BaxterGripper", "diningTable", "target"):
-        assert f"no {name}" in lacking.split(":")[0]
-
-
 BOOK = """
 import sys
 import gymnasium, numpy as np
@@ -191,33 +217,86 @@ from envs.robots.sawyer import START_POSES
 from pyrep.objects.joint import Joint
 from pyrep.objects.shape import Shape
 env = gymnasium.make(
-    "SawyerGrasp-v0", backend="coppelia", scene=sys.argv[1], random_target=False, start="book", mechanics=sys.argv[2]
+    "SawyerGrasp-v0", backend="coppelia", scene=sys.argv[1], random_target=False, start="book", observation="book", mechanics=sys.argv[2]
 ).unwrapped
 slip = lambda: Shape("BaxterGripper_leftPad").get_position(Joint("BaxterGripper_leftJoint"))[1]
-rng, start = np.random.default_rng(0), 0.0
+rng, start, rows = np.random.default_rng(0), 0.0, []
 for seed in range(12):
-    observation, _ = env.reset(seed=seed)
+    rows.append(env.reset(seed=seed)[0])
     start = max(start, np.abs(env.readings.joint_positions - START_POSES["book"]).max())
     whole = slip() if seed == 0 else whole
     done = False
     while not done:
         observation, reward, terminated, truncated, _ = env.step(rng.uniform(-1, 1, 7))
         assert np.isfinite(observation).all() and np.isfinite(reward)
+        rows.append(observation)
         done = terminated or truncated
 env.reset(seed=0)
 print(start, abs(slip() - whole))
 env.close()
+np.save(sys.argv[3], rows)
 """
 
 
-def test_the_books_mechanics_bend_the_gripper_and_ours_do_not(request: pytest.FixtureRequest):
+# What the book's code asks PyRep for, call by call, while nothing is near the sensor.
+AS_THE_BOOK = """
+import sys
+import numpy as np
+from envs.robots.sawyer import START_POSES
+from pyrep import PyRep
+from pyrep.objects.shape import Shape
+from pyrep.robots.arms.sawyer import Sawyer
+from pyrep.robots.end_effectors.baxter_gripper import BaxterGripper
+simulator = PyRep()
+simulator.launch(sys.argv[1], headless=True)
+simulator.start()
+arm, hand, box = Sawyer(), BaxterGripper(), Shape("target")
+arm.set_control_loop_enabled(False)
+arm.set_motor_locked_at_zero_velocity(True)
+home = START_POSES["book"].tolist()
+arm.set_joint_positions(home, disable_dynamics=True)
+simulator.step()
+place = list(box.get_position())
+look = lambda: np.array([*arm.get_joint_positions(), *arm.get_joint_velocities(), *box.get_position()], np.float32)
+def open_hand():
+    if sum(hand.get_open_amount()) < 1.5:
+        hand.actuate(1, velocity=0.5)
+        simulator.step()
+rng, rows = np.random.default_rng(0), []
+for episode in range(12):
+    box.set_position(place)
+    box.set_orientation([0, 0, 0])
+    simulator.step()
+    arm.set_joint_positions(home, disable_dynamics=True)
+    simulator.step()
+    open_hand()
+    rows.append(look())
+    for _ in range(30):
+        arm.set_joint_target_velocities(rng.uniform(-1, 1, 7))
+        simulator.step()
+        open_hand()
+        rows.append(look())
+simulator.stop()
+simulator.shutdown()
+np.save(sys.argv[2], rows)
+"""
+
+
+def test_the_books_mechanics_are_the_books_and_bend_the_gripper_and_ours_do_not(
+    request: pytest.FixtureRequest, tmp_path: Path
+):
     scene = request.config.getoption("--book-scene")
     if scene is None:
         pytest.skip("no --book-scene was given")
-    measured = {way: in_a_process(MECHANICS, str(Path(scene).resolve()), way)[0] for way in ("book", "clean")}
+    scene, files = str(Path(scene).resolve()), {way: f"{tmp_path}/{way}.npy" for way in ("book", "clean")}
+    measured = {way: in_a_process(MECHANICS, scene, way, file)[0] for way, file in files.items()}
     start, slip = map(float, measured["book"].split())
     assert start < 0.15 and slip > 0.002, "the last command drives the arm on through a reset, as in the book"
     assert float(measured["clean"].split()[1]) < 1e-4
+    in_a_process(AS_THE_BOOK, scene, f"{tmp_path}/own.npy")
+    ours, own = np.load(files["book"]), np.load(tmp_path / "own.npy")
+    assert own[:, 4].max() > 2.99, "joints are driven into their limits"
+    np.testing.assert_allclose(ours, own, atol=1e-6)
 
 
 def test_the_books_mechanics_are_for_its_task_and_simulator():
