@@ -203,7 +203,7 @@ def make_camera(base: np.ndarray) -> VisionSensor:
 
 
 def build(simulator: Any) -> None:
-    """Put into the empty scene what mujoco_model.py has: the Sawyer with its gripper, a table, the object.
+    """Put into the empty scene what envs/backends/mujoco/model.py has: the Sawyer with its gripper, a table, the object.
     Raises BackendError.
     """
     for model in model_files():
