@@ -68,9 +68,11 @@ def find_parts(scene: str, card: Card) -> Parts:
             missing.append(f"whole {name}")
     missing += [name for name in (card.table, card.target, *(card.pads or ())) if not Object.exists(name)]
     if missing:
+        joints = sim.simGetObjectsInTree(sim.sim_handle_scene, ObjectType.JOINT.value, 0)
+        there = ", ".join(map(sim.simGetObjectName, joints)) or "none"
         raise BackendError(
-            f"{scene} has no {', no '.join(missing)}: a card beside a scene names its objects "
-            "(see docs/coppeliasim.md)"
+            f"{scene} has no {', no '.join(missing)}: a card beside a scene names its objects, see "
+            f"docs/coppeliasim.md (the scene's joints: {there})"
         )
     gripper = found["gripper"]
     pads = [Shape(name) for name in card.pads] if card.pads else outermost_shapes(gripper)
@@ -203,7 +205,7 @@ def make_camera(base: np.ndarray) -> VisionSensor:
 
 
 def build(simulator: Any) -> None:
-    """Put into the empty scene what envs/backends/mujoco/model.py has: the Sawyer with its gripper, a table, the object.
+    """Put into the empty scene what MuJoCo's workplace has: the Sawyer with its gripper, a table, the object.
     Raises BackendError.
     """
     for model in model_files():
