@@ -27,8 +27,8 @@ from measuring import record, table
 from updates import compile_once
 
 from sac_dist import AgentConfig, Config, EnvConfig, ReplayBuffer, SACAgent, TrainConfig, make_env
+from sac_dist.acting.episode import run_episode
 from sac_dist.acting.evaluation import evaluation_seed
-from sac_dist.acting.rollout import run_episode
 from sac_dist.data.schema import Schema
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.member import Task
@@ -87,7 +87,7 @@ def configuration(variation: str, env: str, seed: int) -> Config:
             )
             default = getattr(kind, one)
             section[one] = float(value) if default is None else type(default)(float(value))
-    return Config(EnvConfig(env, backend="mujoco"), AgentConfig(**agent), TrainConfig(**train))
+    return Config(EnvConfig(env, {"backend": "mujoco"}), AgentConfig(**agent), TrainConfig(**train))
 
 
 def passes(env: gymnasium.Env, agent: SACAgent) -> bool:

@@ -21,15 +21,19 @@ from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, TrainConfig, tr
 from sac_dist.acting.recording import record
 from sac_dist.formats import files
 from sac_dist.reporting.metrics import read_metrics
+from sac_dist.settings import OFFLINE
+from sac_dist.settings.algorithms import routed
 
 RESULTS = Path(__file__).parent / "results" / "demonstrations.json"
 RUNS = Path("runs/demonstrations")
 GRASP, LIFT, SPARSE = (
     EnvConfig("SawyerGrasp-v0"),
     EnvConfig("SawyerLift-v0"),
-    EnvConfig("SawyerGrasp-v0", reward="sparse"),
+    EnvConfig("SawyerGrasp-v0", {"reward": "sparse"}),
 )
-FROM_DATA = AgentConfig.for_data()
+OF_AGENT = dict(OFFLINE)
+CQL = routed(OF_AGENT)
+FROM_DATA = AgentConfig(**OF_AGENT)
 EXPERT = (("expert", 50),)
 FEW = (("expert", 50), ("random", 200))
 THEN_ONLINE = {"offline_steps": 10_000, "online_algo": "cql", "demo_mode": "prefill"}
@@ -59,10 +63,10 @@ class Experiment:
         settings = TrainConfig(seed=seed, eval_episodes=100, run_dir=str(run_dir), **intervals)
         paths = tuple(str(self.recording(policy, episodes)) for policy, episodes in self.recorded)
         use = {"demos": paths} if self.steps else {"offline": paths}
-        return Config(self.env, self.agent, settings, DataConfig(**use, **self.data))
+        return Config(self.env, self.agent, settings, DataConfig(**use, **self.data), algorithms=CQL)
 
     def recording(self, policy: str, episodes: int) -> Path:
-        path = RUNS / f"{self.env.env}-{self.env.reward or 'augmented'}-{policy}-{episodes}.npz"
+        path = RUNS / f"{self.env.id}-{self.env.reward or 'augmented'}-{policy}-{episodes}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             files.write(record(self.env, policy, episodes), path)

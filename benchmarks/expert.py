@@ -15,7 +15,7 @@ SEED = 1000  # not the one of demons_data/
 def main() -> None:
     for env in ("SawyerGrasp-v0", "SawyerLift-v0"):
         for control in ("joint_velocity", "end_position"):
-            demos = record(EnvConfig(env, control=control), "expert", TRIES, SEED, only_success=False)
+            demos = record(EnvConfig(env, {"control": control}), "expert", TRIES, SEED, only_success=False)
             assert demos.success is not None
             low, high = wilson_interval(successes := int(demos.success.sum()), TRIES)
             print(

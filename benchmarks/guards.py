@@ -20,7 +20,7 @@ from machine import machine
 from timed_grasp import times_of
 
 from sac_dist import AgentConfig, Config, EnvConfig, TrainConfig, train
-from sac_dist.acting.rollout import Play
+from sac_dist.acting.episode import Play
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.engine.control import OFFLINE_UPDATES, STEPS, UPDATES, Control
 from sac_dist.engine.guard import Guard

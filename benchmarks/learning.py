@@ -36,8 +36,10 @@ class Task:
 TASKS = {
     "grasp": Task(EnvConfig("SawyerGrasp-v0"), 20_000, 5, 0.95),
     "lift": Task(EnvConfig("SawyerLift-v0"), 50_000, 3, 0.95),
-    "book": Task(EnvConfig("SawyerGrasp-v0", observation="book", random_target=False), 40_000, 1, 0.95),
-    "end_position": Task(EnvConfig("SawyerGrasp-v0", control="end_position"), 20_000, 1, 0.95),
+    "book": Task(
+        EnvConfig("SawyerGrasp-v0", {"observation": "book", "random_target": False}), 40_000, 1, 0.95
+    ),
+    "end_position": Task(EnvConfig("SawyerGrasp-v0", {"control": "end_position"}), 20_000, 1, 0.95),
     "pendulum": Task(EnvConfig("Pendulum-v1"), 20_000, 3, -160.0),
 }
 

@@ -7,7 +7,7 @@ sac_dist/demos/transitions.py).
                                                                        its rewards as (r + 8) / 8, as the
                                                                        chapter learns from them
 
-No episode has a seed of evaluation.evaluation_seed: those lie above rollout.TRAINING_SEEDS, all training
+No episode has a seed of evaluation.evaluation_seed: those lie above episode.TRAINING_SEEDS, all training
 seeds below.
 """
 
@@ -24,7 +24,7 @@ from offline_common import ARRAYS, save
 
 from envs.tasks.expert import Expert
 from sac_dist import EnvConfig, make_env
-from sac_dist.acting.rollout import success_of, training_seed
+from sac_dist.acting.episode import success_of, training_seed
 
 GRASP = "SawyerGrasp-v0"
 

@@ -15,6 +15,7 @@ from sac_dist import ReplayBuffer, SACAgent
 from sac_dist.data.schema import Schema
 from sac_dist.execution import compiled
 from sac_dist.settings import AgentConfig
+from sac_dist.settings.algorithms import routed
 
 
 def target_entropy(arrays: dict[str, np.ndarray]) -> float:
@@ -84,16 +85,14 @@ def time_updates(
     values = asdict(settings)
     batch_size = values.pop("batch_size")
     observations, actions = arrays["observation"].shape[1], arrays["action"].shape[1]
-    agent = SACAgent(
-        Schema.vector(observations, actions),
-        AgentConfig(**values, target_entropy=target_entropy(arrays)),
-        seed,
-    )
+    own = routed(values)
+    config = AgentConfig(**values, target_entropy=target_entropy(arrays))
+    agent = SACAgent(Schema.vector(observations, actions), config, seed, own)
     agent.use("cql")
     if fused:
         if not compiled.compiled_path(agent, batch_size).exists():
             compiled.compile_update(agent, batch_size)
-        agent.use("cql", compiled.load_update(agent, batch_size))
+        agent.use("cql", compiled.load_update(compiled.compiled_path(agent, batch_size)))
     buffer = ReplayBuffer(len(arrays["reward"]), Schema.vector(observations, actions))
     buffer.extend(
         *(

@@ -129,7 +129,7 @@ def grasp(engine: str, seed: int, workers: int, faults: bool) -> dict[str, Any]:
                 daemon=True,
             ).start()
         outcome = train(
-            Config(EnvConfig("SawyerGrasp-v0", backend="mujoco"), train=settings, cluster=place)
+            Config(EnvConfig("SawyerGrasp-v0", {"backend": "mujoco"}), train=settings, cluster=place)
         ).outcome
         ended.set()
         with open(folder / "metrics.csv") as file:
@@ -169,7 +169,9 @@ def scaling(cluster: Any, workers: int, chunk: int, weight_interval: int, ratio:
         )
         place = ClusterConfig(address=cluster.address, chunk=chunk, weight_interval=weight_interval)
         train(
-            Config(EnvConfig("ray_cluster:SlowGrasp-v0", backend="mujoco"), train=settings, cluster=place),
+            Config(
+                EnvConfig("ray_cluster:SlowGrasp-v0", {"backend": "mujoco"}), train=settings, cluster=place
+            ),
             quiet=True,
         )
         with open(folder / "metrics.csv") as file:
@@ -268,7 +270,7 @@ def version_costs(sizes: tuple[int, int], versions: int = 200) -> list[dict[str,
     from sac_dist.algorithms.agent import SACAgent
     from sac_dist.settings import AgentConfig
 
-    policy = SACAgent(Schema.vector(*sizes), AgentConfig()).tensors.policy.parameters.numpy()
+    policy = SACAgent(Schema.vector(*sizes), AgentConfig()).policy_parameters.numpy()
     readers = [
         ray.remote(num_cpus=4)(Reader).options(scheduling_strategy="SPREAD").remote() for _ in range(3)
     ]

@@ -312,7 +312,7 @@ def main() -> None:
     peers |= {name: versions(python) for name, python in arguments.peers.items()}
     if arguments.cleanrl is not None:
         peers["cleanrl"]["commit"] = commit(arguments.cleanrl)
-    env = make_env(EnvConfig("SawyerGrasp-v0", backend="mujoco"))
+    env = make_env(EnvConfig("SawyerGrasp-v0", {"backend": "mujoco"}))
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) / "cache"
         runs = [

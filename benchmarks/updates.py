@@ -57,6 +57,7 @@ from sac_dist.engine.processes import Child, call_apart
 from sac_dist.engine.start_method import context_on, start_context
 from sac_dist.engine.worker import Worker
 from sac_dist.execution.compiled import compiled_path
+from sac_dist.settings.algorithms import Algorithms, routed
 
 CAPACITY = 100_000
 PER_CALL = {"SB3": (8,), "SBX": (1, 32)}  # updates in a call of a peer's train
@@ -68,7 +69,13 @@ CORES = os.cpu_count() or 1
 
 
 def settings(
-    algorithm: str, agent: AgentConfig, batch: int, processes: int, compiled: bool, gpu: bool = False
+    algorithm: str,
+    agent: AgentConfig,
+    batch: int,
+    processes: int,
+    compiled: bool,
+    gpu: bool = False,
+    own: Algorithms | None = None,
 ) -> Config:
     """A run that is one endless offline phase. Its data are in the replay buffer: the name stands for a file
     that nobody opens.
@@ -76,9 +83,8 @@ def settings(
     train = TrainConfig(workers=processes, batch_size=batch, compile="auto" if compiled else "off")
     if gpu:
         train = replace(train, learner="central", device="cuda")
-    return Config(
-        EnvConfig(), agent, train, DataConfig(offline=("random",), algo=algorithm, offline_steps=10**12)
-    )
+    data = DataConfig(offline=("random",), algo=algorithm, offline_steps=10**12)
+    return Config(EnvConfig(), agent, train, data, algorithms=own or {})
 
 
 def compile_once(
@@ -87,16 +93,19 @@ def compile_once(
     phase: Phase,
     observations: int = OBSERVATION,
     actions: int = ACTION,
+    own: Algorithms | None = None,
 ) -> None:
     """Have the phase's update compiled into the cache, as the supervisor has it done, unless it is there."""
-    agent = SACAgent(Schema.vector(observations, actions), config)
+    agent = SACAgent(
+        Schema.vector(observations, actions), config, algorithms=Config(algorithms=own or {}).algorithms
+    )
     agent.use(phase.algorithm)
     if not compiled_path(agent, phase.batch_size).exists():
         child = Child(
             context,
             "compiler",
             compiler_main,
-            lambda _: (CompilerTask(agent.schema, config, (phase,)),),
+            lambda _: (CompilerTask(agent, (phase,)),),
         )
         child.start()
         child.process.join()
@@ -110,7 +119,10 @@ def workers(context: BaseContext, config: Config) -> Iterator[Control]:
     update.
     """
     processes, central = config.train.workers, config.train.central
-    agent, control = SACAgent(Schema.vector(OBSERVATION, ACTION), config.agent), Control(config.train.members)
+    agent, control = (
+        SACAgent(Schema.vector(OBSERVATION, ACTION), config.agent, algorithms=config.algorithms),
+        Control(config.train.members),
+    )
     agent.share_memory()
     buffer = ReplayBuffer(CAPACITY, Schema.vector(OBSERVATION, ACTION), processes)
     for rank in range(processes):
@@ -186,18 +198,20 @@ def our_sides(
     processes: list[int],
     seconds: float,
     gpu: bool = False,
+    own: Algorithms | None = None,
 ) -> dict[str, Callable[[], float]]:
     """The floor and ours, each as a function that measures its updates per second."""
     configs = {
-        f"sac_dist, {plural(n, 'process')}": settings(algorithm, agent, batch, n, True) for n in processes
+        f"sac_dist, {plural(n, 'process')}": settings(algorithm, agent, batch, n, True, own=own)
+        for n in processes
     }
     if algorithm == "sac" and processes:
         configs["sac_dist eager, 1 process"] = settings(algorithm, agent, batch, 1, False)
     if processes:
-        compile_once(context, agent, Phase(algorithm, batch))
+        compile_once(context, agent, Phase(algorithm, batch), own=own)
     if gpu:
         configs["sac_dist, a learner on the GPU"] = settings(algorithm, agent, batch, 1, False, gpu)
-    samples = agent.cql_samples if algorithm == "cql" else 0
+    samples = Config(algorithms=own or {}).algorithms["cql"].cql_samples if algorithm == "cql" else 0
     sides: dict[str, Callable[[], float]] = {
         "floor": lambda: call_apart(context, "the floor", floor, agent.hidden_width, batch, samples, seconds)
     }
@@ -322,8 +336,15 @@ def measure_cql(
 ) -> None:
     values = asdict(Settings())
     width, batch, versions = values["hidden_width"], values.pop("batch_size"), {}
+    own = routed(values)
     sides = our_sides(
-        context, "cql", AgentConfig(**values, target_entropy=-ACTION), batch, processes, arguments.seconds
+        context,
+        "cql",
+        AgentConfig(**values, target_entropy=-ACTION),
+        batch,
+        processes,
+        arguments.seconds,
+        own=own,
     )
     with tempfile.TemporaryDirectory() as name:
         if "d3rlpy" in pythons:

@@ -9,7 +9,7 @@ parts: one of the two workers of a default run of the grasp task, alone on the m
 after its warm-up. A stopwatch lies around each of its parts. "other" is what is left of the loop: checks of
 what the environment returns, counters, bookkeeping.
 
-envs: steps per second of an environment alone, as workers step it (rollout.Play), with random actions and
+envs: steps per second of an environment alone, as workers step it (episode.Play), with random actions and
     resets, in one process and in
 two at once.
 
@@ -52,7 +52,7 @@ from measuring import (
 from updates import compile_once
 
 from sac_dist import Config, EnvConfig, ReplayBuffer, SACAgent, TrainConfig, make_env
-from sac_dist.acting.rollout import Play
+from sac_dist.acting.episode import Play
 from sac_dist.data.schema import Schema
 from sac_dist.engine.control import STEPS, Control
 from sac_dist.engine.member import Task

@@ -23,6 +23,7 @@ import numpy as np
 from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, TrainConfig, train
 from sac_dist.formats import files
 from sac_dist.reporting.metrics import read_metrics, read_returns
+from sac_dist.settings import CQLSettings
 
 EPISODES, EPOCHS, UPDATES = 100, 100, 500
 # episodes: of ten, most start so that a policy which does not always swing up looks as good as one that does
@@ -40,10 +41,9 @@ AGENT = AgentConfig(
     target_entropy=-1.0,
     reward_scale=1 / 8,
     reward_bias=1.0,
-    cql_weight=2.5,
-    cql_samples=5,
     layer_norm=False,
 )
+CQL = CQLSettings(cql_weight=2.5, cql_samples=5)
 TRAIN = TrainConfig(batch_size=64, warmup_steps=1000, update_ratio=1.0, eval_interval=0)
 
 
@@ -64,6 +64,7 @@ def experiment(seed: int, workers: int, out: Path) -> dict[str, Any]:
         AGENT,
         replace(run_config, eval_interval=UPDATES, eval_episodes=EVALUATION, run_dir=str(out / "cql")),
         DataConfig(offline=(str(data),), algo="cql", offline_steps=EPOCHS * UPDATES),
+        algorithms={"cql": CQL},
     )
     cql = train(offline, quiet=True)
     rows = [row for row in read_metrics(out / "cql" / "metrics.csv") if row["eval_return"]]

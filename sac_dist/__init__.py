@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from sac_dist.system.mkl import use_avx512
 
 if TYPE_CHECKING:
+    from sac_dist.acting.environment import make_env
     from sac_dist.acting.evaluation import Evaluation, evaluate
     from sac_dist.acting.playback import find_policy, play
-    from sac_dist.acting.rollout import make_env
     from sac_dist.algorithms.agent import SACAgent
     from sac_dist.book.replay_manager import ReplayManager
     from sac_dist.data.ring import ReplayBuffer
@@ -49,9 +49,9 @@ __all__ = [
     "train",
 ]
 _HOMES = {
+    "acting.environment": ("make_env",),
     "acting.evaluation": ("Evaluation", "evaluate"),
     "acting.playback": ("find_policy", "play"),
-    "acting.rollout": ("make_env",),
     "algorithms.agent": ("SACAgent",),
     "book.replay_manager": ("ReplayManager",),
     "data.ring": ("ReplayBuffer",),

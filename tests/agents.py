@@ -17,13 +17,9 @@ SMALL = AgentConfig(hidden_width=16, layer_norm=False)
 
 def flat(agent: SACAgent) -> list[Tensor]:
     """Every vector an update changes."""
-    return [
-        agent.tensors.targets,
-        agent.tensors.average,
-        *agent.tensors.policy,
-        *agent.tensors.critics,
-        *agent.tensors.log_alpha,
-    ]
+    tensors = agent.tensors
+    groups = [vector for trained in tensors.groups.values() for vector in trained]
+    return [*tensors.copies.values(), *groups]
 
 
 def make_batch(size: int = 32, seed: int = 0, **replaced: Tensor) -> Batch:

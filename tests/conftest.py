@@ -54,6 +54,18 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def nothing_that_was_started_goes_on():
+    """A run of ``test_engine.start`` after a test that failed would slow all the others."""
+    yield
+    started = getattr(sys.modules.get("test_engine"), "STARTED", [])
+    while started:
+        process = started.pop()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
 @pytest.fixture(params=["mujoco", "coppelia"])
 def make(request):
     """``gymnasium.make`` on each simulator, unwrapped."""

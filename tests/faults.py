@@ -363,6 +363,9 @@ def end(
     if status != (128 + number if number in IN_ORDER else -number):
         return f"{what}: status {status}"
     if number not in IN_ORDER and run.last.exists():  # it cannot clear up: who goes on does
+        if living := run.all_gone():
+            return f"{what}: still alive: {', '.join(living)}"
+        time.sleep(1.0)  # ffmpeg, which is no child of main's, ends its file
         RunFolder.open(run.run).unlock()
         (run.run / "replay-manager.json").unlink(missing_ok=True)
     return clean(run, report, setting, kills, what)

@@ -7,6 +7,7 @@ import pickle
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +16,15 @@ import torch.nn.functional as F
 from agents import ACT, SCHEMA, SMALL, flat, make_batch, same, train
 from torch import Tensor
 
+from sac_dist.algorithms.adam import Trained, adam_scales, adam_step, clip_by_norm
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.algorithms.sac import AVERAGING, Trained, adam_scales, adam_step, clip_by_norm
+from sac_dist.algorithms.sac import AVERAGING, SAC
 from sac_dist.data.batch import Batch
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Schema
-from sac_dist.execution.compiled import compile_obstacle, compile_update, load_update
-from sac_dist.execution.explicit import WrittenOut
-from sac_dist.networks.mlp import sample_action
+from sac_dist.execution.choose import COMPILED, EXPLICIT, RECORDED, choose
+from sac_dist.execution.compiled import compile_obstacle, compile_update
+from sac_dist.networks.distribution import sample_action
 from sac_dist.settings import AgentConfig
 
 # the update
@@ -127,7 +129,7 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
     step((alpha * log_prob - q).mean(), list(policy.values()), config.actor_lr)
     if config.alpha is None:
         step(
-            -(log_alpha.exp() * (log_prob.detach() + agent.target_entropy)).mean(),
+            -(log_alpha.exp() * (log_prob.detach() + agent.algorithm.target_entropy)).mean(),
             [log_alpha],
             config.alpha_lr,
         )
@@ -161,7 +163,7 @@ def reference_update(agent: SACAgent, batch: Batch, noise: Tensor) -> dict[str, 
 )
 def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
     agent = SACAgent(SCHEMA, config, seed=1)
-    for vector in (agent.tensors.targets, agent.tensors.critics.parameters, agent.tensors.policy.parameters):
+    for vector in (agent.tensors.copies["targets"], agent.critic_parameters, agent.policy_parameters):
         vector.add_(0.05 * torch.randn(vector.shape, generator=torch.Generator().manual_seed(2)))
     batch = make_batch()
     generator = torch.Generator()
@@ -177,20 +179,20 @@ def test_update_equals_plain_sac_with_torch_optim(config: AgentConfig) -> None:
         )
 
 
-@pytest.mark.parametrize("written_out", [True, False])
-def test_average_is_of_the_policy_after_each_update(written_out: bool) -> None:
+@pytest.mark.parametrize("explicit", [True, False])
+def test_average_is_of_the_policy_after_each_update(explicit: bool) -> None:
     agent = SACAgent(SCHEMA, SMALL)
-    if not written_out:
-        agent.step = agent.algorithm
+    if explicit:
+        agent.run_update = choose(agent, 32).update
     agent.tensors.steps.fill_(397)
-    average = agent.tensors.average.double()
+    average = agent.tensors.copies["average"].double()
     for i, share in enumerate((2 / 399, 2 / 400, AVERAGING, AVERAGING)):
         agent.update(make_batch(seed=i))
-        average.lerp_(agent.tensors.policy.parameters.double(), share)
-    torch.testing.assert_close(agent.tensors.average, average.float(), rtol=1e-5, atol=1e-7)
+        average.lerp_(agent.policy_parameters.double(), share)
+    torch.testing.assert_close(agent.tensors.copies["average"], average.float(), rtol=1e-5, atol=1e-7)
     agent = SACAgent(SCHEMA, SMALL)
     agent.update(make_batch())
-    assert torch.equal(agent.tensors.average, agent.tensors.policy.parameters)
+    assert torch.equal(agent.tensors.copies["average"], agent.policy_parameters)
 
 
 @pytest.mark.parametrize(
@@ -210,13 +212,14 @@ def test_average_is_of_the_policy_after_each_update(written_out: bool) -> None:
     ],
 )
 @pytest.mark.parametrize("spread", [0.0, 30.0], ids=["ordinary", "log σ at both bounds, actions at ±1"])
-def test_gradients_written_out_equal_recorded_ones(config: AgentConfig, spread: float) -> None:
+def test_explicit_gradients_equal_recorded_ones(config: AgentConfig, spread: float) -> None:
     written, recorded = SACAgent(SCHEMA, config), SACAgent(SCHEMA, config)
-    assert isinstance(written.step, WrittenOut)
-    last = written.policy.unpack(written.tensors.policy.parameters)[f"linear{config.hidden_depth + 1}.bias"]
+    choice = choose(written, 32)
+    assert choice.how == EXPLICIT
+    written.run_update = choice.update
+    last = written.policy.unpack(written.policy_parameters)[f"linear{config.hidden_depth + 1}.bias"]
     last.add_(torch.linspace(-spread, spread, last.numel()))
     recorded.load_state_dict(written.state_dict())
-    recorded.step = recorded.algorithm
     for size in (32, 32, 7):
         batch = make_batch(size)
         metrics, expected = written.update(batch), recorded.update(batch)
@@ -237,18 +240,30 @@ def test_gradients_written_out_equal_recorded_ones(config: AgentConfig, spread: 
         )
 
 
-def test_gradients_are_recorded_where_none_are_written_out() -> None:
+def test_gradients_are_recorded_where_there_are_no_explicit_ones() -> None:
     agent = SACAgent(SCHEMA, replace(SMALL, critics=4, target_critics=2))
-    assert agent.step is agent.algorithm
+    choice = choose(agent, 32)
+    assert choice.how == RECORDED and choice.update is agent.algorithm
+
+
+def test_a_subclass_of_sac_with_an_objective_of_its_own_has_its_gradients_recorded() -> None:
+    class Timid(SAC):
+        def policy_objective(self, *arguments: Any) -> Any:
+            loss, extra = super().policy_objective(*arguments)
+            return 0.5 * loss, extra
+
+    agent = SACAgent(SCHEMA, SMALL)
+    agent.algorithm = Timid(agent.networks, SMALL, agent.algorithm.settings)
+    assert choose(agent, 32).how == RECORDED
 
 
 def test_targets_start_as_the_critics_and_the_entropy_target_as_minus_half_the_actions() -> None:
     agent = SACAgent(SCHEMA, SMALL)
     assert (
-        torch.equal(agent.tensors.targets, agent.tensors.critics.parameters)
-        and agent.tensors.targets.data_ptr() != agent.tensors.critics.parameters.data_ptr()
+        torch.equal(agent.tensors.copies["targets"], agent.critic_parameters)
+        and agent.tensors.copies["targets"].data_ptr() != agent.critic_parameters.data_ptr()
     )
-    assert agent.target_entropy == -ACT / 2
+    assert agent.algorithm.target_entropy == -ACT / 2
 
 
 def test_critics_can_have_a_depth_of_their_own() -> None:
@@ -257,7 +272,7 @@ def test_critics_can_have_a_depth_of_their_own() -> None:
         "policy.linear5.weight" in agent.state_dict() and "critics.linear5.weight" not in agent.state_dict()
     )
     train(agent, 2)
-    assert pickle.loads(pickle.dumps(agent)).q.depth == 3
+    assert "linear4" in dict(pickle.loads(pickle.dumps(agent)).q.blocks)
 
 
 def test_update_returns_finite_scalars_and_leaves_no_gradients() -> None:
@@ -284,7 +299,7 @@ def test_where_everything_terminates_the_targets_do_not_matter() -> None:
     states = []
     for offset in (0.0, 100.0):
         agent = SACAgent(SCHEMA, SMALL)
-        agent.tensors.targets.add_(offset)
+        agent.tensors.copies["targets"].add_(offset)
         agent.update(make_batch(discount=torch.zeros(32)))
         states.append(
             {name: value for name, value in agent.state_dict().items() if not name.startswith("targets")}
@@ -296,9 +311,9 @@ def test_where_nothing_terminates_the_targets_matter() -> None:
     states = []
     for offset in (0.0, 100.0):
         agent = SACAgent(SCHEMA, SMALL)
-        agent.tensors.targets.add_(offset)
+        agent.tensors.copies["targets"].add_(offset)
         agent.update(make_batch(discount=torch.full((32,), 0.98)))
-        states.append(agent.tensors.critics.parameters.clone())
+        states.append(agent.critic_parameters.clone())
     assert not torch.equal(*states)
 
 
@@ -320,12 +335,12 @@ def test_same_seed_same_bits() -> None:
 @pytest.mark.parametrize(("target_entropy", "rises"), [(100.0, True), (-100.0, False)])
 def test_alpha_moves_towards_its_target_entropy(target_entropy: float, rises: bool) -> None:
     agent = train(SACAgent(SCHEMA, AgentConfig(hidden_width=16, target_entropy=target_entropy)), 3)
-    assert (agent.tensors.log_alpha.parameters.exp().item() > 0.1) == rises
+    assert (agent.tensors.groups["log_alpha"].parameters.exp().item() > 0.1) == rises
 
 
 def test_fixed_alpha_stays() -> None:
     agent = train(SACAgent(SCHEMA, AgentConfig(hidden_width=16, alpha=0.3)), 3)
-    assert agent.tensors.log_alpha.parameters.exp().item() == pytest.approx(0.3)
+    assert agent.tensors.groups["log_alpha"].parameters.exp().item() == pytest.approx(0.3)
     assert agent.tensors.steps.tolist() == [3, 3, 0]
 
 
@@ -368,8 +383,10 @@ def test_compiled_update_equals_the_eager_one(
     eager, compiled = SACAgent(SCHEMA, config), SACAgent(SCHEMA, config)
     compiled.share_memory()
     compile_update(SACAgent(SCHEMA, config), 32)
-    compiled.step = load_update(compiled, 32)
-    eager.step = eager.algorithm
+    assert choose(compiled, 32).how == EXPLICIT
+    choice = choose(compiled, 32, compiled=True)
+    assert choice.how == COMPILED
+    compiled.run_update = choice.update
     for _ in range(4):
         batch = replay.sample(32, rng, config.discount)
         expected, metrics = eager.update(batch), compiled.update(batch)
@@ -384,7 +401,7 @@ def test_compiled_update_equals_the_eager_one(
             state[name], value, rtol=1e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
         )
     counted = compiled.tensors.steps.clone()
-    compiled.step(compiled.tensors, batch, compiled.noise(32), compiled.lrs)
+    compiled.run_update(compiled.tensors, batch, compiled.noise(32), compiled.lrs)
     assert torch.equal(
         compiled.tensors.steps, counted
     )  # update counts before it: compiled code would undo what others count meanwhile

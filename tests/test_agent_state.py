@@ -23,7 +23,7 @@ from sac_dist.settings import ConfigError
 
 def test_act_is_the_policy() -> None:
     agent = train(SACAgent(SCHEMA, SMALL), 5)
-    agent.tensors.policy.parameters.mul_(3)
+    agent.policy_parameters.mul_(3)
     observation = np.random.default_rng(0).normal(size=OBS)
 
     def gaussian(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,9 +34,9 @@ def test_act_is_the_policy() -> None:
     action = agent.act(observation, deterministic=True)
     assert action.dtype == np.float32 and action.shape == (ACT,)
     np.testing.assert_allclose(
-        action, gaussian(agent.tensors.average)[0].tanh()[0].numpy(), rtol=1e-5, atol=1e-6
+        action, gaussian(agent.tensors.copies["average"])[0].tanh()[0].numpy(), rtol=1e-5, atol=1e-6
     )
-    mean, log_std = gaussian(agent.tensors.policy.parameters)
+    mean, log_std = gaussian(agent.policy_parameters)
     generator = torch.Generator()
     generator.set_state(agent.rng_state())
     noise = torch.randn(ACT, generator=generator)
@@ -47,10 +47,10 @@ def test_act_is_the_policy() -> None:
 
 def test_act_clamps_log_std_as_the_policy_does() -> None:
     agent = SACAgent(SCHEMA, SMALL)
-    agent.policy.unpack(agent.tensors.policy.parameters)[f"linear{SMALL.hidden_depth + 1}.bias"].copy_(
+    agent.policy.unpack(agent.policy_parameters)[f"linear{SMALL.hidden_depth + 1}.bias"].copy_(
         torch.tensor([[0.0] * ACT + [-500.0, 500.0, 0.0]])
     )
-    agent.tensors.policy.parameters[: -2 * ACT].zero_()
+    agent.policy_parameters[: -2 * ACT].zero_()
     u = np.arctanh(
         np.array([agent.act(np.zeros(OBS)) for _ in range(200)], dtype=np.float64).clip(-1 + 1e-7, 1 - 1e-7)
     )
@@ -92,7 +92,7 @@ def test_state_dict_holds_every_number() -> None:
     agent = SACAgent(SCHEMA, SMALL)
     agent.memory.copy_(torch.arange(agent.memory.numel()))
     numbers = {number for tensor in agent.state_dict().values() for number in tensor.flatten().tolist()}
-    networks = 4 * len(agent.tensors.critics.parameters) + 4 * len(agent.tensors.policy.parameters)
+    networks = 4 * len(agent.critic_parameters) + 4 * len(agent.policy_parameters)
     assert len(numbers) == networks + 3 + 3  # log_alpha with its moments, three steps
 
 
@@ -101,8 +101,8 @@ def test_a_state_without_an_average_has_the_policy_for_it() -> None:
     state = {name: tensor for name, tensor in agent.state_dict().items() if not name.startswith("average")}
     other = SACAgent(SCHEMA, SMALL, seed=99)
     other.load_state_dict(state)
-    assert torch.equal(other.tensors.average, agent.tensors.policy.parameters)
-    assert not torch.equal(other.tensors.average, agent.tensors.average)
+    assert torch.equal(other.tensors.copies["average"], agent.policy_parameters)
+    assert not torch.equal(other.tensors.copies["average"], agent.tensors.copies["average"])
 
 
 def test_state_dict_is_a_copy() -> None:
@@ -119,7 +119,7 @@ def test_loading_keeps_the_tensors_and_their_sharing() -> None:
     addresses = [tensor.data_ptr() for tensor in flat(agent)]
     agent.load_state_dict(train(SACAgent(SCHEMA, SMALL, seed=3), 2).state_dict())
     assert addresses == [tensor.data_ptr() for tensor in flat(agent)]
-    assert agent._shared is not None and agent._shared.array[0] == agent.tensors.targets[0]
+    assert agent._shared is not None and agent._shared.array[0] == agent.tensors.copies["targets"][0]
     assert agent.tensors.steps.tolist() == [2, 2, 2]
 
 
@@ -157,9 +157,9 @@ def test_share_memory_changes_no_number_and_may_be_repeated() -> None:
     agent = train(SACAgent(SCHEMA, SMALL), 2)
     before = agent.state_dict()
     agent.share_memory()
-    address = agent.tensors.targets.data_ptr()
+    address = agent.tensors.copies["targets"].data_ptr()
     agent.share_memory()
-    assert same(agent.state_dict(), before) and agent.tensors.targets.data_ptr() == address
+    assert same(agent.state_dict(), before) and agent.tensors.copies["targets"].data_ptr() == address
 
 
 def test_a_pickled_agent_that_is_not_shared_is_independent() -> None:
@@ -175,7 +175,9 @@ def work(agent: SACAgent, done: Event, go_on: Event) -> None:
     if not go_on.wait(30):
         sys.exit(3)
     sys.exit(
-        0 if agent.tensors.steps.tolist() == [4, 4, 4] and bool((agent.tensors.targets == 7).all()) else 4
+        0
+        if agent.tensors.steps.tolist() == [4, 4, 4] and bool((agent.tensors.copies["targets"] == 7).all())
+        else 4
     )
 
 
@@ -206,7 +208,7 @@ def test_an_update_in_another_process_is_seen_here_and_the_other_way_round(metho
             pickle_free_copy(agent).act(np.ones(OBS), deterministic=True),
         )
         train(agent, 1)
-        agent.tensors.targets.fill_(7)
+        agent.tensors.copies["targets"].fill_(7)
         go_on.set()
         process.join(30)
         assert process.exitcode == 0

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.book.policy_files import load_book_policy, save_book_policy
 from sac_dist.data.schema import Schema
-from sac_dist.networks.mlp import Parameters
+from sac_dist.networks.parameters import Parameters
 from sac_dist.settings import AgentConfig, ConfigError
 
 
@@ -104,12 +104,12 @@ def test_the_files_give_the_same_policy_and_critics(
             atol=1e-5,
         )
     torch.testing.assert_close(
-        agent.policy(agent.policy.unpack(agent.tensors.policy.parameters), observation)[1],
+        agent.policy(agent.policy.unpack(agent.policy_parameters), observation)[1],
         log_std,
         rtol=1e-4,
         atol=1e-5,
     )
-    for vector in (agent.tensors.critics.parameters, agent.tensors.targets):
+    for vector in (agent.critic_parameters, agent.tensors.copies["targets"]):
         torch.testing.assert_close(
             agent.q(agent.q.unpack(vector), observation, action), q, rtol=1e-4, atol=1e-5
         )
@@ -137,7 +137,7 @@ def test_the_book_s_modules_load_what_we_save(tmp_path: Path) -> None:
     policy.load_state_dict(files["policy"])
     critic.load_state_dict(files["q2"])
     observation, action = torch.randn(4, 17), torch.rand(4, 7)
-    values = agent.q(agent.q.unpack(agent.tensors.critics.parameters), observation, action)
+    values = agent.q(agent.q.unpack(agent.critic_parameters), observation, action)
     torch.testing.assert_close(critic(torch.cat([observation, action], 1))[:, 0].detach(), values[1])
     torch.testing.assert_close(
         policy(observation)[0][0].detach().numpy(),
@@ -150,7 +150,7 @@ def test_the_book_s_modules_load_what_we_save(tmp_path: Path) -> None:
 def test_saved_files_hold_their_tensors_alone(tmp_path: Path) -> None:
     agent = SACAgent(Schema.vector(17, 7), AgentConfig(hidden_width=128, layer_norm=False))
     save_book_policy(agent, tmp_path / "ours")
-    floats = agent.tensors.policy.parameters.numel()
+    floats = agent.policy_parameters.numel()
     assert (
         tmp_path / "ours_policy"
     ).stat().st_size < 4 * floats + 8000  # and not the memory they are views of

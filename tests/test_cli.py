@@ -5,7 +5,7 @@ overwritten.
 import os
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,12 @@ from safetensors.torch import save_file
 import envs
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.cli import main as cli
+from sac_dist.cli.flags import build_parser, task_options
+from sac_dist.cli.given import parse, take_environment
 from sac_dist.data.schema import Schema
-from sac_dist.settings import AgentConfig, ClusterConfig, Config, DataConfig, EnvConfig, TrainConfig
+from sac_dist.settings import AgentConfig, Config, CQLSettings, DataConfig, EnvConfig, TrainConfig
+from sac_dist.settings.config import SECTIONS
+from sac_dist.settings.option import flag_of, options_of
 from sac_dist.storage.checkpoint import save_policy
 
 pytestmark = pytest.mark.timeout(120)
@@ -40,10 +44,7 @@ def refused(capsys, *arguments: str) -> str:
 def pendulum_policy(path: Path) -> Path:
     config = AgentConfig(hidden_width=8, hidden_depth=1, layer_norm=False)
     save_policy(
-        path,
-        SACAgent(Schema.vector(3, 1), config),
-        Config(EnvConfig(env="Pendulum-v1"), config),
-        {"steps": 0},
+        path, SACAgent(Schema.vector(3, 1), config), Config(EnvConfig("Pendulum-v1"), config), {"steps": 0}
     )
     return path
 
@@ -116,15 +117,16 @@ def test_run_folder_that_is_full_or_unwritable_is_refused_untouched(capsys, tmp_
 
 
 def test_every_field_of_the_configuration_is_a_flag_with_help():
-    flags = {action.dest: action for action in cli.build_parser()._actions}
-    for section in (EnvConfig, AgentConfig, TrainConfig, ClusterConfig):
-        for option in fields(section):
-            assert flags[option.name].help
+    flags = {action.dest: action for action in build_parser()._actions}
+    for section in SECTIONS.values():
+        for option in options_of(section):
+            assert flags[flag_of(option)].help
+    assert all(flags[name].help for name in task_options())
 
 
 def test_config_file_gives_settings_and_flags_win(capsys, tmp_path):
     (tmp_path / "c.yaml").write_text("workers: 3\nactor_lr: 1e-3\nrandom-target: false\nalpha: null\n")
-    given = cli.parse(["--train", "--config", "c.yaml", "--workers", "5"])
+    given = parse(["--train", "--config", "c.yaml", "--workers", "5"])
     assert given == {"train": True, "workers": 5, "actor_lr": 1e-3, "random_target": False}
     (tmp_path / "bad.yaml").write_text("wrkers: 3\n")
     assert "--wrkers" in refused(capsys, "--train", "--config", "bad.yaml")
@@ -137,16 +139,19 @@ def test_config_of_a_run_can_be_given_to_the_next(tmp_path):
 
     train = TrainConfig(workers=2, seed=7, success_target=0.5)
     data = DataConfig(demos=("a.npz", "b c.npz"), bc_steps=5)
-    config = Config(EnvConfig(env="Pendulum-v1"), AgentConfig(alpha=0.2, hidden_width=32), train, data)
+    algorithms = {"cql": CQLSettings(cql_samples=3, cal_ql=True)}
+    agent = AgentConfig(alpha=0.2, hidden_width=32)
+    config = Config(EnvConfig("Pendulum-v1"), agent, train, data, algorithms=algorithms)
     RunFolder(tmp_path).write_config(config)
-    given = cli.parse(["--train", "--config", "config.yaml"])
+    given = parse(["--train", "--config", "config.yaml"])
     given.pop("train")
-    assert Config(*(cli.take(given, section) for section in cli.SECTIONS.values())) == config
+    env = take_environment(given)
+    assert replace(Config.of_settings(given), env=env) == config
     assert not given
 
 
 def test_preset_of_the_book_and_flags_over_it():
-    given = cli.parse(["--train", "--preset", "book"])
+    given = parse(["--train", "--preset", "book"])
     assert (given["hidden_width"], given["hidden_depth"], given["critic_depth"]) == (512, 4, 3)
     assert (given["layer_norm"], given["actor_lr"], given["critic_lr"], given["alpha_lr"]) == (
         False,
@@ -154,7 +159,7 @@ def test_preset_of_the_book_and_flags_over_it():
         3e-4,
         3e-4,
     )
-    assert cli.parse(["--train", "--preset", "book", "--hidden-depth", "2"])["hidden_depth"] == 2
+    assert parse(["--train", "--preset", "book", "--hidden-depth", "2"])["hidden_depth"] == 2
 
 
 def test_shows_a_policy_with_a_line_per_episode_and_a_video(capsys, tmp_path):

@@ -22,13 +22,13 @@ exec g++ "$@"
 PROGRAM = """
 import sys, torch
 from sac_dist import AgentConfig, SACAgent, Schema
-from sac_dist.execution.compiled import compile_update, example_batch, load_update
+from sac_dist.execution.compiled import compile_update, compiled_path, example_batch, load_update
 torch.set_num_threads(1)
 agent = SACAgent(Schema.vector(3, 1), AgentConfig(hidden_width=16, hidden_depth=1))
 if sys.argv[1] == "compile":
     compile_update(agent, 8)
 else:
-    agent.use("sac", load_update(agent, 8))
+    agent.use("sac", load_update(compiled_path(agent, 8)))
     assert agent.update(example_batch(agent, 8))["critic_loss"].isfinite()
 """
 

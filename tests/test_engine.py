@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from sac_dist.system.files import replacing
 
 pytestmark = pytest.mark.timeout(120)
 AGENT = AgentConfig(hidden_width=16, hidden_depth=1)
+STARTED: list[subprocess.Popen] = []  # conftest.py ends what a test that failed has left of them
 OFTEN_LOGGED = (  # a program for start()
     "-c",
     "import sys, sac_dist.engine.supervisor as s; s.LOG_INTERVAL = 200; "
@@ -43,7 +45,7 @@ def config(tmp_path: Path, env: str = "toy_envs:Point-v0", **settings) -> Config
         "compile": "off",
     }
     defaults = small | {"update_ratio": 1.0, "run_dir": str(tmp_path / "run")}
-    return Config(EnvConfig(env=env), AGENT, TrainConfig(**(defaults | settings)))
+    return Config(EnvConfig(env), AGENT, TrainConfig(**(defaults | settings)))
 
 
 def policy_of(run) -> dict[str, torch.Tensor]:
@@ -113,9 +115,12 @@ def start(
         *flags,
     ]
     variables = {**os.environ, "TOY_PIDS": str(pids), **variables}
-    return subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=variables, start_new_session=True
+    STARTED.append(
+        subprocess.Popen(
+            command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=variables, start_new_session=True
+        )
     )
+    return STARTED[-1]
 
 
 def worker_ids(tmp_path: Path, process: subprocess.Popen, count: int) -> list[int]:
@@ -296,7 +301,15 @@ def test_a_batch_system_that_ends_the_whole_group_still_finds_it_saved(tmp_path)
 @pytest.mark.parametrize("victim", ["main", "main, while a worker is stopped"])
 def test_death_of_a_central_process_ends_all_within_seconds(tmp_path, victim):
     before = shared_memory()
-    process = start(tmp_path, "--workers", "2", "--steps", "1000000", "--checkpoint-interval", "50")
+    with tempfile.TemporaryDirectory(prefix="sac-") as temporary:
+        flags = "--workers", "2", "--steps", "1000000", "--checkpoint-interval", "50"
+        process = start(tmp_path, *flags, TMPDIR=temporary)
+        assert_dies_clean(tmp_path, process, victim)
+        assert not os.listdir(temporary)
+    assert shared_memory() <= before
+
+
+def assert_dies_clean(tmp_path: Path, process: subprocess.Popen, victim: str) -> None:
     workers = worker_ids(tmp_path, process, 2)
     family = descendants(process.pid)
     wait_for(tmp_path / "run/checkpoints/last.safetensors", process)
@@ -306,7 +319,6 @@ def test_death_of_a_central_process_ends_all_within_seconds(tmp_path, victim):
     _, errors = process.communicate(timeout=30)
     assert process.returncode == -9, errors
     assert_all_gone(family)
-    assert shared_memory() <= before
     assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0] > 0
 
 

@@ -11,6 +11,7 @@ import pytest
 from sac_dist.cli import main as cli
 from sac_dist.engine.control import DONE, STEPS, UPDATES, Control
 from sac_dist.settings import ClusterConfig, Config, ConfigError, TrainConfig
+from sac_dist.settings.resuming import changed
 
 
 def test_counters_of_the_others_count_as_if_they_were_here():
@@ -46,15 +47,15 @@ def test_settings_of_the_cluster_need_the_engine(capsys):
 
 def test_a_run_changes_its_engine_and_leaves_the_other_ones_settings_behind():
     local = Config(train=TrainConfig(learner="workers", workers=2))
-    there = cli.resumed(local, {"engine": "ray", "chunk": 5})
+    there = changed(local, {"engine": "ray", "chunk": 5})
     assert there.train.engine == "ray" and there.train.members == 3 and there.cluster.chunk == 5
-    back = cli.resumed(there, {"engine": "local", "steps": 10})
+    back = changed(there, {"engine": "local", "steps": 10})
     assert back.train.members == 2 and back.cluster == ClusterConfig() and back.train.steps == 10
     assert Config.from_dict(there.to_dict()) == there
 
 
 def test_without_ray_the_flag_says_what_to_install(tmp_path):
-    program = "import sys; sys.modules['ray'] = None; from sac_dist.cli import main as cli; sys.exit(cli.main(sys.argv[1:]))"
+    program = "import sys; sys.modules['ray'] = None; from sac_dist.cli.main import main; sys.exit(main())"
     command = [
         sys.executable,
         "-c",

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from test_replay import CONTEXT, wait_until
 
 from sac_dist.data.dataset import DataSet
-from sac_dist.data.ring import ReplayBuffer, ReplaySegment, deal, shard_sizes
+from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import Batches, sample_n_steps
 from sac_dist.data.schema import Schema
+from sac_dist.data.segment import ReplaySegment, deal, shard_sizes
 from sac_dist.data.transitions import Transitions
 from sac_dist.settings import AgentConfig, ConfigError, DataConfig
 from sac_dist.storage.segments import ReplayFiles
@@ -147,7 +148,7 @@ def test_a_reader_finds_the_right_episode_while_others_write():
     buffer, rng = ReplayBuffer(40, SCHEMA, 2), np.random.default_rng(0)
     looked = 0
     with writing(buffer, 0, 1):
-        for _ in range(5000):
+        for _ in range(2000):
             shard, index = buffer.draw(16, rng)
             rows = buffer.take(shard, index, np.empty((16, SCHEMA.row_width), np.float32))
             found = buffer.episodes_of(shard, index)
@@ -156,14 +157,14 @@ def test_a_reader_finds_the_right_episode_while_others_write():
             np.testing.assert_array_equal(found.start[good], rows[good, 0])
             np.testing.assert_array_equal((index - found.start)[good], rows[good, 1])
             assert (found.stop > index)[good].all() and (found.stop - found.start <= 5)[good].all()
-    assert looked > 10_000
+    assert looked > 5_000
 
 
 def test_snapshots_know_their_episodes_while_others_write_and_when_they_are_killed():
     buffer = ReplayBuffer(60, SCHEMA, 2)
-    for _ in range(4):
+    for _ in range(3):
         with writing(buffer, 0, 1):
-            for _ in range(200):
+            for _ in range(60):
                 segment = buffer.snapshot()
                 for (episode, steps), begun in zip(
                     trajectories(segment), np.concatenate(segment.episodes), strict=True
@@ -178,6 +179,32 @@ def test_a_writer_that_died_between_the_start_and_its_transition_leaves_one_star
     buffer._begin(0, 3)  # and here it died
     play(buffer.for_shard(0), 1, 2)
     assert trajectories(buffer.snapshot()) == [(0, [0, 1, 2]), (1, [0, 1])]
+
+
+class ReadEarly:
+    """A count that a reader reads before the writer raised it, the first time that it looks."""
+
+    def __init__(self, counts: np.ndarray, early: int) -> None:
+        self.counts, self.early = counts, [early]
+
+    def item(self, shard: int) -> int:
+        return self.early.pop() if self.early else self.counts.item(shard)
+
+    def __getitem__(self, shard: int) -> int:
+        return self.counts[shard]
+
+
+def test_a_writer_that_laps_a_search_does_not_lead_it_astray():
+    """Episodes of one step in a ring of 5: four more are entered while a reader searches the table."""
+    buffer = ReplayBuffer(5, SCHEMA)
+    for number in range(100):
+        play(buffer, number, 1)
+    buffer._episodes = ReadEarly(buffer._episodes, 96)
+    found = buffer.episodes_of(np.zeros(5, np.int64), np.arange(95, 100))
+    assert found.number.tolist() == found.start.tolist() == list(range(95, 100))
+    assert found.stop.tolist() == list(range(96, 101))
+    buffer._episodes = ReadEarly(buffer._episodes.counts, 96)
+    assert buffer._begun(0, 95, 96).tolist() == [95]
 
 
 # n steps
@@ -272,7 +299,7 @@ def test_n_steps_are_right_while_others_write():
     buffer, rng = ReplayBuffer(40, SCHEMA, 2), np.random.default_rng(0)
     rows, discounts = np.empty((32, SCHEMA.row_width), np.float32), np.empty(32, np.float32)
     with writing(buffer, 0, 1):
-        for _ in range(2000):
+        for _ in range(500):
             sample_n_steps(buffer, rows, discounts, rng, 3, 0.5)
             count = rows[:, 5] - rows[:, 1]  # steps that were taken together
             assert (rows[:, 4] == rows[:, 0]).all() and (count >= 1).all() and (count <= 3).all()

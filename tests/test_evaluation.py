@@ -7,8 +7,9 @@ from corridor import Corridor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sac_dist.acting.evaluation import Evaluation, evaluate, evaluation_seed, record, wilson_interval
-from sac_dist.acting.rollout import run_episode
+from sac_dist.acting.episode import run_episode
+from sac_dist.acting.evaluation import Evaluation, evaluate, evaluation_seed, wilson_interval
+from sac_dist.acting.video import video_writer
 from sac_dist.settings import ConfigError
 
 
@@ -75,7 +76,7 @@ def test_wilson_intervals_hold_the_rate_and_stay_in_range(counts):
 
 def test_a_video_holds_every_frame(tmp_path):
     path = tmp_path / "new" / "walk.mp4"
-    with record(path, fps=10) as on_frame:
+    with video_writer(path, fps=10) as on_frame:
         episode = run_episode(Corridor("rgb_array"), walk_right, 0, on_frame)
         assert not path.exists()
     frames = imageio.v2.mimread(path)
@@ -88,7 +89,7 @@ def test_a_video_holds_every_frame(tmp_path):
 
 
 def test_a_recording_that_fails_leaves_no_file_and_its_own_error(tmp_path):
-    with pytest.raises(ZeroDivisionError), record(tmp_path / "broken.mp4", fps=10) as on_frame:
+    with pytest.raises(ZeroDivisionError), video_writer(tmp_path / "broken.mp4", fps=10) as on_frame:
         on_frame(np.zeros((32, 32, 3), np.uint8))
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
@@ -97,7 +98,7 @@ def test_a_recording_that_fails_leaves_no_file_and_its_own_error(tmp_path):
 def test_a_video_without_frames_is_an_error(tmp_path):
     with (
         pytest.raises(ConfigError, match=r"cannot write the video .*empty.mp4: no frame was drawn"),
-        record(tmp_path / "empty.mp4", fps=10),
+        video_writer(tmp_path / "empty.mp4", fps=10),
     ):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -113,7 +114,7 @@ def test_a_video_that_cannot_be_written_is_refused_in_one_line(tmp_path, monkeyp
         path = tmp_path / "file" / "walk.mp4"
     with (
         pytest.raises(ConfigError, match="cannot write the video") as caught,
-        record(path, fps=10) as on_frame,
+        video_writer(path, fps=10) as on_frame,
     ):
         on_frame(np.zeros((32, 32, 3), np.uint8))
     assert "\n" not in str(caught.value)

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from sac_dist.acting.rollout import EnvironmentFault, Play, make_env, run_episode
+from sac_dist.acting.environment import make_env
+from sac_dist.acting.episode import EnvironmentFault, Play, run_episode
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.cli import main as cli
 from sac_dist.data.schema import Schema
@@ -52,7 +53,7 @@ def config(tmp_path: Path, env: str = "Point", agent: AgentConfig = AGENT, **set
         "steps": 300,
     }
     return Config(
-        EnvConfig(env=f"toy_envs:{env}-v0"),
+        EnvConfig(f"toy_envs:{env}-v0"),
         agent,
         TrainConfig(**(small | {"update_ratio": 1.0, "run_dir": str(tmp_path / "run")} | settings)),
     )
@@ -96,7 +97,7 @@ def assert_sound(folder: Path) -> None:
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_place(bad, what):
-    env = make_env(EnvConfig(env="toy_envs:Point-v0"))
+    env = make_env(EnvConfig("toy_envs:Point-v0"))
     good = {"observation": np.zeros(2, np.float32), "reward": 0.5, "terminated": False, "truncated": False}
     play = Play(env, 123)
     play.step(np.zeros(2, np.float32))
@@ -109,14 +110,14 @@ def test_what_cannot_be_used_is_named_with_its_place(bad, what):
 
 
 def test_a_reset_that_gives_nan_is_met_before_anyone_acts():
-    env = make_env(EnvConfig(env="toy_envs:Point-v0"))
+    env = make_env(EnvConfig("toy_envs:Point-v0"))
     env.unwrapped.reset = lambda **_: (np.array([np.nan, 0], np.float32), {})
     with pytest.raises(EnvironmentFault, match=r"observation\[0\] is nan after the reset with seed 5"):
         run_episode(env, lambda observation: pytest.fail("acted"), 5)
 
 
 def test_usual_variants_of_numbers_and_flags_are_taken():
-    env = make_env(EnvConfig(env="toy_envs:Point-v0"))
+    env = make_env(EnvConfig("toy_envs:Point-v0"))
     play = Play(env, 0)
     env.unwrapped.step = lambda action: (
         [9e14, -9e14],
@@ -135,7 +136,7 @@ def test_usual_variants_of_numbers_and_flags_are_taken():
 
 
 def test_an_environment_that_writes_into_one_array_does_not_change_earlier_observations():
-    env = make_env(EnvConfig(env="toy_envs:Point-v0"))
+    env = make_env(EnvConfig("toy_envs:Point-v0"))
     place = np.zeros(2, np.float32)
 
     def step(action):
@@ -218,7 +219,7 @@ def test_a_simulator_that_never_returns_numbers_is_given_up_saved_and_named(tmp_
 
 def test_exit_in_the_constructor_is_no_silent_success():
     with pytest.raises(ConfigError, match="does not start: SystemExit"):
-        make_env(EnvConfig(env="toy_envs:ExitsInConstructor-v0"))
+        make_env(EnvConfig("toy_envs:ExitsInConstructor-v0"))
 
 
 def test_a_leaking_simulator_is_replaced_before_it_takes_the_machine(tmp_path, capfd):
@@ -449,7 +450,7 @@ def test_a_checkpoint_of_networks_that_are_not_finite_is_never_written(tmp_path,
 
 def test_an_evaluator_takes_no_policy_that_is_not_finite(tmp_path):
     agent = SACAgent(Schema.vector(2, 2), AGENT)
-    agent.tensors.policy.parameters[3] = torch.nan
+    agent.policy_parameters[3] = torch.nan
     ours, theirs = multiprocessing.Pipe()
     task = EvaluatorTask(config(tmp_path), agent, Control(1), tmp_path / "best.safetensors", None)
     thread = threading.Thread(target=serve, args=(theirs, task), daemon=True)

@@ -8,8 +8,9 @@ import pytest
 from gymnasium.wrappers import FrameStackObservation, TimeLimit
 from toy_envs import Point
 
+from sac_dist.acting.environment import make_env
+from sac_dist.acting.episode import EnvironmentFault, Play
 from sac_dist.acting.half_played import EpisodeRecord, NotRepeated, exactness, go_on, state_of
-from sac_dist.acting.rollout import EnvironmentFault, Play, make_env
 from sac_dist.settings import EnvConfig
 from sac_dist.storage.arrays_in_json import from_json, to_json
 

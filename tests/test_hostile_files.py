@@ -52,10 +52,7 @@ def policy(tmp_path) -> Path:
     network = AgentConfig(hidden_width=8, hidden_depth=1)
     path = tmp_path / "p.safetensors"
     checkpoint.save_policy(
-        path,
-        SACAgent(Schema.vector(3, 1), network),
-        Config(EnvConfig(env="Pendulum-v1"), network),
-        {"steps": 0},
+        path, SACAgent(Schema.vector(3, 1), network), Config(EnvConfig("Pendulum-v1"), network), {"steps": 0}
     )
     return path
 
@@ -132,7 +129,10 @@ def test_metadata_that_is_a_bomb(capsys, policy, bomb):
         ("version", 3, "has checkpoint version 3, this sac_dist reads 1 and 2"),
         ("version", 0, "has checkpoint version 0, this sac_dist reads 1 and 2"),
         ("version", 1, "damaged"),
-        ("config.env.gravity", 1, "unknown setting 'gravity': made by another version"),
+        ("config.env.gravity", 1, "Pendulum-v1 has no option gravity"),
+        ("config.env.env_kwargs", {"gravity": 1}, "Pendulum-v1 has no option gravity"),
+        ("config.env.env_kwargs", [1], "damaged"),
+        ("config.train.gravity", 1, "unknown setting 'gravity': made by another version"),
         ("config.agent.hidden_width", 10**6, "too few"),
         ("config.agent.hidden_width", 1e999, "too few"),
         ("config.agent.hidden_width", "8", "damaged"),
@@ -154,7 +154,7 @@ def test_metadata_that_is_a_bomb(capsys, policy, bomb):
         ("schema.observation.state.shape", [10**12], "the policy has 1000000000000 observations"),
         ("config", [], "damaged"),
         ("config.env", [1], "damaged"),
-        ("config.env.env", 5, "damaged"),
+        ("config.env.env", 5, "an environment is an id or what makes one, not 5"),
         ("info", None, "damaged"),
         ("run", [1], "damaged"),
     ],

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -9,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_engine import config, policy_of, same, start, worker_ids
+from test_engine import assert_all_gone, config, descendants, policy_of, same, start, worker_ids
 
+from sac_dist.acting.environment import make_env
 from sac_dist.acting.evaluation import NoEpisodeEnded, evaluate
 from sac_dist.acting.playback import film
-from sac_dist.acting.rollout import make_env
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.engine import checkpointing, evaluations
 from sac_dist.engine import train as training
 from sac_dist.engine.signals import STOPPING, StopSignals
 from sac_dist.engine.train import resume, train
+from sac_dist.reporting.commands import command
 from sac_dist.reporting.terminal import Progress
 from sac_dist.settings import EnvConfig
 from sac_dist.storage import checkpoint
@@ -115,7 +117,9 @@ def test_a_stop_in_a_long_step_is_within_seconds_and_says_that_it_is_not_exact(
     told = flag.stat().st_mtime
     assert run.outcome.reason == "SIGTERM" and time.time() - told < 10
     assert last_run(run)["exact"] == "not exact: worker-0 was in a step of more than 1 s"
-    assert "not exact: worker-0 was in a step of more than 1 s" in capfd.readouterr().err
+    errors = capfd.readouterr().err
+    assert "not exact: worker-0 was in a step of more than 1 s" in errors
+    assert f"go on: {command('--resume', run.folder.path)}" in errors
     resumed = continued(run, steps=run.outcome.steps + 10)
     assert resumed.outcome.steps == run.outcome.steps + 10
     assert "this checkpoint is not exact" in capfd.readouterr().err
@@ -160,6 +164,20 @@ def test_a_closed_terminal_and_a_batch_systems_warning_reach_the_whole_group_and
     assert saved["counters"][0] > 0 and saved["exact"].startswith("step")
 
 
+def test_a_signal_during_the_start_ends_it_and_leaves_nothing(tmp_path):
+    with tempfile.TemporaryDirectory(prefix="sac-") as temporary:
+        process = start(tmp_path, "--steps", "1000000", TMPDIR=temporary)
+        while not descendants(process.pid):
+            assert process.poll() is None
+            time.sleep(0.01)
+        family = descendants(process.pid)
+        process.send_signal(signal.SIGTERM)
+        errors = process.communicate(timeout=30)[1]
+        assert process.returncode == 143 and "Traceback" not in errors, errors
+        assert_all_gone(family)
+        assert not os.listdir(temporary)
+
+
 def signalled(monkeypatch, words: str, number: signal.Signals) -> list[float]:
     """A signal to this process as soon as the run says these words; the list then holds when."""
     sent: list[float] = []
@@ -182,7 +200,8 @@ def test_the_first_signal_ends_the_final_evaluation(tmp_path, monkeypatch, capfd
     assert time.monotonic() - sent[0] < 10
     assert run.outcome.reason == "SIGTERM" and run.outcome.evaluation is None
     errors = capfd.readouterr().err
-    assert "the final policy was not measured: SIGTERM" in errors and "--resume" in errors
+    assert "the final policy was not measured: SIGTERM" in errors
+    assert "--resume" not in errors, "nothing would be left to do"
 
 
 def test_the_first_signal_ends_the_video(tmp_path, monkeypatch, capfd, flag):

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sac_dist.algorithms import losses
-from sac_dist.networks.mlp import GaussianPolicy, QEnsemble, sample_action
+from sac_dist.networks.critics import QEnsemble
+from sac_dist.networks.distribution import sample_action
+from sac_dist.networks.policy import GaussianPolicy
 
 
 def tensor(*values: object) -> torch.Tensor:
@@ -18,30 +20,22 @@ def tensor(*values: object) -> torch.Tensor:
 
 
 def test_target_bootstraps_from_the_smallest_critic_less_the_entropy_term() -> None:
-    target = losses.td_target(
-        reward=tensor(1.0, 2.0),
-        discount=tensor(0.9, 0.9),
-        next_q=tensor([[10.0, 4.0], [8.0, 6.0]]),
-        next_log_prob=tensor(3.0, -1.0),
-        alpha=tensor(0.5),
+    value = losses.soft_value(
+        next_q=tensor([[10.0, 4.0], [8.0, 6.0]]), next_log_prob=tensor(3.0, -1.0), alpha=tensor(0.5)
     )
+    target = losses.td_target(tensor(1.0, 2.0), tensor(0.9, 0.9), value)
     # 1 + 0.9 (8 - 0.5·3) = 6.85; 2 + 0.9 (4 + 0.5) = 6.05
     torch.testing.assert_close(target, tensor(6.85, 6.05))
 
 
 def test_termination_stops_the_bootstrap() -> None:
-    next_q = tensor([[10.0, 10.0], [10.0, 10.0]])
-    target = losses.td_target(tensor(1.0, 1.0), tensor(0.0, 0.98), next_q, tensor(5.0, 5.0), tensor(0.1))
+    target = losses.td_target(tensor(1.0, 1.0), tensor(0.0, 0.98), tensor(9.5, 9.5))
     torch.testing.assert_close(target, tensor(1.0, 1 + 0.98 * 9.5))
 
 
 def test_target_carries_no_gradient() -> None:
-    inputs = [
-        torch.ones(2, 3, requires_grad=True),
-        torch.ones(3, requires_grad=True),
-        torch.tensor(0.1, requires_grad=True),
-    ]
-    assert not losses.td_target(torch.zeros(3), torch.full((3,), 0.9), *inputs).requires_grad
+    value = torch.ones(3, requires_grad=True)
+    assert not losses.td_target(torch.zeros(3), torch.full((3,), 0.9), value).requires_grad
 
 
 def test_critic_loss_halves_the_mean_square_and_sums_the_critics() -> None:
@@ -105,12 +99,15 @@ def problem() -> dict[str, torch.Tensor]:
     return {"observation": draw(6, 3), "action": draw(6, 2).tanh(), "noise": draw(6, 2), "target": draw(6)}
 
 
-POLICY, Q = GaussianPolicy(3, 2, width=4, depth=2), QEnsemble(3, 2, width=4, depth=2, critics=3)
+POLICY, Q = (
+    GaussianPolicy.perceptron(3, 2, width=4, depth=2),
+    QEnsemble.perceptron(3, 2, width=4, depth=2, critics=3),
+)
 
 
 def parameters(network: GaussianPolicy | QEnsemble, seed: int) -> torch.Tensor:
     return torch.randn(
-        sum(network.sizes), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        network.size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     ).requires_grad_()
 
 

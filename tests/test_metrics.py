@@ -7,8 +7,8 @@ import torch
 from reports import file_reporter
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sac_dist.acting.episode import Episode
 from sac_dist.acting.evaluation import Evaluation
-from sac_dist.acting.rollout import Episode
 from sac_dist.reporting.columns import COLUMNS
 from sac_dist.reporting.metrics import read_metrics, read_returns
 from sac_dist.reporting.reporter import RECENT, Reporter

@@ -32,7 +32,7 @@ def test_without_a_run_the_policy_shown_is_the_one_for_what_auto_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert find_policy(None, "auto")[1].config.env.env == resolve("auto").id
+    assert find_policy(None, "auto")[1].config.env.id == resolve("auto").id
     assert find_policy(None, "SawyerLift-v0")[0].stem == "SawyerLift-v0"
     monkeypatch.setattr(playback, "resolve", lambda env: Resolved("Pendulum-v1", None, "no simulator"))
     assert find_policy(None, "auto")[0].stem == "Pendulum-v1"

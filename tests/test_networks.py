@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from sac_dist.networks.mlp import LOG_STD_MAX, LOG_STD_MIN, GaussianPolicy, Network, QEnsemble, sample_action
+from sac_dist.networks.critics import QEnsemble
+from sac_dist.networks.distribution import LOG_STD_MAX, LOG_STD_MIN, sample_action
+from sac_dist.networks.network import Network
+from sac_dist.networks.policy import GaussianPolicy
 
-POLICY = GaussianPolicy(observation_size=5, action_size=3, width=8, depth=2)
-Q = QEnsemble(observation_size=5, action_size=3, width=8, depth=2, critics=4)
+POLICY = GaussianPolicy.perceptron(observation_size=5, action_size=3, width=8, depth=2)
+Q = QEnsemble.perceptron(observation_size=5, action_size=3, width=8, depth=2, critics=4)
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -22,7 +25,7 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def random_parameters(network: Network) -> torch.Tensor:
-    return draw(sum(network.sizes))
+    return draw(network.size)
 
 
 def test_log_prob_agrees_with_torch_distributions() -> None:
@@ -80,9 +83,11 @@ def test_each_critic_is_a_network_of_its_own() -> None:
         torch.testing.assert_close(values[e], (x @ p["linear3.weight"][e] + p["linear3.bias"][e])[:, 0])
 
 
-@pytest.mark.parametrize("network", [POLICY, Q, GaussianPolicy(1, 1, 1, 1), QEnsemble(2, 1, 3, 3, 2)])
+@pytest.mark.parametrize(
+    "network", [POLICY, Q, GaussianPolicy.perceptron(1, 1, 1, 1), QEnsemble.perceptron(2, 1, 3, 3, 2)]
+)
 def test_unpack_covers_the_vector_with_views(network: Network) -> None:
-    vector = torch.arange(float(sum(network.sizes)))
+    vector = torch.arange(float(network.size))
     parameters = network.unpack(vector)
     assert torch.equal(torch.cat([parameter.flatten() for parameter in parameters.values()]), vector)
     parameters["linear1.weight"].zero_()
@@ -90,8 +95,8 @@ def test_unpack_covers_the_vector_with_views(network: Network) -> None:
 
 
 def test_initial_values_lie_within_their_bounds_and_fill_them() -> None:
-    network = QEnsemble(observation_size=50, action_size=14, width=100, depth=2, critics=2)
-    vector = torch.zeros(sum(network.sizes))
+    network = QEnsemble.perceptron(observation_size=50, action_size=14, width=100, depth=2, critics=2)
+    vector = torch.zeros(network.size)
     network.initialise(vector, torch.Generator().manual_seed(0))
     bounds = {"linear1": 1 / math.sqrt(64), "linear2": 1 / math.sqrt(100), "linear3": 3e-3}
     for name, parameter in network.unpack(vector).items():

@@ -10,17 +10,28 @@ import numpy as np
 import pytest
 import torch
 
+from sac_dist.algorithms.adam import Trained
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.algorithms.offline import CQLUpdate
-from sac_dist.algorithms.sac import Tensors, Trained
+from sac_dist.algorithms.base import Tensors
+from sac_dist.algorithms.cql import CQL
 from sac_dist.data.batch import Batch
 from sac_dist.data.schema import Schema
-from sac_dist.execution.compiled import compile_obstacle, compile_update, load_update
-from sac_dist.settings import AgentConfig
+from sac_dist.execution.choose import EXPLICIT, choose
+from sac_dist.execution.compiled import compile_obstacle, compile_update, compiled_path, load_update
+from sac_dist.networks.distribution import sample_action
+from sac_dist.settings import AgentConfig, CQLSettings
 
 OBS, ACT, B = 5, 2, 7
 SCHEMA = Schema.vector(OBS, ACT)
-CONFIG = AgentConfig(hidden_width=12, layer_norm=False, cql_samples=3, cql_weight=1.5, discount=0.9)
+CONFIG = AgentConfig(hidden_width=12, layer_norm=False, discount=0.9)
+OWN = CQLSettings(cql_samples=3, cql_weight=1.5)
+
+
+def conservative(config: AgentConfig = CONFIG, seed: int = 0, **own: Any) -> SACAgent:
+    """An agent that trains with CQL."""
+    agent = SACAgent(SCHEMA, config, seed, {"cql": replace(OWN, **own)})
+    agent.use("cql")
+    return agent
 
 
 def make_batch(seed: int = 0, size: int = B, returns: bool = False) -> Batch:
@@ -35,11 +46,12 @@ def make_batch(seed: int = 0, size: int = B, returns: bool = False) -> Batch:
 def doubles(agent: SACAgent) -> Tensors:
     """The agent's tensors in float64, the critics' output made large enough to matter."""
     tensors = agent.tensors
-    agent.q.unpack(tensors.critics.parameters)["linear3.weight"].mul_(100)
-    tensors.targets.copy_(tensors.critics.parameters)
-    agent.policy.unpack(tensors.policy.parameters)["linear3.weight"].mul_(100)
-    trained = [None if one is None else Trained(*(part.double() for part in one)) for one in tensors[3:]]
-    return Tensors(tensors.steps.double(), tensors.targets.double(), tensors.average.double(), *trained)  # type: ignore[arg-type]
+    agent.q.unpack(tensors.groups["critics"].parameters)["linear3.weight"].mul_(100)
+    tensors.copies["targets"].copy_(tensors.groups["critics"].parameters)
+    agent.policy.unpack(tensors.groups["policy"].parameters)["linear3.weight"].mul_(100)
+    groups = {name: Trained(*(part.double() for part in trained)) for name, trained in tensors.groups.items()}
+    copies = {name: vector.double() for name, vector in tensors.copies.items()}
+    return Tensors(tensors.steps.double(), copies, groups)
 
 
 def slow_q(parameters: dict[str, Any], critic: int, observation: np.ndarray, action: np.ndarray) -> float:
@@ -74,8 +86,11 @@ def slow_penalty(
 ) -> float:
     """Σ_e E_s[log Σ_a exp(Q_e(s, a)) / p(a) − Q_e(s, a_data)], one state, critic and action at a time."""
     q_parameters = {name: value.numpy() for name, value in agent.q.unpack(torch.from_numpy(critics)).items()}
-    policy = {name: value.numpy() for name, value in agent.policy.unpack(tensors.policy.parameters).items()}
-    n, total = agent.config.cql_samples, 0.0
+    policy = {
+        name: value.numpy()
+        for name, value in agent.policy.unpack(tensors.groups["policy"].parameters).items()
+    }
+    n, total = OWN.cql_samples, 0.0
     fields = [field.double().numpy() for field in batch if field is not None]
     observation, action, _, following = fields[:4]
     for e in range(agent.config.critics):
@@ -97,13 +112,12 @@ def slow_penalty(
 
 @pytest.mark.parametrize("calibrated", [False, True])
 def test_penalty_and_its_gradient_equal_a_slow_computation(calibrated: bool) -> None:
-    agent = SACAgent(SCHEMA, replace(CONFIG, cal_ql=calibrated), seed=1)
-    agent.use("cql")
+    agent = conservative(seed=1, cal_ql=calibrated)
     tensors, update, sac = doubles(agent), agent.algorithm, SACAgent(SCHEMA, CONFIG).algorithm
     batch = Batch(*(None if field is None else field.double() for field in make_batch(returns=calibrated)))  # type: ignore[arg-type]
     noise = agent.noise(B).double()
-    alpha = tensors.log_alpha.parameters.exp()
-    parameters = tensors.critics.parameters
+    alpha = tensors.groups["log_alpha"].parameters.exp()
+    parameters = tensors.groups["critics"].parameters
 
     def penalty(critics: torch.Tensor) -> torch.Tensor:
         whole, _ = update.critic_objective(critics, tensors, batch, noise, alpha)
@@ -111,7 +125,7 @@ def test_penalty_and_its_gradient_equal_a_slow_computation(calibrated: bool) -> 
         return whole - td_error
 
     expected = slow_penalty(agent, parameters.numpy(), tensors, batch, noise.numpy(), calibrated)
-    assert penalty(parameters).item() == pytest.approx(CONFIG.cql_weight * expected, rel=1e-9)
+    assert penalty(parameters).item() == pytest.approx(OWN.cql_weight * expected, rel=1e-9)
     if calibrated:
         assert (
             expected > slow_penalty(agent, parameters.numpy(), tensors, batch, noise.numpy()) + 1e-3
@@ -125,20 +139,18 @@ def test_penalty_and_its_gradient_equal_a_slow_computation(calibrated: bool) -> 
             moved = parameters.numpy().copy()
             moved[index] += step
             ends.append(slow_penalty(agent, moved, tensors, batch, noise.numpy(), calibrated))
-        assert gradient[index].item() == pytest.approx(
-            CONFIG.cql_weight * (ends[0] - ends[1]) / 2e-6, abs=2e-6
-        )
+        assert gradient[index].item() == pytest.approx(OWN.cql_weight * (ends[0] - ends[1]) / 2e-6, abs=2e-6)
 
 
 def test_weight_0_is_sac_bit_for_bit() -> None:
-    sac, cql = (SACAgent(SCHEMA, replace(CONFIG, cql_weight=weight), seed=3) for weight in (5.0, 0.0))
-    cql.use("cql")
+    sac, cql = SACAgent(SCHEMA, CONFIG, seed=3), conservative(seed=3, cql_weight=0.0)
+    assert choose(cql, B).how == EXPLICIT
     for seed in range(30):
         first, second = sac.update(make_batch(seed)), cql.update(make_batch(seed))
         assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
     assert all(torch.equal(value, cql.state_dict()[name]) for name, value in sac.state_dict().items())
     assert torch.equal(sac.rng_state(), cql.rng_state())
-    cql.config = replace(CONFIG, cql_weight=1e-3)
+    cql.algorithms["cql"] = replace(OWN, cql_weight=1e-3)
     cql.use("cql")
     cql.set_rng_state(sac.rng_state())
     assert not torch.equal(
@@ -147,11 +159,10 @@ def test_weight_0_is_sac_bit_for_bit() -> None:
 
 
 def test_uniform_actions_are_uniform_and_have_their_density() -> None:
-    agent = SACAgent(SCHEMA, replace(CONFIG, cql_samples=50))
-    agent.use("cql")
-    assert isinstance(agent.algorithm, CQLUpdate)
+    agent = conservative(cql_samples=50)
+    assert isinstance(agent.algorithm, CQL)
     batch = make_batch(size=200)
-    mean, log_std = agent.policy(agent.policy.unpack(agent.tensors.policy.parameters), batch.next_observation)
+    mean, log_std = agent.policy(agent.policy.unpack(agent.policy_parameters), batch.next_observation)
     actions, density = agent.algorithm.sampled_actions(
         agent.tensors, batch, agent.noise(200)[2:], mean, log_std
     )
@@ -162,11 +173,10 @@ def test_uniform_actions_are_uniform_and_have_their_density() -> None:
 
 
 def test_cql_pushes_down_what_the_data_does_not_do() -> None:
-    agent = SACAgent(SCHEMA, replace(CONFIG, critic_lr=3e-3), seed=0)
-    agent.use("cql")
+    agent = conservative(replace(CONFIG, critic_lr=3e-3))
     batch = make_batch(size=64)
     elsewhere = -batch.action
-    q = agent.q.unpack(agent.tensors.critics.parameters)
+    q = agent.q.unpack(agent.critic_parameters)
     first = agent.update(batch)["cql_penalty"]
     for _ in range(400):
         last = agent.update(batch)["cql_penalty"]
@@ -176,28 +186,26 @@ def test_cql_pushes_down_what_the_data_does_not_do() -> None:
 
 @pytest.mark.parametrize(("threshold", "rises"), [(-50.0, True), (50.0, False)])
 def test_lagrange_weight_follows_the_threshold(threshold: float, rises: bool) -> None:
-    agent = SACAgent(SCHEMA, replace(CONFIG, cql_lagrange=threshold))
-    agent.use("cql")
+    agent = conservative(cql_lagrange=threshold)
     weights = [agent.update(make_batch())["cql_weight"].item() for _ in range(20)]
-    assert weights[0] == pytest.approx(CONFIG.cql_weight)
+    assert weights[0] == pytest.approx(OWN.cql_weight)
     assert (weights[-1] > weights[0] * 1.005) if rises else (weights[-1] < weights[0] * 0.995)
-    other = SACAgent(SCHEMA, agent.config, seed=9)
+    other = conservative(seed=9, cql_lagrange=threshold)
     other.load_state_dict(agent.state_dict())
-    assert other.tensors.log_weight is not None and agent.tensors.log_weight is not None
-    assert torch.equal(other.tensors.log_weight.parameters, agent.tensors.log_weight.parameters)
+    assert other.tensors.groups["log_weight"].parameters == agent.tensors.groups["log_weight"].parameters
 
 
 def test_cloning_learns_the_data_and_leaves_the_critics() -> None:
     agent = SACAgent(SCHEMA, replace(CONFIG, hidden_width=64, actor_lr=3e-3, target_entropy=-6.0))
     batch = make_batch(size=32)
-    critics, targets = agent.tensors.critics.parameters.clone(), agent.tensors.targets.clone()
+    critics, targets = agent.critic_parameters.clone(), agent.tensors.copies["targets"].clone()
     agent.use("bc")
     likelihood = []
     for _ in range(1500):
         metrics = agent.update(batch)
         likelihood.append(metrics["data_log_prob"].item())
-    assert torch.equal(agent.tensors.critics.parameters, critics) and torch.equal(
-        agent.tensors.targets, targets
+    assert torch.equal(agent.critic_parameters, critics) and torch.equal(
+        agent.tensors.copies["targets"], targets
     )
     assert agent.tensors.steps.tolist() == [0, 1500, 1500]
     error = np.abs(
@@ -212,7 +220,7 @@ def test_cloning_learns_the_data_and_leaves_the_critics() -> None:
     )  # with steps so large, single updates fall far back
     agent.use("sac")  # Adam's first step of the critics is a first step
     agent.update(batch)
-    moved = (agent.tensors.critics.parameters - critics).abs().max().item()
+    moved = (agent.critic_parameters - critics).abs().max().item()
     assert moved == pytest.approx(CONFIG.critic_lr, rel=1e-3)
 
 
@@ -226,9 +234,7 @@ def test_deterministic_backup_leaves_the_entropy_out() -> None:
         hard.algorithm.target(hard.tensors, batch, noise, alpha)[0]
         - soft.algorithm.target(soft.tensors, batch, noise, alpha)[0]
     ) / 0.7
-    mean, log_std = soft.policy(soft.policy.unpack(soft.tensors.policy.parameters), batch.next_observation)
-    from sac_dist.networks.mlp import sample_action
-
+    mean, log_std = soft.policy(soft.policy.unpack(soft.policy_parameters), batch.next_observation)
     _, log_prob = sample_action(mean, log_std, noise[1])
     torch.testing.assert_close(difference, batch.discount * log_prob, rtol=1e-4, atol=1e-5)
 
@@ -242,7 +248,7 @@ def test_target_of_a_random_subset_and_policy_of_the_mean() -> None:
         noise = agent.noise(B).double()
         target, mean, log_std = agent.algorithm.target(tensors, batch, noise, alpha)
         action = (mean + log_std.exp() * noise[1]).tanh()
-        q = agent.q(agent.q.unpack(tensors.targets), batch.next_observation, action)
+        q = agent.q(agent.q.unpack(tensors.copies["targets"]), batch.next_observation, action)
         values = batch.reward + batch.discount * q
         pairs = [
             (i, j)
@@ -253,10 +259,12 @@ def test_target_of_a_random_subset_and_policy_of_the_mean() -> None:
         assert pairs and len(pairs) < 10
         seen.add(tuple(pairs))
     assert len(seen) >= 4  # pairs whose smaller critic is the same one cannot be told apart
-    loss, _, _ = agent.algorithm.policy_objective(tensors.policy.parameters, tensors, batch, noise[0], alpha)
-    mean, log_std = agent.policy(agent.policy.unpack(tensors.policy.parameters), batch.observation)
+    loss, _ = agent.algorithm.policy_objective(
+        tensors.groups["policy"].parameters, tensors, batch, noise[0], alpha
+    )
+    mean, log_std = agent.policy(agent.policy.unpack(tensors.groups["policy"].parameters), batch.observation)
     q = agent.q(
-        agent.q.unpack(tensors.critics.parameters),
+        agent.q.unpack(tensors.groups["critics"].parameters),
         batch.observation,
         (mean + log_std.exp() * noise[0]).tanh(),
     )
@@ -272,21 +280,17 @@ def test_compiled_cql_equals_eager(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
         critics=4,
         target_critics=2,
         entropy_backup=False,
-        cql_lagrange=2.0,
-        cal_ql=True,
     )
     obstacle = compile_obstacle()
     if obstacle is not None:
         pytest.skip(obstacle)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    eager, compiled = SACAgent(SCHEMA, config), SACAgent(SCHEMA, config)
-    eager.use("cql")
-    compiled.use("cql")
+    eager, compiled = (conservative(config, cql_lagrange=2.0, cal_ql=True) for _ in range(2))
     compile_update(compiled, 32)
-    compiled.use("cql", load_update(compiled, 32))
+    compiled.use("cql", load_update(compiled_path(compiled, 32)))
     compiled.set_rng_state(eager.rng_state())
     for seed in range(4):
-        batch = make_batch(seed, 32, returns=eager.needs_returns)
+        batch = make_batch(seed, 32, returns=True)
         expected, metrics = eager.update(batch), compiled.update(batch)
         assert expected.keys() == metrics.keys()
         for name, value in expected.items():

@@ -15,7 +15,8 @@ from test_central import central
 from sac_dist import SACAgent
 from sac_dist.data.batch import Batch
 from sac_dist.engine.train import train
-from sac_dist.execution.gpu import WARM_UP, OnDevice
+from sac_dist.execution.choose import choose
+from sac_dist.execution.gpu import WARM_UP
 from sac_dist.settings import AgentConfig, ConfigError, TrainConfig
 
 pytestmark = pytest.mark.timeout(120)
@@ -29,26 +30,37 @@ CASES = {
         AgentConfig(**SMALL, layer_norm=False, alpha=0.1, grad_clip=0.5),
     ),
     "subsets of critics": ("sac", AgentConfig(**SMALL, critics=4, target_critics=2)),
-    "cql": ("cql", AgentConfig(**SMALL, cql_samples=3)),
-    "cal-ql with a tuned weight": ("cql", AgentConfig(**SMALL, cql_samples=3, cal_ql=True, cql_lagrange=1.0)),
+    "cql": ("cql", AgentConfig(**SMALL)),
+    "cal-ql with a tuned weight": ("cql", AgentConfig(**SMALL)),
     "bc": ("bc", AgentConfig(**SMALL)),
 }
+
+OWN = {
+    "cql": {"cql_samples": 3},
+    "cal-ql with a tuned weight": {"cql_samples": 3, "cal_ql": True, "cql_lagrange": 1.0},
+}
+
+
+def make(case: str) -> SACAgent:
+    return SACAgent(SCHEMA, CASES[case][1], algorithms={"cql": OWN.get(case, {})})
 
 
 def batch(agent: SACAgent, size: int, seed: int) -> Batch:
     made = make_batch(size, seed=seed)
-    return made._replace(return_to_go=made.reward) if agent.needs_returns else made
+    return made._replace(return_to_go=made.reward) if agent.algorithm.settings.needs_returns else made
 
 
 @pytest.mark.parametrize("device", [COPY, pytest.param("cuda", marks=GPU)])
 @pytest.mark.parametrize("case", CASES)
 def test_updates_there_are_those_made_here(case: str, device: str) -> None:
-    algorithm, config = CASES[case]
-    here, there = SACAgent(SCHEMA, config), SACAgent(SCHEMA, config)
+    algorithm, _ = CASES[case]
+    here, there = make(case), make(case)
     for agent in (here, there):
         agent.share_memory()
         agent.use(algorithm)
-    there.step = OnDevice(there, device)
+    choice, there_choice = choose(here, 24), choose(there, 24, device)
+    assert there_choice.how == f"{choice.how}, on {device}"
+    here.run_update, there.run_update = choice.update, there_choice.update
     far = (
         0 if device == COPY else 0.01
     )  # Adam's step is as long for a gradient near 0, whose sign is a matter of rounding
@@ -66,12 +78,12 @@ def test_updates_there_are_those_made_here(case: str, device: str) -> None:
 
 
 def test_a_new_use_of_the_agent_starts_from_what_its_memory_holds() -> None:
-    here, there = SACAgent(SCHEMA, CASES["sac"][1]), SACAgent(SCHEMA, CASES["sac"][1])
+    here, there = make("sac"), make("sac")
     for algorithm in ("cql", "sac"):
         for agent in (here, there):
             agent.take_average()
             agent.use(algorithm)
-        there.step = OnDevice(there, COPY)
+        here.run_update, there.run_update = choose(here, 24).update, choose(there, 24, COPY).update
         for i in range(3):
             here.update(make_batch(24, seed=i))
             there.update(make_batch(24, seed=i))
@@ -81,17 +93,20 @@ def test_a_new_use_of_the_agent_starts_from_what_its_memory_holds() -> None:
 @GPU
 def test_memory_is_locked_while_its_agent_lives() -> None:
     for _ in range(20):  # the system gives memory of the same addresses
-        here, there = SACAgent(SCHEMA, CASES["sac"][1]), SACAgent(SCHEMA, CASES["sac"][1])
+        here, there = make("sac"), make("sac")
         there.share_memory()
         assert not there.memory.is_pinned()
-        there.step = OnDevice(there, "cuda")
+        there.run_update = choose(there, 24, "cuda").update
         assert there.memory.is_pinned()
-        OnDevice(there, "cuda")
+        choose(there, 24, "cuda")
         assert there.memory.is_pinned()
         for agent in (here, there):
             agent.update(make_batch(24))
         torch.testing.assert_close(
-            there.tensors.critics.exp_avg, here.tensors.critics.exp_avg, rtol=1e-2, atol=1e-5
+            there.tensors.groups["critics"].exp_avg,
+            here.tensors.groups["critics"].exp_avg,
+            rtol=1e-2,
+            atol=1e-5,
         )
         del agent, there
         gc.collect()

@@ -27,11 +27,20 @@ from sac_dist.engine.train import resume, train
 from sac_dist.engine.worker import Worker
 from sac_dist.formats import files
 from sac_dist.reporting.metrics import read_metrics
-from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
+from sac_dist.settings import (
+    AgentConfig,
+    Config,
+    ConfigError,
+    CQLSettings,
+    DataConfig,
+    EnvConfig,
+    TrainConfig,
+)
 from sac_dist.storage import checkpoint
 
 ENV = "toy_envs:Point-v0"
-AGENT = AgentConfig(hidden_width=16, cql_samples=2)
+AGENT = AgentConfig(hidden_width=16)
+CQL = CQLSettings(cql_samples=2)
 TRAIN = TrainConfig(
     workers=1,
     steps=60,
@@ -57,11 +66,17 @@ def demos(recorded: Transitions, tmp_path: Path) -> str:
 
 
 def run(
-    tmp_path: Path, data: DataConfig, name: str = "run", agent: AgentConfig = AGENT, **settings: object
+    tmp_path: Path,
+    data: DataConfig,
+    name: str = "run",
+    agent: AgentConfig = AGENT,
+    cql: CQLSettings = CQL,
+    **settings: object,
 ) -> checkpoint.Checkpoint:
     """A finished run's last checkpoint."""
     settings = {"run_dir": str(tmp_path / name)} | settings
-    train(Config(EnvConfig(ENV), agent, replace(TRAIN, **settings), data), quiet=True)  # type: ignore[arg-type]
+    training = replace(TRAIN, **settings)  # type: ignore[arg-type]
+    train(Config(EnvConfig(ENV), agent, training, data, algorithms={"cql": cql}), quiet=True)
     return checkpoint.read(tmp_path / name / "checkpoints" / "last.safetensors")
 
 
@@ -170,7 +185,7 @@ def test_an_offline_batch_is_of_data_alone_until_there_is_a_replay(
 
 def test_calibration_knows_no_return_of_the_replay(mixture: tuple[ReplayBuffer, DataSet]) -> None:
     config = DataConfig(demos=("x",), offline_steps=1, online_algo="cql")
-    batches, rng = Batches(*mixture, config, 40, 0.98, calibrated=True), np.random.default_rng(0)
+    batches, rng = Batches(*mixture, config, 40, 0.98, calibrated={"cql"}), np.random.default_rng(0)
     for batch in (batches.online(0, rng), batches.offline(rng)):
         assert batch.return_to_go is not None
         assert torch.equal(batch.return_to_go > -np.inf, batch.reward == 2)
@@ -189,9 +204,10 @@ def test_returns_to_go_are_discounted_scaled_and_unknown_behind_a_time_limit() -
         -np.inf,
     ]
     data = DataSet(demos, config)
-    batch = Batches(
-        ReplayBuffer(5, Schema.vector(2, 2)), data, DataConfig(offline=("x",)), 50, 0.98, calibrated=True
-    ).offline(np.random.default_rng(0))
+    replay = ReplayBuffer(5, Schema.vector(2, 2))
+    batch = Batches(replay, data, DataConfig(offline=("x",)), 50, 0.98, calibrated={"cql"}).offline(
+        np.random.default_rng(0)
+    )
     assert batch.return_to_go is not None
     pairs = set(zip(batch.reward.tolist(), batch.return_to_go.tolist(), strict=True))
     assert pairs == {(1, 7.25), (2, 8.5), (3, 7), (4, -np.inf), (5, -np.inf)}
@@ -214,9 +230,7 @@ def test_an_offline_run_repeats_bit_for_bit_and_resumes_exactly(demos: str, tmp_
     whole = run(tmp_path, data, "whole", steps=None)
     again = run(tmp_path, data, "again", steps=None)
     half = run(tmp_path, replace(data, offline_steps=15), "half", steps=None)
-    resumed = Config(
-        half.config.env, half.config.agent, half.config.train, replace(half.config.data, offline_steps=40)
-    )
+    resumed = replace(half.config, data=replace(half.config.data, offline_steps=40))
     resume(tmp_path / "half", resumed, quiet=True)
     continued = checkpoint.read(tmp_path / "half" / "checkpoints" / "last.safetensors")
     for name, tensor in whole.agent.items():
@@ -258,11 +272,11 @@ def test_offline_then_online_then_offline_again(demos: str, tmp_path: Path) -> N
 
 
 def test_cal_ql_and_its_weight_run_through_the_engine(demos: str, tmp_path: Path) -> None:
-    agent = replace(AGENT, cal_ql=True, cql_lagrange=1.0)
-    saved = run(tmp_path, DataConfig(demos=(demos,), offline_steps=30), agent=agent)
+    cql = replace(CQL, cal_ql=True, cql_lagrange=1.0)
+    saved = run(tmp_path, DataConfig(demos=(demos,), offline_steps=30), cql=cql)
     assert saved.agent["log_weight.step"] == 30 and saved.agent["log_weight"] != np.log(5.0)
     data = DataConfig(demos=(demos,), offline_steps=30, offline_every=25, online_algo="cql")
-    saved = run(tmp_path, data, "online", agent=agent)
+    saved = run(tmp_path, data, "online", cql=cql)
     assert saved.agent["log_weight.step"] == counters(saved)[1] == 40 + 90
 
 
@@ -307,14 +321,14 @@ def test_after_an_offline_phase_the_policys_steps_rise_from_nothing(
     demos: str, tmp_path: Path, learner: str
 ) -> None:
     data = DataConfig(demos=(demos,), offline_steps=10, online_algo="cql")
-    agent, saved = replace(AGENT, cql_lagrange=1.0), {}
+    cql, saved = replace(CQL, cql_lagrange=1.0), {}
     for name, settings in {
         "no": {"steps": 1},
         "default": {},
         "late": {"actor_warmup_steps": 55},
         "off": {"actor_warmup_steps": 0},
     }.items():
-        saved[name] = run(tmp_path, data, name, agent=agent, learner=learner, **settings).agent  # type: ignore[arg-type]
+        saved[name] = run(tmp_path, data, name, cql=cql, learner=learner, **settings).agent  # type: ignore[arg-type]
 
     def moved(name: str, tensor: str) -> float:
         return float((saved[name][tensor] - saved["no"][tensor]).abs().mean())
@@ -464,5 +478,5 @@ def test_data_name_their_environment(
     flags = "--offline demos.npz --offline-steps 5 --workers 1 --batch-size 4 --hidden-width 8 --compile off --run-dir run"
     assert main(flags.split()) == 0
     saved = checkpoint.read(tmp_path / "run" / "checkpoints" / "last.safetensors")
-    assert saved.config.env.env == ENV and saved.config.data.offline == (str(tmp_path / "demos.npz"),)
+    assert saved.config.env.id == ENV and saved.config.data.offline == (str(tmp_path / "demos.npz"),)
     assert json.loads(json.dumps(saved.info))["offline_updates"] == 5

@@ -3,8 +3,8 @@ import pytest
 from matplotlib.image import imread
 from reports import file_reporter
 
+from sac_dist.acting.episode import Episode
 from sac_dist.acting.evaluation import Evaluation
-from sac_dist.acting.rollout import Episode
 from sac_dist.reporting.plots import EVALUATION, TRAINING, learning_curve
 from sac_dist.settings import ConfigError
 

@@ -15,10 +15,10 @@ import toy_envs
 from corridor import Corridor
 
 from sac_dist.acting import recording
+from sac_dist.acting.episode import TRAINING_SEEDS, Episode
 from sac_dist.acting.evaluation import evaluation_seed
 from sac_dist.acting.playback import find_policy, play
 from sac_dist.acting.recording import demonstration_seed, record
-from sac_dist.acting.rollout import TRAINING_SEEDS, Episode
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.schema import Schema
 from sac_dist.data.transitions import Transitions
@@ -159,7 +159,7 @@ def test_a_policys_recording_is_what_play_shows(name, monkeypatch):
 
 
 def test_the_source_names_the_real_environment_and_simulator():
-    demos = record(EnvConfig(random_yaw=False), "expert", 1, seed=3)
+    demos = record(EnvConfig(kwargs={"random_yaw": False}), "expert", 1, seed=3)
     assert demos.source == {
         "env": {"env": "SawyerGrasp-v0", "backend": "mujoco", "random_yaw": False},
         "policy": "expert",
@@ -285,7 +285,7 @@ def test_failures_are_dropped_by_themselves_except_from_chance(tmp_path):
         ),
         (EnvConfig("Nowhere-v0"), "random", {}, r"^there is no environment Nowhere-v0"),
         (
-            EnvConfig("SawyerGrasp-v0", backend="coppelia"),
+            EnvConfig("SawyerGrasp-v0", {"backend": "coppelia"}),
             "expert",
             {},
             r"^SawyerGrasp-v0 does not start: backend coppelia does not work",
@@ -367,7 +367,9 @@ def test_a_shipped_file_is_what_its_card_says(path):
 def test_recording_again_gives_the_shipped_episodes(path):
     """The first steps of three episodes: processors round differently, and contacts make much of little."""
     shipped = read(path)
-    again = record(EnvConfig(**shipped.source["env"]), shipped.source["policy"], 3, shipped.source["seed"])
+    again = record(
+        EnvConfig.from_dict(shipped.source["env"]), shipped.source["policy"], 3, shipped.source["seed"]
+    )
     ours, theirs = ((demos.ends - demos.lengths)[:3, None] + np.arange(5) for demos in (again, shipped))
     for name in ARRAYS:
         np.testing.assert_allclose(

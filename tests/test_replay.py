@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sac_dist.data.ring import ReplayBuffer, shard_sizes
+from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Schema
+from sac_dist.data.segment import shard_sizes
 from sac_dist.settings import ConfigError
 
 pytestmark = pytest.mark.timeout(120)

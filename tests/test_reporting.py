@@ -17,8 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import sac_dist
 from sac_dist import Callback, Config, ConfigError, EnvConfig, Sink, TrainConfig
+from sac_dist.acting.episode import Episode
 from sac_dist.acting.evaluation import Evaluation
-from sac_dist.acting.rollout import Episode
 from sac_dist.engine.outcome import TrainingFailed
 from sac_dist.engine.train import resume, train
 from sac_dist.reporting.builtin import sinks_of

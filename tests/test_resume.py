@@ -142,14 +142,12 @@ def test_resume_with_other_workers_keeps_counts_and_every_trajectory(tmp_path):
 
 
 def test_an_evaluation_that_was_due_before_the_checkpoint_is_made_up_for(tmp_path):
-    half = train(config(tmp_path, steps=200))
+    half = train(config(tmp_path, env="toy_envs:Slow-v0", steps=200))
     saved = checkpoint.read(half.folder.last).config
     settings = replace(
         saved.train, steps=None, time=half.outcome.seconds + 4, eval_interval=150, eval_episodes=2, workers=1
     )
-    resumed = resume(
-        half.folder.path, replace(saved, env=replace(saved.env, env="toy_envs:Slow-v0"), train=settings)
-    )
+    resumed = resume(half.folder.path, replace(saved, train=settings))
     first = next(
         int(row["eval_step"]) for row in read_metrics(resumed.folder.path / "metrics.csv") if row["eval_step"]
     )

@@ -44,6 +44,7 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         "render_modes": ["human", "rgb_array"],
         "render_fps": round(1 / CONTROL_TIMESTEP),
     }
+    truncates_at_horizon: ClassVar[bool] = True  # so that nobody has to bound its episodes from outside
     default_horizon: ClassVar[int]
     gripper_action: ClassVar[bool]
     mechanics_known: ClassVar[tuple[str, ...]] = ("clean",)

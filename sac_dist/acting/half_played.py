@@ -22,12 +22,12 @@ from gymnasium.wrappers import (
     DtypeObservation,
     OrderEnforcing,
     PassiveEnvChecker,
-    RescaleAction,
     TimeLimit,
 )
 
+from sac_dist.acting.environment import ClippedRescaleAction, DefaultLimit
+from sac_dist.acting.episode import EnvironmentFault, Play
 from sac_dist.acting.observation import FlatObservation
-from sac_dist.acting.rollout import EnvironmentFault, Play
 from sac_dist.storage.arrays_in_json import from_json, to_json
 
 # Wrappers without a state that counts; of TimeLimit it is kept. Any other one may hold what get_state cannot
@@ -37,7 +37,8 @@ STATELESS = (
     FlatObservation,
     OrderEnforcing,
     PassiveEnvChecker,
-    RescaleAction,
+    ClippedRescaleAction,
+    DefaultLimit,
     TimeLimit,
 )
 
@@ -106,6 +107,7 @@ class EpisodeRecord:
             "seed": play.seed,
             "length": play.length,
             "total_reward": play.total_reward,
+            "success": play.success,
             "observation": to_json(play.observation),
         }
         if self._actions is None:
@@ -120,8 +122,11 @@ def exactness(saved: dict[str, Any] | None) -> str:
     return "step" if "state" in saved else "step, if the environment repeats the episode's actions"
 
 
-def go_on(env: gymnasium.Env, saved: dict[str, Any], beat: Callable[[], None]) -> tuple[Play, EpisodeRecord]:
-    """The episode where ``EpisodeRecord.state`` took it down; ``beat`` is called at every step.
+def go_on(
+    env: gymnasium.Env, saved: dict[str, Any], beat: Callable[[], None], success: str | None = None
+) -> tuple[Play, EpisodeRecord]:
+    """The episode where ``EpisodeRecord.state`` took it down; ``beat`` is called at every step,
+    ``success`` is EnvConfig's.
 
     Raises:
         NotRepeated: the environment does not come to the same observation and rewards again, or what was
@@ -129,7 +134,7 @@ def go_on(env: gymnasium.Env, saved: dict[str, Any], beat: Callable[[], None]) -
             does not fit it.
     """
     try:
-        return _go_on(env, saved, beat)
+        return _go_on(env, saved, beat, success)
     except EnvironmentFault:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -139,8 +144,10 @@ def go_on(env: gymnasium.Env, saved: dict[str, Any], beat: Callable[[], None]) -
         ) from None
 
 
-def _go_on(env: gymnasium.Env, saved: dict[str, Any], beat: Callable[[], None]) -> tuple[Play, EpisodeRecord]:
-    play = Play(env, int(saved["seed"]))
+def _go_on(
+    env: gymnasium.Env, saved: dict[str, Any], beat: Callable[[], None], success: str | None
+) -> tuple[Play, EpisodeRecord]:
+    play = Play(env, int(saved["seed"]), success)
     beat()
     observation = from_json(saved["observation"])
     if observation.shape != play.observation.shape or observation.dtype != play.observation.dtype:
@@ -148,7 +155,7 @@ def _go_on(env: gymnasium.Env, saved: dict[str, Any], beat: Callable[[], None]) 
     if "state" in saved:
         set_state(env, saved["state"])
         play.observation, play.length = observation, int(saved["length"])
-        play.total_reward = float(saved["total_reward"])
+        play.total_reward, play.success = float(saved["total_reward"]), saved["success"]
         return play, EpisodeRecord(None)
     actions = list(from_json(saved["actions"]))
     for action in actions:

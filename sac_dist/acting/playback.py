@@ -7,16 +7,17 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from envs import resolve
-from sac_dist.acting.evaluation import Evaluation, evaluation_seed, record
+from sac_dist.acting.environment import make_env
+from sac_dist.acting.episode import Episode, check_picture, run_episode
+from sac_dist.acting.evaluation import Evaluation, evaluation_seed
 from sac_dist.acting.observation import check_policy_fits
-from sac_dist.acting.rollout import Episode, check_picture, make_env, run_episode
+from sac_dist.acting.video import video_writer
 from sac_dist.book.policy_files import load_book_policy
 from sac_dist.settings import Config, ConfigError, EnvConfig
 from sac_dist.storage.checkpoint import Checkpoint, read
@@ -41,14 +42,14 @@ def play(
     Draws into ``video`` (an mp4) or a window if asked. Raise ConfigError if the policy does not fit the
     environment, and NoPicture, before the first step, where the environment cannot be drawn.
     """
-    config = merge(policy.config.env, overrides)
+    config = overrides.over(policy.config.env)
     if not window:
         os.environ.setdefault(
             "SDL_VIDEODRIVER", "dummy"
         )  # what draws gymnasium's classic tasks needs no screen then
     env = make_env(config, "rgb_array" if video is not None else "human" if window else None)
     try:
-        check_policy_fits(policy.schema, env, config.env)
+        check_policy_fits(policy.schema, env, config.name)
         agent = policy.build_agent()
         if env.render_mode is not None:
             check_picture(env, evaluation_seed(0))
@@ -60,9 +61,10 @@ def play(
         with ExitStack() as stack:
             on_frame = None
             if video is not None:
-                on_frame = stack.enter_context(record(video, env.metadata.get("render_fps", DEFAULT_FPS)))
+                fps = env.metadata.get("render_fps", DEFAULT_FPS)
+                on_frame = stack.enter_context(video_writer(video, fps))
             for index in range(episodes):
-                played.append(run_episode(env, act, evaluation_seed(index), on_frame))
+                played.append(run_episode(env, act, evaluation_seed(index), on_frame, config.success))
                 on_episode(index, played[-1])
     finally:
         env.close()
@@ -73,7 +75,9 @@ class _FilmEnds(Exception):
     pass
 
 
-def film(policy: Checkpoint, path: Path, episodes: int, seconds: float, frames: int) -> bool:
+def film(
+    policy: Checkpoint, overrides: EnvConfig, path: Path, episodes: int, seconds: float, frames: int
+) -> bool:
     """As ``play`` into a video, but at most so many seconds of drawing and so many frames; whether all
     episodes are in it whole.
     """
@@ -88,13 +92,13 @@ def film(policy: Checkpoint, path: Path, episodes: int, seconds: float, frames: 
         if left == 0 or time.monotonic() > deadline:
             raise _FilmEnds
 
-    config = policy.config.env
+    config = overrides.over(policy.config.env)
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     env = make_env(config, "rgb_array")
     try:
-        check_policy_fits(policy.schema, env, config.env)
+        check_policy_fits(policy.schema, env, config.name)
         act = partial(policy.build_agent().act, deterministic=True)
-        with record(path, env.metadata.get("render_fps", DEFAULT_FPS)) as append:
+        with video_writer(path, env.metadata.get("render_fps", DEFAULT_FPS)) as append:
             try:
                 for index in range(episodes):
                     run_episode(env, act, evaluation_seed(index), partial(in_time, append))
@@ -120,7 +124,7 @@ def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:
         candidates = [*newest_models(), *shipped]
         for candidate in candidates:
             policy = read(candidate)
-            if env in ("auto", policy.config.env.env):
+            if env in ("auto", policy.config.env.id):
                 return candidate, policy
         raise ConfigError(
             f"no trained policy for {env} in runs/ or {models_dir()}: train one with --train, or name "
@@ -140,19 +144,8 @@ def read_book(prefix: Path) -> Checkpoint:
     """
     agent = load_book_policy(prefix)
     env = EnvConfig(
-        env="SawyerGrasp-v0", observation="book", random_target=False, random_yaw=False, start="book"
+        "SawyerGrasp-v0",
+        {"observation": "book", "random_target": False, "random_yaw": False, "start": "book"},
     )
     config = Config(env=env, agent=agent.config)
     return Checkpoint(agent.state_dict(), agent.schema, config, {"from": str(prefix)})
-
-
-def merge(config: EnvConfig, overrides: EnvConfig) -> EnvConfig:
-    """``config`` with every field that ``overrides`` sets; ``env`` "auto" counts as not set."""
-    given = {
-        f.name: getattr(overrides, f.name)
-        for f in fields(overrides)
-        if getattr(overrides, f.name) is not None
-    }
-    if given.get("env") == "auto":
-        del given["env"]
-    return replace(config, **given)

@@ -5,7 +5,7 @@ transition by transition.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import envs
 from envs.backends.base import BackendError
 from envs.tasks.expert import Expert
 from sac_dist import __version__
+from sac_dist.acting.environment import make_env
+from sac_dist.acting.episode import TRAINING_SEEDS, Episode, run_episode
 from sac_dist.acting.observation import check_policy_fits, schema_of
-from sac_dist.acting.playback import find_policy, merge
-from sac_dist.acting.rollout import TRAINING_SEEDS, Episode, make_env, run_episode
+from sac_dist.acting.playback import find_policy
 from sac_dist.data.schema import Rows
 from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError, EnvConfig
@@ -61,8 +62,8 @@ def record(
     loses the episodes that its environment calls failed, and "random" loses none. ``on_episode`` is told of
     every try, kept or not, with its index.
 
-    The result's ``source``: "env" (those fields of EnvConfig that are set, with the real id and simulator),
-    "policy", "seed", "episodes tried" and "sac_dist" (the version).
+    The result's ``source``: "env" (``EnvConfig.flat``, with the real id and simulator), "policy", "seed",
+    "episodes tried" and "sac_dist" (the version).
 
     Raises ConfigError, in one line, for an environment or policy that is not there or does not work, a policy
     that does not fit the environment, a number that is not finite, and where max(20, 10 ``episodes``) tries
@@ -74,22 +75,22 @@ def record(
         raise ConfigError(f"seed is {seed}: it must not be negative")
     policy = str(policy)
     checkpoint = None if policy in WORDS else _read_policy(Path(policy))
-    config = _resolve(config if checkpoint is None else merge(checkpoint.config.env, config))
+    config = _resolve(config if checkpoint is None else config.over(checkpoint.config.env))
     env = _Recorder(make_env(config))
     kept: list[Rows] = []
     tried: list[bool | None] = []  # the success of each try
     success: list[bool | None] = []  # of each kept one
     try:
-        act_of = _act_of(policy, checkpoint, env, config.env)
+        act_of = _act_of(policy, checkpoint, env, config.name)
         while len(kept) < episodes:
             if len(tried) == max(LEAST_TRIES, TRIES_PER_EPISODE * episodes):
-                raise ConfigError(_too_few(config.env, policy, episodes, tried))
+                raise ConfigError(_too_few(config.name, policy, episodes, tried))
             reset_seed = demonstration_seed(seed, len(tried))
-            episode = run_episode(env, act_of(reset_seed), reset_seed)
+            episode = run_episode(env, act_of(reset_seed), reset_seed, success=config.success)
             on_episode(len(tried), episode)
             tried.append(episode.success)
             if _is_wanted(episode.success, policy, only_success):
-                kept.append(env.rows(config.env))
+                kept.append(env.rows(config.name))
                 success.append(episode.success)
     finally:
         env.close()
@@ -100,7 +101,7 @@ def record(
         # an environment may speak of success only where there is one
         success=None if all(one is None for one in success) else np.array([bool(one) for one in success]),
         source={
-            "env": {name: value for name, value in asdict(config).items() if value is not None},
+            "env": config.flat(),
             "policy": policy
             if checkpoint is None
             else Path(policy).resolve().name,  # not the path, which only this machine knows
@@ -167,14 +168,14 @@ def _read_policy(path: Path) -> Checkpoint:
 
 def _resolve(config: EnvConfig) -> EnvConfig:
     """With the real id and simulator in place of "auto"."""
+    if not isinstance(config.id, str):
+        return config
     try:
-        resolved = envs.resolve(config.env, config.backend or "auto", config.scene)
+        resolved = envs.resolve(config.id, config.kwargs.get("backend", "auto"), config.kwargs.get("scene"))
     except (BackendError, ValueError) as error:
         raise ConfigError(str(error)) from error
-    backend: Any = (
-        resolved.backend or config.backend
-    )  # of an id that has no simulators, for make_env to refuse
-    return replace(config, env=resolved.id, backend=backend)
+    simulator = {} if resolved.backend is None else {"backend": resolved.backend}
+    return replace(config, id=resolved.id, kwargs={**config.kwargs, **simulator})
 
 
 def _act_of(

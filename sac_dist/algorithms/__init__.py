@@ -1,1 +1,1 @@
-"""What an update computes: an algorithm is its losses, the parameters that it optimises, and its settings."""
+"""What an update computes. An algorithm is its losses, its groups of parameters, and its settings."""

@@ -1,11 +1,10 @@
-"""Soft Actor-Critic whose every number lies in one float32 vector, so that processes can share it and train
-it together (Hogwild).
+"""An agent whose every number lies in one float32 vector, so that processes can share it and train it at once
+(Hogwild).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,124 +12,94 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sac_dist.algorithms.offline import BCUpdate, CQLUpdate
-from sac_dist.algorithms.sac import Metrics, SACUpdate, Tensors, Trained
+from sac_dist.algorithms.base import (
+    Algorithm,
+    Metrics,
+    Update,
+    memory_size,
+    named_tensors,
+    tensors_in,
+    united,
+)
+from sac_dist.algorithms.sac import AVERAGE, CRITICS, POLICY
 from sac_dist.data.batch import Batch
 from sac_dist.data.schema import Schema
-from sac_dist.execution.explicit import WrittenOut
-from sac_dist.networks.mlp import LOG_STD_MAX, LOG_STD_MIN, GaussianPolicy, QEnsemble, check_parameters
+from sac_dist.networks.build import Networks
+from sac_dist.networks.critics import QEnsemble
+from sac_dist.networks.parameters import check_parameters
+from sac_dist.networks.policy import GaussianPolicy
 from sac_dist.settings import AgentConfig, ConfigError
+from sac_dist.settings.algorithms import SOFT_ACTOR_CRITIC, Algorithms, load, settings_of
 from sac_dist.system.shared import SharedArray
-
-ALGORITHMS = {"sac": SACUpdate, "cql": CQLUpdate, "bc": BCUpdate}
-ALIGNMENT = 16  # floats in a cache line
-
-Step = Callable[[Tensors, Batch, Tensor, Tensor], Metrics]  # as SACUpdate is called
-
-
-def aligned(shape: tuple[int, ...]) -> int:
-    """Floats to set aside for ``shape`` so that what follows starts on a cache line of its own."""
-    return math.ceil(math.prod(shape) / ALIGNMENT) * ALIGNMENT
-
-
-def least_size(schema: Schema, config: AgentConfig) -> int:
-    """How many weights the networks have at least: what a file that names its own sizes has to hold before
-    memory is taken for them.
-    """
-    width, critic_depth = (
-        config.hidden_width,
-        config.hidden_depth if config.critic_depth is None else config.critic_depth,
-    )
-    inputs = schema.observation_size + schema.action_size
-    return width * (
-        inputs * (1 + config.critics)
-        + width * (config.hidden_depth - 1 + config.critics * (critic_depth - 1))
-    )
 
 
 class SACAgent:
-    """Policy, critics, target critics and temperature with their optimizers, on the CPU.
+    """Policy, critics, target critics and temperature with their optimizers, on the CPU, and what else its
+    algorithms train.
 
-    SAC with automatic temperature: arXiv:1812.05905, algorithm 1. :meth:`use` changes to another algorithm on
-        the same tensors.
+    A new agent trains with SAC; :meth:`use` changes to another algorithm on the same tensors.
 
     Args:
         schema: what it observes and how many numbers an action has.
-        seed: draws the initial networks; then ``generator`` continues from it and is the source of all noise.
+        seed: draws the initial networks; ``generator`` continues from it and is the source of all noise.
+        algorithms: the settings of the algorithms that it may use, by name. One that trains more than SAC
+            does has to be here.
+        networks: others than ``config`` describes.
     """
 
-    def __init__(self, schema: Schema, config: AgentConfig, seed: int = 0) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        config: AgentConfig,
+        seed: int = 0,
+        algorithms: Algorithms | None = None,
+        networks: Networks | None = None,
+    ) -> None:
         self.schema, self.config = schema, config
-        observation_size, action_size = schema.observation_size, schema.action_size
-        self.action_size = action_size
-        depth = config.hidden_depth if config.critic_depth is None else config.critic_depth
-        self.policy = GaussianPolicy(observation_size, action_size, config.hidden_width, config.hidden_depth)
-        self.q = QEnsemble(
-            observation_size, action_size, config.hidden_width, depth, config.critics, config.layer_norm
-        )
-        # in the order of an update's ``trains``; CQL's weight is there only where it is tuned
-        self.trained = (
-            ("critics", "policy", "log_alpha")
-            if config.cql_lagrange is None
-            else ("critics", "policy", "log_alpha", "log_weight")
-        )
-        self.target_entropy = -action_size / 2 if config.target_entropy is None else config.target_entropy
+        self.algorithms = dict(algorithms or {})
+        self.networks = Networks.of(schema, config) if networks is None else networks
+        self.groups = united([self.algorithm_of(name) for name in (SOFT_ACTOR_CRITIC, *self.algorithms)])
         self.generator = torch.Generator().manual_seed(seed)
         self._shared: SharedArray | None = None
-        self._bind(torch.zeros(sum(map(aligned, self._shapes().values()))))
-        self.policy.initialise(self.tensors.policy.parameters, self.generator)
-        self.q.initialise(self.tensors.critics.parameters, self.generator)
-        self.tensors.targets.copy_(self.tensors.critics.parameters)
-        self.tensors.average.copy_(self.tensors.policy.parameters)
-        self.tensors.log_alpha.parameters.fill_(
-            math.log(config.initial_alpha if config.alpha is None else config.alpha)
-        )
-        if self.tensors.log_weight is not None:
-            self.tensors.log_weight.parameters.fill_(math.log(config.cql_weight))
+        self._bind(torch.zeros(memory_size(self.groups)))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for group in sorted(self.groups, key=lambda group: group.name != POLICY):  # drawn before the critics
+            parameters = self.tensors.groups[group.name].parameters
+            if group.network is None:
+                parameters.fill_(group.initial)
+            else:
+                group.network.initialise(parameters, self.generator)
+            if group.copy is not None:
+                self.tensors.copies[group.copy].copy_(parameters)
+
+    @property
+    def policy(self) -> GaussianPolicy:
+        return self.networks.policy
+
+    @property
+    def q(self) -> QEnsemble:
+        return self.networks.q
 
     @property
     def observation_size(self) -> int:
         return self.schema.observation_size
 
-    # memory
+    @property
+    def action_size(self) -> int:
+        return self.schema.action_size
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """The vectors and scalars in the memory, in order."""
-        q, policy = (sum(self.q.sizes),), (sum(self.policy.sizes),)
-        shapes: dict[str, tuple[int, ...]] = {"targets": q, "average": policy, "steps": (len(self.trained),)}
-        for name, shape in zip(self.trained, (q, policy, (), ()), strict=False):
-            shapes |= {name: shape, f"{name}.exp_avg": shape, f"{name}.exp_avg_sq": shape}
-        return shapes
+    # memory
 
     def _bind(self, memory: Tensor) -> None:
         """Make every tensor of the agent a view into ``memory``."""
         self.memory = memory
-        self.tensors = self.tensors_in(memory)
+        self.tensors = tensors_in(memory, self.groups)
         self.scale_policy_steps(1.0)
-        self._layers, self._mean_layers = (
-            self._in_numpy(self.tensors.policy.parameters),
-            self._in_numpy(self.tensors.average),
-        )
-        self.use("sac")
-
-    def tensors_in(self, memory: Tensor) -> Tensors:
-        """Everything that an update changes, as views into ``memory``, laid out as the agent's own."""
-        shapes = self._shapes()
-        pieces = memory.split([aligned(shape) for shape in shapes.values()])
-        vectors = {
-            name: piece[: math.prod(shape)].view(shape)
-            for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
-        }
-        trained = (
-            Trained(vectors[name], vectors[f"{name}.exp_avg"], vectors[f"{name}.exp_avg_sq"])
-            for name in self.trained
-        )
-        return Tensors(vectors["steps"], vectors["targets"], vectors["average"], *trained)
-
-    def _in_numpy(self, policy: Tensor) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-        """Weight and bias of each layer, as views: what ``act`` reads."""
-        layers = [parameter.numpy() for parameter in self.policy.unpack(policy).values()]
-        return [(weight, bias[0]) for weight, bias in zip(layers[::2], layers[1::2], strict=True)]
+        self._sample = self.policy.actor(self.tensors.groups[POLICY].parameters)
+        self._average = self.policy.actor(self.tensors.copies[AVERAGE])
+        self.use(SOFT_ACTOR_CRITIC)
 
     def share_memory(self) -> None:
         """Move every tensor into one SharedArray. An agent sent to another process from now on trains the
@@ -143,20 +112,10 @@ class SACAgent:
             self._bind(shared)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = (
-            "schema",
-            "action_size",
-            "config",
-            "policy",
-            "q",
-            "trained",
-            "target_entropy",
-            "_shared",
-        )
+        kept = ("schema", "config", "algorithms", "networks", "groups", "_shared")
         state = {name: self.__dict__[name] for name in kept}
-        memory = (
-            self.memory.numpy() if self._shared is None else None
-        )  # numpy: multiprocessing moves tensors to /dev/shm
+        # numpy: multiprocessing moves tensors to /dev/shm
+        memory = self.memory.numpy() if self._shared is None else None
         return state | {"memory": memory, "generator": self.generator.get_state().numpy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -172,47 +131,47 @@ class SACAgent:
         """An action (action_size,) in [-1, 1], float32, for one ``observation`` (observation_size,).
 
         ``deterministic`` takes the tanh of the Gaussian's mean, by the policy's average over the last
-        updates; else the policy acts as it is, with noise from ``generator``. It is in numpy because for a
-        single row the calls cost more than the arithmetic.
+        updates; else the policy acts as it is, with noise from ``generator``.
         """
         x: npt.NDArray[np.float32] = np.asarray(observation, dtype=np.float32)
-        *hidden, (weight, bias) = self._mean_layers if deterministic else self._layers
-        for hidden_weight, hidden_bias in hidden:
-            x = np.maximum(x @ hidden_weight + hidden_bias, 0)
-        output = x @ weight + bias
-        mean, log_std = output[: self.action_size], output[self.action_size :]
         if deterministic:
-            return np.tanh(mean)
-        noise = torch.randn(self.action_size, generator=self.generator).numpy()
-        return np.tanh(mean + np.exp(np.minimum(np.maximum(log_std, LOG_STD_MIN), LOG_STD_MAX)) * noise)
+            return self._average(x, None)
+        return self._sample(x, torch.randn(self.schema.action_size, generator=self.generator).numpy())
 
     # learning
 
-    def use(self, algorithm: str, step: Step | None = None) -> None:
-        """Train with "sac" (as a new agent does), "cql" or "bc" from now on. ``step`` is that algorithm's
-        update, compiled; without it plain SAC takes its gradients written out, the others have them recorded.
+    def algorithm_of(self, name: str) -> Algorithm:
+        """The algorithm ``name`` for this agent's networks and settings."""
+        made: Algorithm = load(name)(self.networks, self.config, settings_of(self.algorithms, name))
+        return made
+
+    def use(self, name: str, update: Update | None = None) -> None:
+        """Train with the algorithm ``name`` from now on: "sac" (as a new agent does), "cql", "bc", or another
+        of settings/algorithms.py. ``update`` is how to run it (see execution.choose); left out, autograd
+        records it.
 
         Networks, targets, temperature and moments stay. What an algorithm leaves alone (the critics: bc)
         keeps its Adam step count too.
         """
-        self.algorithm = ALGORITHMS[algorithm](self.policy, self.q, self.config, self.target_entropy)
-        self.counts = torch.tensor(self.algorithm.trains[: len(self.trained)], dtype=torch.float32)
-        written_out = WrittenOut.covers(self.algorithm)
-        self.step: Step = step or (
-            WrittenOut(self.algorithm, self.tensors) if written_out else self.algorithm
-        )
+        self.algorithm = self.algorithm_of(name)
+        missing = {group.name for group in self.algorithm.groups} - {group.name for group in self.groups}
+        if missing:
+            raise ConfigError(
+                f"this agent has no {sorted(missing)[0]}: make it with algorithms={{{name!r}: …}}"
+            )
+        trains = [group.name in self.algorithm.trains for group in self.groups]
+        self.counts = torch.tensor(trains, dtype=torch.float32)
+        self.run_update: Update = update or self.algorithm
 
     def scale_policy_steps(self, share: float) -> None:
         """From now on updates in this process train policy and temperature with this share of their step
         sizes; 0: the critics alone.
         """
-        config = self.config
-        lrs = config.critic_lr, share * config.actor_lr, share * config.alpha_lr, config.critic_lr
-        self.lrs = torch.tensor(lrs[: len(self.trained)])
+        self.lrs = torch.tensor([group.lr * (share if group.with_policy else 1.0) for group in self.groups])
 
     def take_average(self) -> None:
         """Make the policy its average over the last updates."""
-        self.tensors.policy.parameters.copy_(self.tensors.average)
+        self.tensors.groups[POLICY].parameters.copy_(self.tensors.copies[AVERAGE])
 
     def update(self, batch: Batch) -> Metrics:
         """Train once on ``batch`` with the algorithm in use.
@@ -222,12 +181,7 @@ class SACAgent:
         nothing of the critics.
         """
         self.tensors.steps.add_(self.counts)
-        return self.step(self.tensors, batch, self.noise(len(batch.reward)), self.lrs)
-
-    @property
-    def needs_returns(self) -> bool:
-        """Whether the algorithm in use needs batches with ``return_to_go``."""
-        return isinstance(self.algorithm, CQLUpdate) and self.config.cal_ql
+        return self.run_update(self.tensors, batch, self.noise(len(batch.reward)), self.lrs)
 
     def noise(self, batch_size: int) -> Tensor:
         """Standard normal noise (draws, B, action_size) from ``generator`` for one update of the algorithm in
@@ -235,32 +189,23 @@ class SACAgent:
         """
         return torch.randn(self.algorithm.draws, batch_size, self.action_size, generator=self.generator)
 
-    # state
+    # the parameter vectors that others read
 
-    def _named(self) -> dict[str, Tensor]:
-        """Every tensor under its name in ``state_dict``, as a view."""
-        tensors = self.tensors
-        named = {f"targets.{part}": view for part, view in self.q.unpack(tensors.targets).items()}
-        named |= {f"average.{part}": view for part, view in self.policy.unpack(tensors.average).items()}
-        for name, trained, network in (
-            ("critics", tensors.critics, self.q),
-            ("policy", tensors.policy, self.policy),
-        ):
-            for suffix, vector in zip(("", ".exp_avg", ".exp_avg_sq"), trained, strict=True):
-                named |= {f"{name}{suffix}.{part}": view for part, view in network.unpack(vector).items()}
-        for name, scalar in (("log_alpha", tensors.log_alpha), ("log_weight", tensors.log_weight)):
-            if scalar is not None:
-                named |= {
-                    f"{name}{suffix}": view
-                    for suffix, view in zip(("", ".exp_avg", ".exp_avg_sq"), scalar, strict=True)
-                }
-        return named | {f"{name}.step": step for name, step in zip(self.trained, tensors.steps, strict=True)}
+    @property
+    def policy_parameters(self) -> Tensor:
+        return self.tensors.groups[POLICY].parameters
+
+    @property
+    def critic_parameters(self) -> Tensor:
+        return self.tensors.groups[CRITICS].parameters
+
+    # state
 
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of every network, target, moment and step and of log_alpha, by name. The generator is apart:
         ``rng_state``.
         """
-        return {name: tensor.clone() for name, tensor in self._named().items()}
+        return {name: tensor.clone() for name, tensor in named_tensors(self.tensors, self.groups).items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy ``state`` into the agent's tensors, which stay where they are: shared ones stay shared.
@@ -268,13 +213,11 @@ class SACAgent:
         A state from before there was an average has the policy in its place. Raises ConfigError, and changes
         nothing, if a name is missing or unknown, or a tensor has another shape or dtype or is not finite.
         """
-        named = self._named()
-        if not any(name.startswith("average.") for name in state):
-            policies = {name: tensor for name, tensor in state.items() if name.startswith("policy.linear")}
-            state = {
-                **state,
-                **{name.replace("policy", "average", 1): tensor for name, tensor in policies.items()},
-            }
+        named = named_tensors(self.tensors, self.groups)
+        if not any(name.startswith(f"{AVERAGE}.") for name in state):
+            parts = self.policy.shapes
+            policies = {part: state[f"{POLICY}.{part}"] for part in parts if f"{POLICY}.{part}" in state}
+            state = {**state, **{f"{AVERAGE}.{part}": tensor for part, tensor in policies.items()}}
         check_parameters(state, {name: tuple(tensor.shape) for name, tensor in named.items()})
         for name, tensor in named.items():
             tensor.copy_(state[name])

@@ -22,23 +22,23 @@ def scaled_reward(reward: Tensor, scale: float, bias: float, standardise: bool) 
     return reward if (scale, bias) == (1, 0) else scale * reward + bias
 
 
-def td_target(
-    reward: Tensor,
-    discount: Tensor,
-    next_q: Tensor,
-    next_log_prob: Tensor,
-    alpha: Tensor | float,
-) -> Tensor:
-    """The soft Bellman target y = r + discount (min_e Q_e(s′, a′) − α log π(a′|s′)), equations 2, 3 and 5:
+def soft_value(next_q: Tensor, next_log_prob: Tensor, alpha: Tensor | float) -> Tensor:
+    """V(s′) = min_e Q_e(s′, a′) − α log π(a′|s′), equation 3, at actions a′ of the policy: (E, B), (B,) →
     (B,).
 
-    ``next_q`` (E, B) comes from the target networks at actions a′ drawn from the current policy; the minimum
-    over the critics is section 4.2's answer to overestimation. No gradient passes. ``discount`` (B,) is the
-    Batch's: γ, or 0 after a terminated step. ``alpha`` 0 leaves the entropy out: the deterministic backup
-    that CQL's authors use too.
+    The minimum over the critics is section 4.2's answer to overestimation. ``alpha`` 0 leaves the entropy
+    out: the deterministic backup that CQL's authors use too.
     """
-    soft_value = next_q.min(dim=0).values - alpha * next_log_prob
-    return reward.addcmul(discount, soft_value).detach()
+    return next_q.min(dim=0).values - alpha * next_log_prob
+
+
+def td_target(reward: Tensor, discount: Tensor, next_value: Tensor) -> Tensor:
+    """The Bellman target y = r + discount V(s′), equations 2 and 5: (B,).
+
+    No gradient passes. ``discount`` (B,) is the Batch's: γ, γⁿ, or 0 after a terminated step. A time limit is
+    no termination: the value goes on there.
+    """
+    return reward.addcmul(discount, next_value).detach()
 
 
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:

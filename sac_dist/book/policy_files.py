@@ -25,12 +25,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sac_dist.algorithms.agent import SACAgent, least_size
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.algorithms.sac import AVERAGE, TARGETS
 from sac_dist.data.schema import Schema
-from sac_dist.networks.mlp import Parameters, check_parameters
+from sac_dist.networks.build import least_size
+from sac_dist.networks.network import is_perceptron
+from sac_dist.networks.parameters import Parameters, check_parameters
 from sac_dist.settings import AgentConfig, ConfigError
 
-CRITICS = ("q1", "q2")
+FILES = ("q1", "q2")
 
 
 def load_book_policy(path: str | Path) -> SACAgent:
@@ -41,7 +44,7 @@ def load_book_policy(path: str | Path) -> SACAgent:
     ConfigError, naming the file, if one is missing, is no state_dict of tensors, or has a missing, unknown,
     misshapen or non-finite tensor.
     """
-    files = {name: Path(f"{path}_{name}") for name in ("policy", *CRITICS)}
+    files = {name: Path(f"{path}_{name}") for name in ("policy", *FILES)}
     states = {name: read_state(file) for name, file in files.items()}
     width, observation_size = matrix_shape(states["policy"], "linear1.weight", files["policy"])
     action_size, _ = matrix_shape(states["policy"], "mean_linear.weight", files["policy"])
@@ -51,7 +54,7 @@ def load_book_policy(path: str | Path) -> SACAgent:
         hidden_width=width,
         hidden_depth=depth,
         critic_depth=critic_depth,
-        critics=len(CRITICS),
+        critics=len(FILES),
         layer_norm=False,
     )
     schema = Schema.vector(observation_size, action_size)
@@ -65,7 +68,7 @@ def load_book_policy(path: str | Path) -> SACAgent:
             raise ConfigError(f"{files[name]}: {error}") from error
         for key, view in views.items():
             view.copy_(states[name][key])
-    agent.tensors.targets.copy_(agent.tensors.critics.parameters)
+    agent.tensors.copies[TARGETS].copy_(agent.critic_parameters)
     agent.take_average()  # where the policy was copied to
     return agent
 
@@ -76,15 +79,15 @@ def save_book_policy(agent: SACAgent, path: str | Path) -> None:
     The policy is the average that evaluations see. Raises ConfigError if the critics are not two plain ones,
     or a file cannot be written.
     """
-    if agent.config.layer_norm:
+    if is_perceptron(agent.q, layer_norm=True):
         raise ConfigError(
             "the book's critics have no layer normalisation and this agent's do: train it with "
             "--no-layer-norm"
         )
-    if agent.config.critics != len(CRITICS):
-        raise ConfigError(
-            f"the book's files hold {len(CRITICS)} critics and this agent has {agent.config.critics}"
-        )
+    if not all(is_perceptron(network, layer_norm=False) for network in agent.networks):
+        raise ConfigError("the book's networks are perceptrons, and this agent's are not")
+    if agent.q.critics != len(FILES):
+        raise ConfigError(f"the book's files hold {len(FILES)} critics and this agent has {agent.q.critics}")
     for name, views in book_views(agent).items():
         file = Path(f"{path}_{name}")
         temporary = file.with_name(f".{file.name}.{os.getpid()}")
@@ -104,17 +107,17 @@ def book_views(agent: SACAgent) -> dict[str, Parameters]:
     ``q2``.
     """
     policy: Parameters = {}
-    for name, tensor in agent.policy.unpack(agent.tensors.average).items():
+    for name, tensor in agent.policy.unpack(agent.tensors.copies[AVERAGE]).items():
         layer, part = name.split(".")
-        if layer == f"linear{agent.policy.depth + 1}":  # (…, 2 actions): mean, log σ
+        if layer == agent.policy.blocks[-1][0]:  # (…, 2 actions): mean, log σ
             for head, half in zip(("mean_linear", "log_std_linear"), tensor.chunk(2, dim=-1), strict=True):
                 policy[f"{head}.{part}"] = book_view(part, half)
         else:
             policy[name] = book_view(part, tensor)
-    critics = agent.q.unpack(agent.tensors.critics.parameters)
+    critics = agent.q.unpack(agent.critic_parameters)
     return {"policy": policy} | {
         file: {name: book_view(name.split(".")[1], tensor[i]) for name, tensor in critics.items()}
-        for i, file in enumerate(CRITICS)
+        for i, file in enumerate(FILES)
     }
 
 

@@ -10,10 +10,12 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from envs.backends.choice import coppelia_obstacle, has_display, mujoco_obstacle, resolve
 from envs.backends.coppelia.probe import probe, strange
+from sac_dist.cli.given import refuse_rest
+from sac_dist.cli.terminal import show
 from sac_dist.settings import ConfigError
 from sac_dist.settings.allowance import usable_processors
 from sac_dist.system import mkl
@@ -164,3 +166,9 @@ def report() -> str:
         if finding.step:
             lines.append(f"{'':18} next: {finding.step}")
     return "\n".join(lines)
+
+
+def run_doctor(settings: dict[str, Any], _: Any) -> int:
+    refuse_rest(settings, "doctor")
+    show(report())
+    return 0

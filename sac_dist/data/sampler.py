@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import numpy.typing as npt
 
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import DataSet
-from sac_dist.data.ring import Counts, ReplayBuffer
+from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Rows, Schema
+from sac_dist.data.segment import Counts
 from sac_dist.settings import DataConfig
 
 Numbers = npt.NDArray[np.float32]
@@ -25,7 +28,7 @@ class Batches:
 
     Args:
         discount: γ.
-        calibrated: (Cal-QL) batches of CQL carry ``return_to_go``, which is known for data alone.
+        calibrated: algorithms (Cal-QL) whose batches carry ``return_to_go``, known for data alone.
         n_step: steps whose rewards count before the value of the state after them; see :func:`add_steps`.
     """
 
@@ -36,7 +39,7 @@ class Batches:
         config: DataConfig,
         batch_size: int,
         discount: float,
-        calibrated: bool = False,
+        calibrated: Collection[str] = (),
         n_step: int = 1,
     ) -> None:
         self.replay, self.data, self.config = replay, data, config
@@ -49,8 +52,8 @@ class Batches:
         returns = self._returns = np.empty(batch_size + appended, np.float32)
         if appended and data is not None:
             self._fill(slice(batch_size, None), data, np.arange(appended))
-        online = returns if calibrated and config.online_algo == "cql" else None
-        offline = returns[:batch_size] if calibrated and config.algo == "cql" else None
+        online = returns if config.online_algo in calibrated else None
+        offline = returns[:batch_size] if config.algo in calibrated else None
         self._online = Batch.of_rows(rows, schema, discounts, online)
         self._offline = Batch.of_rows(rows[:batch_size], schema, discounts[:batch_size], offline)
 

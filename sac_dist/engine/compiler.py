@@ -8,40 +8,36 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.data.schema import Schema
 from sac_dist.engine.member import NotCompiled
 from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import settle_child
-from sac_dist.execution.compiled import compile_obstacle, compile_update, compiled_path
-from sac_dist.execution.explicit import WrittenOut
-from sac_dist.settings import AgentConfig
+from sac_dist.execution.choose import EXPLICIT, choose, worth_compiling
+from sac_dist.execution.compiled import compile_obstacle, compile_update
 
 
 @dataclass(frozen=True)
 class CompilerTask:
-    schema: Schema
-    config: AgentConfig
+    agent: SACAgent
     phases: tuple[Phase, ...]
 
 
 def not_compiled(agent: SACAgent, phases: Iterable[Phase]) -> tuple[Phase, ...]:
-    """Those whose update the cache lacks. Behaviour cloning is small and brief: compiling would cost more
-    than it saves.
+    """Those whose update would gain from being compiled and is not in the cache.
 
     This one and the next leave the agent with the algorithm of the last phase in use.
     """
 
     def missing(phase: Phase) -> bool:
         agent.use(phase.algorithm)
-        return phase.algorithm != "bc" and not compiled_path(agent, phase.batch_size).exists()
+        return worth_compiling(agent, phase.batch_size)
 
     return tuple(filter(missing, phases))
 
 
 def quick_uncompiled(agent: SACAgent, phase: Phase) -> bool:
-    """Whether the phase's update is written out, so that a run can begin with it."""
+    """Whether the phase's update is quick without being compiled, so that a run can begin with it."""
     agent.use(phase.algorithm)
-    return isinstance(agent.step, WrittenOut)
+    return choose(agent, phase.batch_size).how == EXPLICIT
 
 
 def compiler_main(connection: Connection, task: CompilerTask) -> None:
@@ -50,10 +46,9 @@ def compiler_main(connection: Connection, task: CompilerTask) -> None:
     try:
         obstacle = compile_obstacle()
         if obstacle is None:
-            agent = SACAgent(task.schema, task.config)
             for phase in task.phases:
-                agent.use(phase.algorithm)
-                compile_update(agent, phase.batch_size)
+                task.agent.use(phase.algorithm)
+                compile_update(task.agent, phase.batch_size)
     except Exception:
         obstacle = traceback.format_exc().strip().splitlines()[-1]
     if obstacle is not None:

@@ -59,7 +59,7 @@ class Evaluations:
         if rate is None and not self._told_of_no_success:
             self._told_of_no_success = True
             self._note(
-                f"--success-target cannot be reached: {self.config.env.env} reports no success, neither "
+                f"--success-target cannot be reached: {self.config.env.name} reports no success, neither "
                 "info['success'] nor info['is_success']; the run ends by its other budgets"
             )
         elif rate is not None and rate >= target and len(self.last.returns) >= TARGET_EPISODES:

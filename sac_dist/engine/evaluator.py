@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import ClassVar
 
+from sac_dist.acting.environment import make_env
 from sac_dist.acting.evaluation import Evaluation, NoEpisodeEnded, evaluate, wilson_interval
-from sac_dist.acting.rollout import make_env
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.engine.control import Control
 from sac_dist.engine.divergence import all_finite
@@ -103,7 +103,8 @@ def evaluator_main(connection: Connection, task: EvaluatorTask) -> None:
 def serve(connection: Connection, task: EvaluatorTask) -> None:
     env = make_env(task.config.env)
     best = task.best_score
-    snapshot = SACAgent(task.agent.schema, task.config.agent)
+    agent = task.agent
+    snapshot = SACAgent(agent.schema, agent.config, algorithms=agent.algorithms, networks=agent.networks)
     target = task.config.train.success_target
     beat = functools.partial(task.control.beat, task.control.members)
 
@@ -125,12 +126,13 @@ def serve(connection: Connection, task: EvaluatorTask) -> None:
             continue
         snapshot.load_state_dict(state)
         deadline, asked_for = time.monotonic() + request.seconds, request.episodes
+        measure = functools.partial(evaluate, env, act, deadline=deadline, success=task.config.env.success)
         try:
-            evaluation = evaluate(env, act, asked_for, deadline=deadline)
+            evaluation = measure(asked_for)
             rate = evaluation.success_rate
             if target is not None and rate is not None and rate >= target and asked_for < TARGET_EPISODES:
                 asked_for = TARGET_EPISODES
-                evaluation = evaluate(env, act, asked_for, deadline=deadline)
+                evaluation = measure(asked_for)
         except NoEpisodeEnded:
             connection.send(OutOfTime(request.steps, request.seconds))
             continue

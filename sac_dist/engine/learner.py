@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from sac_dist.engine.control import DONE
 from sac_dist.engine.member import Member
-from sac_dist.execution.gpu import OnDevice
 
 
 class Learner(Member):
     """Updates the networks as often as the workers' steps call for; they wait where it falls behind."""
-
-    def enter(self, phase: str | None) -> None:
-        step = self.agent.step
-        super().enter(phase)
-        if self.config.device != "cpu" and self.agent.step is not step:
-            self.agent.step = OnDevice(self.agent, self.config.device)
 
     def online(self) -> None:
         if self.owed() < 1:

@@ -13,7 +13,8 @@ import torch
 
 from sac_dist.book.replay_manager import publish, serve, socket_address
 from sac_dist.data.dataset import DataSet
-from sac_dist.data.ring import ReplayBuffer, ReplaySegment
+from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.segment import ReplaySegment
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine.evaluator import EvaluatorTask, evaluator_main
 from sac_dist.engine.learner import Learner

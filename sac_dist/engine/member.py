@@ -16,17 +16,17 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from sac_dist.acting.rollout import EnvironmentFault, Episode
-from sac_dist.algorithms.agent import SACAgent, Step
+from sac_dist.acting.episode import EnvironmentFault, Episode
+from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import DataSet
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import Batches
 from sac_dist.engine import divergence
 from sac_dist.engine.control import EPISODES, OFFLINE_UPDATES, STEPS, UPDATES, Control
-from sac_dist.engine.phases import ONLINE, Phase, due, phases, policy_share
+from sac_dist.engine.phases import ONLINE, due, phases, policy_share
 from sac_dist.engine.processes import settle_child
-from sac_dist.execution.compiled import compiled_path, load_update
+from sac_dist.execution.choose import Choice, choose
 from sac_dist.settings import Config
 from sac_dist.storage.arrays_in_json import from_json, to_json
 
@@ -136,8 +136,9 @@ class Member:
         self.metrics: dict[str, float] = {}
         self.reported = 0.0
         self.phases = phases(task.config, 0 if task.data is None else len(task.data))
-        self.compiled: dict[str, Step | None] = {}
-        self.compilations = -1  # those announced when ``compiled`` was loaded
+        self.learns = self.rank == self.config.workers or not self.config.central  # a learner comes last
+        self.choices: dict[str, Choice] = {}  # by phase
+        self.compilations = -1  # those announced when ``choices`` was begun
         self.phase: str | None = None
         self.averaged = False  # after the present offline phase
         self.share = 1.0  # of the policy's step sizes
@@ -147,7 +148,7 @@ class Member:
             self.data_config,
             self.config.batch_size,
             task.config.agent.discount,
-            task.config.agent.cal_ql,
+            task.config.calibrated,
         )
         if task.state is not None:
             self.restore(task.state)
@@ -225,7 +226,7 @@ class Member:
         before = self.phase
         if self.control.compilations() > self.compilations:
             self.compilations = self.control.compilations()
-            self.compiled = {name: self.load_compiled(of) for name, of in self.phases.items()}
+            self.choices.clear()
             self.phase = None
         if phase != self.phase and phase is not None:
             if phase != ONLINE:
@@ -233,8 +234,26 @@ class Member:
             elif before not in (None, ONLINE):  # another process has made the phase's last update
                 self.end_offline()
             self.phase = phase
-            self.agent.use(self.phases[phase].algorithm, self.compiled[phase])
+            self.agent.use(self.phases[phase].algorithm)
+            if self.learns:
+                self.choose_update(phase)
             self.scale(0.0 if phase == ONLINE else 1.0)
+
+    def choose_update(self, phase: str) -> None:
+        """Run the agent's updates in the quickest way; a compiled one that does not load is reported and done
+        without.
+
+        A phase that comes again runs as before, whatever another run has compiled since: a run of the same
+        seed gives the same bits. A GPU's update starts anew from the agent's memory.
+        """
+        if phase not in self.choices or self.config.device != "cpu":
+            choice = choose(
+                self.agent, self.phases[phase].batch_size, self.config.device, self.config.compiles
+            )
+            self.choices[phase] = choice
+            if choice.obstacle is not None:
+                self.connection.send(NotCompiled(choice.obstacle))
+        self.agent.run_update = self.choices[phase].update
 
     def finished(self) -> bool:
         steps, episodes = self.config.steps, self.config.episodes
@@ -254,19 +273,6 @@ class Member:
     def wait(self, seconds: float = WAIT_POLL) -> None:
         self.control.beat(self.rank)
         time.sleep(seconds)
-
-    def load_compiled(self, phase: Phase) -> Step | None:
-        """The phase's compiled update where there is one; one that does not load is reported and done
-        without.
-        """
-        self.agent.use(phase.algorithm)
-        if not self.config.compiles or not compiled_path(self.agent, phase.batch_size).exists():
-            return None
-        try:
-            return load_update(self.agent, phase.batch_size)
-        except Exception as error:
-            self.connection.send(NotCompiled(f"{type(error).__name__}: {error}"))
-            return None
 
     def update(self, batch: Batch) -> None:
         self.metrics = {name: value.item() for name, value in self.agent.update(batch).items()}

@@ -22,6 +22,7 @@ class Outcome:
     episodes: int
     seconds: float
     evaluation: Evaluation | None  # of the final policy over unseen episodes; None: it was not measured
+    finished: bool = True  # a budget or the target was reached, even if a signal has come since
 
     @property
     def interrupted(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.data.ring import Replay, ReplaySegment
+from sac_dist.data.segment import Replay, ReplaySegment
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine.control import Control
 from sac_dist.settings import Config

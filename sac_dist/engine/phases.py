@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sac_dist.settings import Config, DataConfig
+from sac_dist.settings.algorithms import BEHAVIOUR_CLONING
+from sac_dist.settings.training import ACTOR_WARMUP
 
 CLONING, OFFLINE, ONLINE = "cloning", "offline", "online"
-ACTOR_WARMUP = 10_000  # half of it without training the policy, see README
 
 
 class Phase(NamedTuple):
@@ -20,7 +21,7 @@ def phases(config: Config, data_size: int) -> dict[str, Phase]:
     data, batch_size = config.data, config.train.batch_size
     found = {}
     if data.bc_steps:
-        found[CLONING] = Phase("bc", batch_size)
+        found[CLONING] = Phase(BEHAVIOUR_CLONING, batch_size)
     if data.offline_steps:
         found[OFFLINE] = Phase(data.algo, batch_size)
     if not data.offline:
@@ -33,7 +34,7 @@ def policy_share(config: Config, steps: int) -> float:
     online phase.
 
     The critics have yet to learn what a policy from data meets: it is left alone until half of
-        ``actor_warmup_steps``.
+    ``actor_warmup_steps``.
     """
     end, data = config.train.actor_warmup_steps, config.data
     if end is None:

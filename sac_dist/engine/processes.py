@@ -7,11 +7,12 @@ import ctypes
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing import connection
+from multiprocessing import connection, util
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -26,6 +27,7 @@ from sac_dist.system.shared import show_role
 
 LOOK_FOR_SIGNALS = 0.1  # s between looks
 PARENT_DIED = 3  # exit status of a child that lost its supervisor
+IMPORTED = 4  # exit status of a child whose import of the calling script called train() again
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>: a signal for when the process that started this one dies
 
 
@@ -47,9 +49,11 @@ def settle_child() -> None:
     assert parent is not None, "settle_child belongs into a child process"
 
     starter = os.getppid()  # the supervisor, or the fork server between
+    temporary = util.get_temp_dir()  # the supervisor's
 
     def watch() -> None:
         connection.wait([parent.sentinel])
+        shutil.rmtree(temporary, ignore_errors=True)  # first: this process may die with the fork server
         if (
             starter != parent.pid
         ):  # and with it the siblings that cannot watch: stopped ones, or deaf in a simulator's C code
@@ -90,6 +94,11 @@ def call_apart(
         error, result = ours.recv()
     except EOFError:
         process.join()
+        if process.exitcode == IMPORTED:
+            raise ConfigError(
+                "each process of a run imports the script that calls train() or resume(): put the call under "
+                'if __name__ == "__main__":'
+            ) from None
         raise ConfigError(f"{what} {_end_of(process)}") from None
     finally:
         process.kill()
@@ -97,6 +106,14 @@ def call_apart(
     if error is not None:
         raise ConfigError(error)
     return result
+
+
+def refuse_to_train_while_imported() -> None:
+    """End a child that trains because it imports the script whose child it is; ``call_apart`` says so in the
+    parent.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(IMPORTED)
 
 
 def _answer(pipe: connection.Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

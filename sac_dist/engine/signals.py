@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
 import threading
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
-# SIGHUP: a terminal or an ssh connection that closes. SIGUSR1: what batch systems send before the time is up.
+# SIGHUP: a terminal or ssh connection closes. SIGUSR1: a batch system says that the time is nearly up.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+@contextlib.contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """While entered, ``STOPPING`` but SIGINT raise SystemExit: a command that has nothing to save ends at
+    once, and what it has started and made ends with it.
+    """
+
+    def leave(number: int, frame: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    handled = [number for number in STOPPING[1:] if signal.getsignal(number) is signal.SIG_DFL]
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, leave) for number in handled} if in_main_thread else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StopSignals:

@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing import forkserver, util
@@ -80,12 +81,19 @@ def quiet_start() -> Iterator[None]:
     variables = environment() | {"TMPDIR": util.get_temp_dir()}
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    from_stdin = script is not None and not os.path.exists(script)  # children would look for a file "<stdin>"
+    if from_stdin:
+        del main.__file__
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_GROUP)
     try:
         yield
     finally:
+        if from_stdin:
+            main.__file__ = script
         if in_main_thread:
             signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -54,7 +54,7 @@ class Supervisor:
     ) -> None:
         """``demos``: what ``config.data.files`` hold. ``saved``: a run's last checkpoint to go on from."""
         self.config, self.folder, self.reporter, self.signals = config, folder, reporter, signals
-        self.agent = SACAgent(schema, config.agent, config.train.seed)
+        self.agent = SACAgent(schema, config.agent, config.train.seed, config.algorithms)
         self.control = Control(config.train.members)
         self.data_digest = None if demos is None else digest(demos)
         self.printed_failures: set[str] = set()
@@ -139,9 +139,7 @@ class Supervisor:
     # Compiled updates
 
     def _compiler_task(self, start: int) -> tuple[CompilerTask]:
-        agent = self.agent
-        missing = not_compiled(agent, self.phases.values())
-        return (CompilerTask(agent.schema, agent.config, missing),)
+        return (CompilerTask(self.agent, not_compiled(self.agent, self.phases.values())),)
 
     def _compile(self) -> None:
         """Have the updates compiled before the workers start, or after a while beside them where they are
@@ -241,7 +239,7 @@ class Supervisor:
 
     def _finish(self) -> Outcome:
         """Stop the members, save, and measure the last policy."""
-        reason = self._reason_to_stop() or self._budget_reached()
+        reason, finished = self._reason_to_stop() or self._budget_reached(), self.signals.received is None
         if self.signals.received is not None:
             self.reporter.note(f"{self.signals.received.name}: saving (once more to leave at once)")
         self.checkpoints.stop(self.children)
@@ -258,6 +256,7 @@ class Supervisor:
             self.control.total(EPISODES),
             self.reporter.wall_time_s,
             self.evaluations.last if self.signals.received is None else None,
+            finished,
         )
 
     def _end_given_up(self, part: Part) -> NoReturn:
@@ -320,8 +319,11 @@ class Supervisor:
 
     def _log_row(self) -> None:
         counters: dict[str, float] = {"updates": self.control.total(UPDATES)}
-        for name, trained in (("policy", self.agent.tensors.policy), ("critic", self.agent.tensors.critics)):
-            counters[f"{name}_weight_norm"] = float(trained.parameters.norm())
+        for name, vector in (
+            ("policy", self.agent.policy_parameters),
+            ("critic", self.agent.critic_parameters),
+        ):
+            counters[f"{name}_weight_norm"] = float(vector.norm())
         if self.config.data.files:
             counters["offline_updates"] = self.control.total(OFFLINE_UPDATES)
         self.reporter.row(self.control.clock(), counters)

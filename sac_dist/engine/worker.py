@@ -11,12 +11,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from sac_dist.acting.environment import make_env
+from sac_dist.acting.episode import Play, training_seed
 from sac_dist.acting.half_played import EpisodeRecord, NotRepeated, exactness, go_on
-from sac_dist.acting.rollout import Play, make_env, training_seed
-from sac_dist.algorithms.agent import Step
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE_UPDATES, STEPS
 from sac_dist.engine.member import EpisodeDone, Member, Note, Task
-from sac_dist.engine.phases import Phase
 
 LEAD = 2  # steps of each worker that a central learner may be behind before they wait for it
 
@@ -40,7 +39,6 @@ class Worker(Member):
         self.record: EpisodeRecord | None = None  # what makes the episode exact on resume; None: nobody asks
         self.half_played: dict[str, Any] | None = None  # to go on from
         super().__init__(connection, task)
-        self.learns = not self.config.central
 
     def state(self) -> dict[str, Any]:
         state = super().state() | {"episode": self.episode, "updates_owed": self.updates_owed}
@@ -65,9 +63,6 @@ class Worker(Member):
     def close(self) -> None:
         if self.env is not None:
             self.env.close()
-
-    def load_compiled(self, phase: Phase) -> Step | None:
-        return super().load_compiled(phase) if self.learns else None
 
     def settle(self) -> None:
         """Nothing to do where the replay is shared memory: what was pushed is stored."""
@@ -107,14 +102,17 @@ class Worker(Member):
         half_played, self.half_played = self.half_played, None
         if half_played is not None:
             try:
-                play, self.record = go_on(self.env, half_played, lambda: self.control.beat(self.rank))
+                play, self.record = go_on(
+                    self.env, half_played, lambda: self.control.beat(self.rank), self.env_config.success
+                )
                 if play.length:
                     self.replay.continue_episode()
                 return play
             except NotRepeated as error:
                 self.connection.send(Note(f"resumed with a new episode, so not exactly: {error}"))
                 self.episode += 1
-        play = Play(self.env, training_seed(self.config.seed, self.rank, self.generation, self.episode))
+        seed = training_seed(self.config.seed, self.rank, self.generation, self.episode)
+        play = Play(self.env, seed, self.env_config.success)
         self.control.beat(self.rank)
         self.replay.begin_episode()
         if self.alone:

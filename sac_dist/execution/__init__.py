@@ -1,1 +1,4 @@
-"""The ways to run one update: recorded by autograd, written out by hand, compiled, or as a CUDA graph."""
+"""The ways to run one update: recorded by autograd, with explicit gradients, compiled, on a GPU as a graph.
+
+:func:`sac_dist.execution.choose.choose` picks one.
+"""

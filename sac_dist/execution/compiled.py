@@ -7,27 +7,28 @@ torch.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import platform
 import subprocess
+import sys
 import sysconfig
 import tempfile
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from sac_dist.algorithms import losses, offline
-from sac_dist.algorithms import sac as update
-from sac_dist.algorithms.agent import SACAgent, Step
-from sac_dist.algorithms.offline import CQLUpdate
+from sac_dist.algorithms import adam, base, losses
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.algorithms.base import Update
 from sac_dist.data import batch as types
-from sac_dist.data import schema as layout
 from sac_dist.data.batch import Batch
-from sac_dist.networks import mlp as networks
+from sac_dist.networks import blocks, distribution, network, operations
 from sac_dist.system.files import cache_folder, replacing
+from sac_dist.system.processor import processor
 
 # Settings of Inductor. C++ calls the kernels: a tenth less time for an update of the default sizes. A
 # precompiled header would lie in the temporary folder, whose name is part of what a compiled library is found
@@ -42,31 +43,47 @@ def example_batch(agent: SACAgent, batch_size: int) -> Batch:
     """A batch of zeros with the shapes and strides of those that the algorithm in use gets."""
     rows = np.zeros((batch_size, agent.schema.row_width), np.float32)
     discount, returns = np.zeros((2, batch_size), np.float32)
-    return Batch.of_rows(rows, agent.schema, discount, returns if agent.needs_returns else None)
+    return Batch.of_rows(
+        rows, agent.schema, discount, returns if agent.algorithm.settings.needs_returns else None
+    )
 
 
 def compiled_path(agent: SACAgent, batch_size: int) -> Path:
-    """Where the update compiled for the algorithm in use, and agents and batches of these sizes, is kept on
-    this machine.
+    """Where the update compiled for the algorithm in use, and agents and batches of these sizes, is kept for
+    this machine's processor.
     """
+    algorithm, config = agent.algorithm, agent.config
+    fixed_alpha = None if config.alpha is None else 1.0
+    # step sizes and where the temperature starts are no part of the code
+    config = replace(config, actor_lr=1, critic_lr=1, alpha_lr=1, alpha=fixed_alpha, initial_alpha=1)
     parts = [
         torch.__version__,
         platform.python_version(),
-        platform.machine(),
+        processor(),
         torch.backends.cpu.get_cpu_capability(),
-    ]
-    fixed_alpha = None if agent.config.alpha is None else 1.0
-    config = replace(
-        agent.config, actor_lr=1, critic_lr=1, alpha_lr=1, alpha=fixed_alpha, initial_alpha=1, discount=0
-    )  # not part of the code
-    if not isinstance(agent.algorithm, CQLUpdate):
-        config = replace(config, cql_weight=1, cql_samples=1, cql_temperature=1, cal_ql=False)
-    parts += [repr((type(agent.algorithm), agent.observation_size, agent.action_size, batch_size, config))]
-    parts += [
-        Path(str(module.__file__)).read_text()
-        for module in (losses, networks, offline, types, layout, update)
+        repr(replace(algorithm, config=config)),
+        repr((type(algorithm).__module__, agent.schema, list(agent.tensors.groups), batch_size)),
+        *(path.read_text() for path in sources(agent)),
     ]
     return cache_folder() / f"update-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.bin"
+
+
+def sources(agent: SACAgent) -> list[Path]:
+    """The files whose code an update is compiled from: those of the algorithm, the networks, their blocks."""
+    names = {of.__module__ for kind in classes((agent.algorithm, agent.groups)) for of in kind.__mro__}
+    modules = {sys.modules[name] for name in names}
+    modules |= {adam, base, losses, blocks, distribution, network, operations, types}
+    files = (getattr(module, "__file__", None) for module in modules)
+    return sorted(Path(file) for file in files if file is not None)
+
+
+def classes(value: Any) -> set[type]:
+    """Those of ``value``, a dataclass or a tuple, and of all that it holds."""
+    if isinstance(value, tuple):
+        return set().union(*map(classes, value))
+    if not is_dataclass(value):
+        return set()
+    return {type(value)}.union(*(classes(getattr(value, part.name)) for part in fields(value)))
 
 
 def compile_update(agent: SACAgent, batch_size: int) -> None:
@@ -98,15 +115,16 @@ def compile_update(agent: SACAgent, batch_size: int) -> None:
         compiled.save_compiled_function(str(temporary))
 
 
-def load_update(agent: SACAgent, batch_size: int) -> Step:
-    """The update that :func:`compile_update` kept. Its file holds code: it is only ever read from the user's
-    own cache folder.
+@functools.cache
+def load_update(path: Path) -> Update:
+    """The update that :func:`compile_update` kept at ``path``, once in a process. Its file holds code: it is
+    only ever read from the user's own cache folder.
     """
 
-    def load_with(options: dict[str, Any]) -> Step:
-        with torch._inductor.config.patch(options), open(compiled_path(agent, batch_size), "rb") as file:
-            step: Step = torch.compiler.load_compiled_function(file)
-        return step
+    def load_with(options: dict[str, Any]) -> Update:
+        with torch._inductor.config.patch(options), open(path, "rb") as file:
+            update: Update = torch.compiler.load_compiled_function(file)
+        return update
 
     try:
         return load_with(QUICK_CPP)

@@ -1,8 +1,7 @@
-"""SAC's update with its gradients written out: half the time of recording them, for where nothing is
-compiled.
+"""SAC's update with explicit gradients: half the time of recording them, for where nothing is compiled.
 
-It computes what update.SACUpdate computes, by the chain rule, in memory that stays: a third of the calls and
-nothing recorded.
+It computes what algorithms.sac.SAC computes for perceptrons, by the chain rule, in memory that stays: a third
+of the calls and nothing recorded.
 """
 
 from __future__ import annotations
@@ -13,18 +12,13 @@ import torch
 from torch import Tensor
 
 from sac_dist.algorithms import losses
-from sac_dist.algorithms.offline import CQLUpdate
-from sac_dist.algorithms.sac import (
-    Metrics,
-    SACUpdate,
-    Tensors,
-    adam_scales,
-    adam_step,
-    average_policy,
-    clip_by_norm,
-)
+from sac_dist.algorithms.adam import adam_scales, adam_step, clip_by_norm
+from sac_dist.algorithms.base import Algorithm, Metrics, Tensors
+from sac_dist.algorithms.sac import CRITICS, LOG_ALPHA, POLICY, SAC, TARGETS, average_policy
 from sac_dist.data.batch import Batch
-from sac_dist.networks.mlp import LOG_STD_MAX, LOG_STD_MIN, NORM_EPS, Network, QEnsemble, log_density
+from sac_dist.networks.blocks import NORM_EPS
+from sac_dist.networks.distribution import LOG_STD_MAX, LOG_STD_MIN, log_density
+from sac_dist.networks.network import Network, is_perceptron
 
 
 class Layers:
@@ -34,7 +28,7 @@ class Layers:
     """
 
     def __init__(self, network: Network, vector: Tensor, rows: int, back: int = 0) -> None:
-        lead = (network.critics,) if isinstance(network, QEnsemble) else ()
+        lead = () if network.members is None else (network.members,)
         self.affine: Callable[..., Tensor] = torch.baddbmm if lead else torch.addmm
         self.product: Callable[..., Tensor] = torch.bmm if lead else torch.mm
         self.gradient = torch.empty_like(vector)
@@ -119,30 +113,31 @@ class Layers:
         return self.product(error, self.transposed[0][..., first:])
 
 
-class WrittenOut:
-    """The update of one agent's ``tensors``; call it as a SACUpdate. Equal to that but for rounding."""
+class ExplicitUpdate:
+    """The update of one agent's ``tensors``; call it as a SAC. Equal to that but for rounding."""
 
-    def __init__(self, update: SACUpdate, tensors: Tensors) -> None:
-        self.update, self.tensors = update, tensors
+    def __init__(self, sac: SAC, tensors: Tensors) -> None:
+        self.sac, self.tensors = sac, tensors
         self.batch_size = 0
 
     @staticmethod
-    def covers(update: SACUpdate) -> bool:
-        """Whether ``update`` is plain SAC: without subsets of critics or another objective."""
-        plain = type(update) is SACUpdate or (isinstance(update, CQLUpdate) and update.is_sac)
-        return plain and update.config.target_critics is None
+    def covers(algorithm: Algorithm) -> bool:
+        """Whether ``algorithm`` is SAC without subsets of critics, its networks perceptrons, and the critics
+        alone may normalise their layers.
+        """
+        plain = algorithm.is_plain_sac and algorithm.config.target_critics is None
+        critics = any(is_perceptron(algorithm.q, layer_norm) for layer_norm in (True, False))
+        return plain and critics and is_perceptron(algorithm.policy, layer_norm=False)
 
     def _prepare(self, batch_size: int) -> None:
         self.batch_size = batch_size
-        policy, q, tensors = self.update.policy, self.update.q, self.tensors
-        self.policy = Layers(policy, tensors.policy.parameters, 2 * batch_size, batch_size)
-        self.critics = Layers(q, tensors.critics.parameters, batch_size, batch_size)
-        self.targets = Layers(q, tensors.targets, batch_size)
-        empty = tensors.targets.new_empty
-        self.states = empty(2 * batch_size, policy.observation_size)  # s, then s′
-        self.pairs = empty(
-            2 * batch_size, policy.observation_size + policy.action_size
-        )  # those with the policy's actions
+        policy, q, tensors = self.sac.policy, self.sac.q, self.tensors
+        self.policy = Layers(policy, tensors.groups[POLICY].parameters, 2 * batch_size, batch_size)
+        self.critics = Layers(q, tensors.groups[CRITICS].parameters, batch_size, batch_size)
+        self.targets = Layers(q, tensors.copies[TARGETS], batch_size)
+        empty, observations = tensors.steps.new_empty, q.observation_size
+        self.states = empty(2 * batch_size, observations)  # s, then s′
+        self.pairs = empty(2 * batch_size, observations + policy.action_size)  # with the policy's actions
         self.dq = empty(q.critics, batch_size)
         self.error = empty(batch_size, 2 * policy.action_size)
 
@@ -151,9 +146,9 @@ class WrittenOut:
         size = len(batch.reward)
         if size != self.batch_size:
             self._prepare(size)
-        config, actions = self.update.config, self.update.policy.action_size
-        scales = adam_scales(tensors.steps, lrs)
-        alpha = tensors.log_alpha.parameters.exp()
+        config, actions, groups = self.sac.config, self.sac.policy.action_size, tensors.groups
+        scales = dict(zip(groups, adam_scales(tensors.steps, lrs).unbind(), strict=True))
+        alpha = groups[LOG_ALPHA].parameters.exp()
 
         # the policy's actions at s and s′
         torch.cat([batch.observation, batch.next_observation], out=self.states)
@@ -167,26 +162,23 @@ class WrittenOut:
 
         # critics: dJ_Q/dQ = (Q − y) / B
         next_q = self.targets.forward(self.pairs[size:].expand(len(self.dq), -1, -1)).squeeze(-1)
-        reward = losses.scaled_reward(
-            batch.reward, config.reward_scale, config.reward_bias, config.normalize_rewards
-        )
         entropy_price = alpha if config.entropy_backup else 0.0
-        target = losses.td_target(reward, batch.discount, next_q, log_prob[size:], entropy_price)
+        target = self.sac.bellman(batch, losses.soft_value(next_q, log_prob[size:], entropy_price))
         data = torch.cat([batch.observation, batch.action], dim=1).expand(len(self.dq), -1, -1)
         q = self.critics.forward(data).squeeze(-1)
         differences = torch.sub(q, target, out=self.dq).flatten()
         metrics = {"critic_loss": torch.dot(differences, differences) * (0.5 / size), "q_mean": q.mean()}
         self.dq.mul_(1 / size)
         gradient, norm = clip_by_norm(self.critics.backward(data, self.dq.unsqueeze(-1)), config.grad_clip)
-        adam_step(tensors.critics, gradient, scales[0])
-        tensors.targets.lerp_(tensors.critics.parameters, config.tau)
+        adam_step(groups[CRITICS], gradient, scales[CRITICS])
+        tensors.copies[TARGETS].lerp_(groups[CRITICS].parameters, config.tau)
 
         # policy: J_π = mean(α log π − min Q); d log π / du = 2 tanh(u) and d log π / d log σ = −1 beside what
         # goes through u
         q = self.critics.forward(self.pairs[:size].expand(len(self.dq), -1, -1)).squeeze(-1)
         least = q.min(dim=0, keepdim=True)
         self.dq.zero_().scatter_(0, least.indices, -1 / size)
-        by_action = self.critics.to_inputs(self.dq.unsqueeze(-1), first=self.update.q.observation_size).sum(0)
+        by_action = self.critics.to_inputs(self.dq.unsqueeze(-1), first=self.sac.q.observation_size).sum(0)
         action, log_prob, price = action[:size], log_prob[:size], alpha / size
         by_mean, by_log_std = self.error.split(actions, dim=1)
         torch.addcmul(by_action, by_action * action, action, value=-1, out=by_mean).addcmul_(
@@ -199,13 +191,12 @@ class WrittenOut:
         policy_gradient, policy_norm = clip_by_norm(
             self.policy.backward(self.states[:size], self.error), config.grad_clip
         )
-        adam_step(tensors.policy, policy_gradient, scales[1])
+        adam_step(groups[POLICY], policy_gradient, scales[POLICY])
         average_policy(tensors)
         entropy = -log_prob.mean()
-        if config.alpha is None:
-            adam_step(
-                tensors.log_alpha, alpha * (entropy - self.update.target_entropy), scales[2]
-            )  # J(α) = E[−α (log π + H̄)] is its slope
+        if self.sac.tunes_alpha:
+            slope = alpha * (entropy - self.sac.target_entropy)  # J(α) = E[−α (log π + H̄)] is its slope
+            adam_step(groups[LOG_ALPHA], slope, scales[LOG_ALPHA])
 
         actor_loss = -torch.addcmul(least.values.mean(), alpha, entropy)
         norms = {"critic_grad_norm": norm, "actor_grad_norm": policy_norm}

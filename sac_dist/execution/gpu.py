@@ -8,10 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sac_dist.algorithms.agent import SACAgent, Step
-from sac_dist.algorithms.sac import Metrics, Tensors
+from sac_dist.algorithms.agent import SACAgent
+from sac_dist.algorithms.base import Metrics, Tensors, Update, tensors_in
 from sac_dist.data.batch import Batch
-from sac_dist.execution.explicit import WrittenOut
 
 WARM_UP = 3  # updates before the one that is captured: libraries take their memory in the first ones
 
@@ -35,21 +34,19 @@ def unlock_pages(memory: Tensor) -> None:
     torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())
 
 
-class OnDevice:
-    """The algorithm that ``agent`` has in use, on a copy of its memory on ``device``; call it as a SACUpdate.
+class DeviceUpdate:
+    """An update on a copy of ``agent``'s memory on ``device``; ``make`` gives it for the copy's tensors.
 
     After each update the agent's own memory holds what the copy holds, so whoever acts, evaluates or saves
-    reads that. On a GPU an
-    update after the first ones is the replay of a CUDA graph: at these sizes starting its kernels one by one
-        takes longer than they do.
+    reads that. On a GPU an update after the first ones is the replay of a CUDA graph: at these sizes starting
+    its kernels one by one takes longer than they do.
     """
 
-    def __init__(self, agent: SACAgent, device: str) -> None:
+    def __init__(self, agent: SACAgent, device: str, make: Callable[[Tensors], Update]) -> None:
         self.agent, self.device = agent, torch.device(device)
         self.memory = agent.memory.to(self.device, copy=True)
-        self.tensors = agent.tensors_in(self.memory)
-        covered = WrittenOut.covers(agent.algorithm)
-        self.update: Step = WrittenOut(agent.algorithm, self.tensors) if covered else agent.algorithm
+        self.tensors = tensors_in(self.memory, agent.groups)
+        self.update = make(self.tensors)
         self.stream = torch.cuda.Stream() if self.device.type == "cuda" else None
         if self.stream is not None and not agent.memory.is_pinned():
             lock_pages(agent)

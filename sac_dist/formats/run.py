@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def read(path: Path) -> Transitions:
     return checked(
         str(path),
         **parts,
-        source={"env": asdict(saved.config.env), "policy": "replay", "seed": saved.config.train.seed},
+        source={"env": saved.config.env.flat(), "policy": "replay", "seed": saved.config.train.seed},
         breaks="cut",
         schema=saved.schema,
     )

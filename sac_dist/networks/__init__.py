@@ -1,1 +1,1 @@
-"""Policies and critics. Each network is defined once, for acting, training, compiling and exporting."""
+"""The networks. Each is defined once, in blocks, for training, compiling and acting."""

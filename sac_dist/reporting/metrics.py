@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sac_dist.acting.rollout import Episode
+from sac_dist.acting.episode import Episode
 from sac_dist.reporting.columns import COLUMNS
 from sac_dist.reporting.sinks import Sink
 from sac_dist.settings import Config, ConfigError

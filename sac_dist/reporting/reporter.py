@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sac_dist.acting.episode import Episode
 from sac_dist.acting.evaluation import Evaluation
-from sac_dist.acting.rollout import Episode
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.reporting.callbacks import Callback, TrainingRun
 from sac_dist.reporting.columns import COLUMNS

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sac_dist.acting.episode import Episode
 from sac_dist.acting.evaluation import Evaluation
-from sac_dist.acting.rollout import Episode
 from sac_dist.settings import Config
 
 

@@ -13,8 +13,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from sac_dist.algorithms.agent import SACAgent, least_size
+from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.schema import Schema
+from sac_dist.networks.build import least_size
 from sac_dist.settings import Config, ConfigError
 from sac_dist.system.files import replacing
 
@@ -43,7 +44,7 @@ class Checkpoint:
                 tensor.numel() for tensor in self.agent.values()
             ):
                 raise ConfigError("its tensors are too few for the networks of its configuration")
-            agent = SACAgent(self.schema, self.config.agent)
+            agent = SACAgent(self.schema, self.config.agent, algorithms=self.config.algorithms)
         except (ArithmeticError, RuntimeError, TypeError) as error:
             raise ConfigError(f"its configuration is damaged: {error}") from None
         agent.load_state_dict(self.agent)
@@ -91,7 +92,7 @@ def read(path: Path) -> Checkpoint:
         if (
             not isinstance(meta["info"], dict)
             or not isinstance(meta["run"], dict | None)
-            or not isinstance(config.env.env, str)
+            or not isinstance(config.env.id, str)
         ):
             raise TypeError("its info, its run or its environment")
         return Checkpoint(

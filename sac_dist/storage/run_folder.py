@@ -51,7 +51,7 @@ class RunFolder:
 
         Raise ConfigError if it cannot be made or written.
         """
-        name = f"{env_id.replace('/', '-').replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+        name = f"{env_id.strip('<>').replace('/', '-').replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
         path = Path("runs") / name
         try:
             path.parent.mkdir(exist_ok=True)
@@ -104,14 +104,8 @@ class RunFolder:
 
     def write_config(self, config: Config) -> None:
         """config.yaml, flat as the flags are: ``--config`` reads it back."""
-        flat = {
-            name: value
-            for part in config.to_dict().values()
-            for name, value in part.items()
-            if value is not None
-        }
         with replacing(self.path / "config.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(flat, sort_keys=False))
+            temporary.write_text(yaml.safe_dump(config.flat(), sort_keys=False))
 
 
 def _cannot_write(path: Path, error: OSError) -> ConfigError:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sac_dist.data.ring import Counts, Replay, ReplaySegment, check_episodes, check_segment, shard_sizes
 from sac_dist.data.schema import Rows, Schema
+from sac_dist.data.segment import Counts, Replay, ReplaySegment, check_episodes, check_segment, shard_sizes
 from sac_dist.data.transitions import begins_of
 from sac_dist.settings import ConfigError
 from sac_dist.system.files import read_npy, replacing, write_npy

@@ -61,7 +61,7 @@ class RayEngine(Engine):
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         simulates = (
             {SIMULATOR: 1}
-            if config.env.backend == "coppelia" and SIMULATOR in ray.cluster_resources()
+            if config.env.kwargs.get("backend") == "coppelia" and SIMULATOR in ray.cluster_resources()
             else {}
         )
         self._worker_place = {

@@ -57,7 +57,7 @@ class RemoteWorker(Worker):
                 parameters = ray.get(reference, timeout=FETCHING)
             except RayError:  # late, or its learner has died: the next version is another chance
                 return
-            self.agent.tensors.policy.parameters.copy_(torch.from_numpy(parameters.copy()))
+            self.agent.policy_parameters.copy_(torch.from_numpy(parameters.copy()))
             self.version = version
 
     def park_if_asked(self) -> None:
@@ -109,7 +109,7 @@ class RemoteLearner(Learner):
 
     def publish(self) -> None:
         version = int(self.control.row(self.rank)[UPDATES])
-        self.host.weights = version, [ray.put(self.agent.tensors.policy.parameters.numpy().copy())]
+        self.host.weights = version, [ray.put(self.agent.policy_parameters.numpy().copy())]
 
     def wait(self, seconds: float = IDLE) -> None:
         super().wait(max(seconds, IDLE))

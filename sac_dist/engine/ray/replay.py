@@ -14,8 +14,9 @@ import numpy.typing as npt
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from sac_dist.data.ring import Counts, ReplayBuffer, ReplaySegment
+from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Rows, Schema
+from sac_dist.data.segment import Counts, ReplaySegment
 
 UNSETTLED = 4  # chunks of a worker that may be on their way before it waits
 SUCCESSOR = 0.05  # s between tries while a dead store has no successor yet

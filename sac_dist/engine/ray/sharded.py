@@ -12,8 +12,8 @@ import numpy.typing as npt
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-from sac_dist.data.ring import Counts, ReplaySegment, deal, shard_sizes
 from sac_dist.data.schema import Schema
+from sac_dist.data.segment import Counts, ReplaySegment, deal, shard_sizes
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine.outcome import TrainingFailed
 from sac_dist.engine.ray.cluster import BEAT_INTERVAL, Heartbeat

@@ -1,0 +1,54 @@
+"""The options of this package's tasks that are flags of the command line.
+
+Each is an argument of the tasks' constructor, ``envs/tasks/sawyer.py``. Imports nothing that takes time: the
+command line reads this file by itself (``sac_dist/cli/flags.py``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Option(NamedTuple):
+    """``kind`` is a type, or the values to choose from. ``data`` is the value of data that does not name the
+    option, where data of another value does not fit; None: data may differ.
+    """
+
+    kind: type | tuple[str, ...]
+    help: str
+    data: Any = None
+
+
+OPTIONS = {
+    "backend": Option(
+        ("auto", "mujoco", "coppelia"), "simulator of the Sawyer; auto: CoppeliaSim where it works"
+    ),
+    "control": Option(
+        ("joint_velocity", "end_position"),
+        "7 joint velocities, or 3 of the tool and a yaw rate",
+        data="joint_velocity",
+    ),
+    "observation": Option(
+        ("relative", "book"), "31 entries relative to the object, or the book's 17", data="relative"
+    ),
+    "reward": Option(("sparse", "dense", "augmented"), "the book's three reward modes", data="augmented"),
+    "random_target": Option(bool, "draw the object's position anew each episode"),
+    "random_yaw": Option(bool, "draw the object's yaw anew each episode"),
+    "start": Option(
+        ("centre", "book"), "the arm's pose at the start: over the middle of the table, or the book's"
+    ),
+    "scene": Option(
+        str,
+        "CoppeliaSim: a .ttt file with the book's object names, or with a card beside it; left out, it is "
+        "built",
+    ),
+    "reinit_every": Option(
+        int, "CoppeliaSim: launch the simulator anew after so many episodes, as the book does"
+    ),
+    "mechanics": Option(
+        ("clean", "book"),
+        "CoppeliaSim: book drives it as the book's code does, which bends the gripper; for the book's "
+        "policies",
+    ),
+}
+PATHS = ("scene",)  # made absolute, so that a later --resume finds them from any folder

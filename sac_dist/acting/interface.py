@@ -1,0 +1,93 @@
+"""Whether an environment speaks gymnasium's present interface: one reset and one step, before a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.wrappers import NormalizeObservation
+
+from sac_dist.acting.environment import has_default_limit
+from sac_dist.acting.episode import Play
+from sac_dist.acting.failures import reason
+from sac_dist.settings import ConfigError
+from sac_dist.settings.environment import DEFAULT_HORIZON
+
+RESET = "gymnasium wants reset(self, *, seed=None, options=None) to return (observation, info)"
+STEP = "gymnasium wants step(self, action) to return (observation, reward, terminated, truncated, info)"
+
+
+def check_interface(env: gymnasium.Env, name: str) -> None:
+    """Reset ``env``, as ``make_env`` makes it, and take one step in the middle of its action range.
+
+    The environment itself comes first, since gymnasium's wrappers would be blamed for what it returns. Raises
+    ConfigError in one line that says what is wrong and what gymnasium wants.
+    """
+    bare = env.unwrapped
+    _check_reset(_call(name, "reset", RESET, bare.reset, seed=0), name)
+    _check_step(_call(name, "step", STEP, bare.step, _middle(bare.action_space)), name)
+    play = _call(name, "reset", RESET, Play, env, 0)
+    _call(name, "step", STEP, play.step, _middle(env.action_space))
+
+
+def notes_on(env: gymnasium.Env, name: str) -> list[str]:
+    """Lines that a user has to read before a run of ``env``, as ``make_env`` makes it."""
+    notes = []
+    if has_default_limit(env):
+        notes.append(
+            f"{name} has no limit of its own: its episodes are truncated after {DEFAULT_HORIZON:,} steps; "
+            "--horizon sets another limit"
+        )
+    layer = env
+    while isinstance(layer, gymnasium.Wrapper):
+        if isinstance(layer, NormalizeObservation):
+            notes.append(
+                f"{name} normalizes observations by statistics that each process gathers for itself: the "
+                "policy is evaluated on other numbers than it is trained on; leave NormalizeObservation out"
+            )
+        layer = layer.env
+    return notes
+
+
+def _call(name: str, what: str, wanted: str, function: Any, *arguments: Any, **keywords: Any) -> Any:
+    try:
+        return function(*arguments, **keywords)
+    except ConfigError:
+        raise
+    except TypeError as error:
+        wrong_arguments = "unexpected keyword argument" in str(error) or "positional argument" in str(error)
+        hint = f": {wanted}" if wrong_arguments else ""
+        raise ConfigError(f"{name}: {what} fails: {reason(error)}{hint}") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{name}: {what} fails: {reason(error)}") from error
+
+
+def _middle(space: Any) -> np.ndarray:
+    assert isinstance(space, Box)
+    middle = space.low / 2 + space.high / 2
+    return middle.astype(space.dtype)
+
+
+def _check_reset(result: Any, name: str) -> None:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ConfigError(f"{name}: reset returns {_kind(result)}: {RESET}")
+    _check_info(result[1], "reset", RESET, name)
+
+
+def _check_step(result: Any, name: str) -> None:
+    if not isinstance(result, tuple) or len(result) != 5:
+        raise ConfigError(f"{name}: step returns {_kind(result)}: {STEP}")
+    _check_info(result[4], "step", STEP, name)
+
+
+def _check_info(info: Any, what: str, wanted: str, name: str) -> None:
+    if not isinstance(info, dict):
+        raise ConfigError(f"{name}: {what} returns the info {_kind(info)}: {wanted}, and info is a dict")
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"{len(value)} values"
+    return "None" if value is None else f"one {type(value).__name__}"

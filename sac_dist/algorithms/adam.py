@@ -1,0 +1,81 @@
+"""Adam on flat parameter vectors, in place, for processes that train the same ones at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # as in torch.optim.Adam
+# |m| / √v is never more than this in Adam, whatever the gradients (Cauchy-Schwarz over the two running sums).
+LARGEST_RATIO = (1 - BETA1) / math.sqrt((1 - BETA2) * (1 - BETA1**2 / BETA2))
+
+Extra = TypeVar("Extra")
+
+
+class Trained(NamedTuple):
+    """A parameter vector and its Adam moments, changed in place."""
+
+    parameters: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+
+def adam_scales(steps: Tensor, lrs: Tensor) -> Tensor:
+    """Step sizes and ε with Adam's bias corrections in them, for ``steps`` t (n,) and step sizes ``lrs``
+    (n,): (n, 2).
+
+    lr √(1 − β₂ᵗ) / (1 − β₁ᵗ) and ε √(1 − β₂ᵗ), by expm1 as 1 − βᵗ cancels in float32 while t is small. (t =
+    0: not trained yet, not used.)
+    """
+    steps = steps.clamp(min=1)
+    correction1, root = -torch.expm1(math.log(BETA1) * steps), (-torch.expm1(math.log(BETA2) * steps)).sqrt()
+    return torch.stack([lrs * root / correction1, EPS * root], dim=1)
+
+
+def adam_step(trained: Trained, gradient: Tensor, scales: Tensor) -> None:
+    """One step of Adam (arXiv:1412.6980, algorithm 1 as reordered in section 2) in place; equals
+    torch.optim.Adam.
+
+    ``scales`` (2,) is this group's row of ``adam_scales``. Inductor drops ``alpha`` from ``add(x, matmul,
+    alpha=…)`` (torch 2.13, pytorch issue 167313): none is used here.
+
+    Two processes that train at once can lose a write to v and keep the one to m. Where v is then 0 the step
+    would be 1e8 times too long, so |m| / √v counts as no more than it can be. That changes nothing where both
+    are whole.
+    """
+    step_size, eps = scales.unbind()
+    trained.exp_avg.lerp_(gradient, 1 - BETA1)
+    trained.exp_avg_sq.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    direction = trained.exp_avg / trained.exp_avg_sq.sqrt().add_(eps)
+    trained.parameters.addcmul_(direction.clamp_(-LARGEST_RATIO, LARGEST_RATIO), step_size, value=-1)
+
+
+def clip_by_norm(gradient: Tensor, largest: float | None) -> tuple[Tensor, Tensor]:
+    """The gradient scaled to a norm of at most ``largest`` (as clip_grad_norm_ does), and its norm before
+    that.
+    """
+    norm = torch.linalg.vector_norm(gradient)
+    if largest is not None:
+        gradient = gradient * (largest / (norm + 1e-6)).clamp(max=1.0)
+    return gradient, norm
+
+
+def descend(
+    trained: Trained,
+    objective: Callable[[Tensor], tuple[Tensor, Extra]],
+    scales: Tensor,
+    largest: float | None = None,
+) -> tuple[Extra, Tensor]:
+    """One step down the loss that ``objective`` makes of the parameter vector; it returns the loss and what
+    else is of use. Returns the latter and the gradient's norm, which counts as no more than ``largest``.
+    """
+    # the same memory, with gradients for this step only
+    parameters = trained.parameters.detach().requires_grad_()
+    loss, extra = objective(parameters)
+    gradient, norm = clip_by_norm(torch.autograd.grad(loss, [parameters])[0], largest)
+    adam_step(trained, gradient, scales)
+    return extra, norm

@@ -1,0 +1,218 @@
+"""Every flag: what to do, and one for each field of the settings and each option of this package's tasks."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from sac_dist.settings import ConfigError
+from sac_dist.settings.algorithms import ALGORITHMS, settings_class
+from sac_dist.settings.config import SECTIONS
+from sac_dist.settings.option import flag_of, options_of
+from sac_dist.settings.presets import PRESETS
+
+MODES = ("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export_book", "doctor")
+TITLES = {
+    "env": "environment",
+    "agent": "SAC",
+    "train": "training",
+    "data": "demonstrations and offline phases",
+    "cluster": "cluster (--engine ray)",
+}
+DESCRIPTION = (
+    "Train, show and convert policies and demonstrations; a YAML file (--config) holds the same names."
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with an error that is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see --help)")
+
+
+def spelled(name: str) -> str:
+    """The flag of a name."""
+    return "--" + name.replace("_", "-")
+
+
+def task_options() -> dict[str, Any]:
+    """The table of envs/options.py, read without the package around it: loading gymnasium takes longer than
+    ``--help``.
+    """
+    if "envs.options" not in sys.modules:
+        package = importlib.util.find_spec("envs")
+        assert package is not None and package.submodule_search_locations
+        path = Path(package.submodule_search_locations[0]) / "options.py"
+        found = importlib.util.spec_from_file_location("envs.options", path)
+        assert found is not None and found.loader is not None
+        module = importlib.util.module_from_spec(found)
+        sys.modules["envs.options"] = module
+        found.loader.exec_module(module)
+    options: dict[str, Any] = sys.modules["envs.options"].OPTIONS
+    return options
+
+
+def build_parser(own: Sequence[str] = ()) -> Parser:
+    """``own``: algorithms beside those that have an entry."""
+    parser = Parser(
+        prog="sac-dist", description=DESCRIPTION, allow_abbrev=False, argument_default=argparse.SUPPRESS
+    )
+    add_modes(parser)
+    for name, section in SECTIONS.items():
+        group = parser.add_argument_group(TITLES[name])
+        hints = typing.get_type_hints(section)
+        for option in options_of(section):
+            if option.name not in ("episodes", "offline", "video"):  # these are above
+                add_flag(group, option, hints[option.name])
+    for section in dict.fromkeys(map(settings_class, (*own, *ALGORITHMS))):
+        if options_of(section):
+            add_algorithm(parser, section)
+    group = parser.add_argument_group("options of SawyerGrasp-v0 and SawyerLift-v0")
+    for name, (kind, help, _) in task_options().items():
+        if isinstance(kind, tuple):
+            group.add_argument(spelled(name), choices=kind, help=help)
+        else:
+            add_plain(group, spelled(name), kind, help)
+    return parser
+
+
+def add_algorithm(parser: Parser, section: type) -> None:
+    """The flags of an algorithm's own settings."""
+    group = parser.add_argument_group(section.__name__)
+    hints = typing.get_type_hints(section)
+    try:
+        for option in options_of(section):
+            add_flag(group, option, hints[option.name])
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{section.__module__}.{section.__name__}: {error}") from None
+
+
+def add_modes(parser: Parser) -> None:
+    modes = parser.add_argument_group("what to do (one of these)")
+    modes.add_argument("--train", action="store_true", help="train a policy")
+    modes.add_argument(
+        "--offline", nargs="+", metavar="DATA", help="train from data alone: files, run folders or minari:ID"
+    )
+    modes.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    modes.add_argument(
+        "--test",
+        action="store_true",
+        help="show a policy: in a window, or where there is no display in an mp4",
+    )
+    modes.add_argument(
+        "--record-demos", type=int, metavar="N", help="record N episodes of --policy into --out"
+    )
+    modes.add_argument(
+        "--convert", nargs=2, metavar=("IN", "OUT"), help="change demonstrations to the format of OUT's name"
+    )
+    modes.add_argument(
+        "--inspect",
+        nargs="+",
+        metavar="FILE",
+        help="print what demonstrations hold, and draw it into FILE.png",
+    )
+    modes.add_argument(
+        "--export-book", type=Path, metavar="PREFIX", help="write the policy in the book's format"
+    )
+    modes.add_argument(
+        "--doctor",
+        action="store_true",
+        help="what this machine has, what --env auto takes, how to get what is missing",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML file with settings by the flags' names; flags win over it",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help="book: networks (4 layers of 512) and step sizes of the book; offline: what --offline "
+        "takes by itself (README)",
+    )
+    parser.add_argument(
+        "--episodes",
+        type=int,
+        metavar="N",
+        help="train: stop after so many episodes; test: episodes to show (default 30)",
+    )
+    test = parser.add_argument_group("showing a policy")
+    test.add_argument(
+        "--model",
+        type=Path,
+        metavar="PATH",
+        help="run folder, file or the book's prefix; default: newest run, else models/",
+    )
+    test.add_argument(
+        "--video",
+        type=Path,
+        nargs="?",
+        const=True,
+        metavar="FILE.mp4",
+        help="test: write a video instead of opening a window; train: film the final policy (default)",
+    )
+    test.add_argument("--no-video", dest="video", action="store_false", help="train: no film at the end")
+    test.add_argument("--no-render", action="store_true", help="only measure: no window, no video")
+    test.add_argument(
+        "--deterministic",
+        action=argparse.BooleanOptionalAction,
+        help="act by the policy's mean (default) or sample from it",
+    )
+    record = parser.add_argument_group("recording demonstrations")
+    record.add_argument(
+        "--policy", metavar="POLICY", help="expert (default), random, or a policy as --model takes it"
+    )
+    record.add_argument(
+        "--out", type=Path, metavar="FILE", help="file to write, new; its suffix names the format"
+    )
+    record.add_argument(
+        "--only-success",
+        action=argparse.BooleanOptionalAction,
+        help="keep successes only (default, but for random)",
+    )
+
+
+def add_flag(group: Any, option: Field[Any], hint: Any) -> None:
+    """The flag of one field: its type, choices, help and default are those of the field."""
+    flag = spelled(flag_of(option))
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    kind = kinds[0] if kinds and typing.get_origin(hint) not in (Literal, tuple, Mapping) else hint
+    origin = typing.get_origin(kind)
+    default = "" if option.default in (None, MISSING, ()) else f" (default: {option.default})"
+    help = option.metadata["help"].replace("%", "%%")
+    if kind is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, help=help)
+    elif origin is Literal:
+        group.add_argument(flag, choices=typing.get_args(kind), help=help + default)
+    elif origin is tuple:
+        group.add_argument(flag, nargs="+", metavar="FILE", help=help)
+    elif origin is Mapping:
+        group.add_argument(flag, type=json_object, metavar="JSON", help=help)
+    else:
+        add_plain(group, flag, kind, help + default)
+
+
+def add_plain(group: Any, flag: str, kind: type, help: str) -> None:
+    if kind is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, help=help)
+    else:
+        group.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=help)
+
+
+def json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r} is no JSON object, such as {{"size": 3}}')
+    return value

@@ -1,0 +1,55 @@
+"""The settings that were given, file and flags together, and what a command takes of them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sac_dist.cli.flags import Parser, build_parser, spelled, task_options
+from sac_dist.cli.settings_file import read_settings
+from sac_dist.settings import ConfigError, EnvConfig
+from sac_dist.settings.config import take
+from sac_dist.settings.presets import expanded
+
+
+def parse(arguments: Sequence[str]) -> dict[str, Any]:
+    """The settings that were given, by name: file first, flags over it, each over its own preset.
+
+    Raises ConfigError on anything unknown.
+    """
+    parser = build_parser(named_algorithms(arguments))
+    flags = expanded(vars(parser.parse_args(arguments)))
+    if "config" not in flags:
+        return flags
+    file = expanded(vars(parser.parse_args(read_settings(flags.pop("config")))))
+    if "env_kwargs" in file and "env_kwargs" in flags:
+        flags["env_kwargs"] = file["env_kwargs"] | flags["env_kwargs"]
+    return file | flags
+
+
+def named_algorithms(arguments: Sequence[str]) -> list[str]:
+    """The algorithms package.module:Class that the arguments name: each brings flags of its own."""
+    parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--algo")
+    parser.add_argument("--online-algo")
+    parser.add_argument("--config", type=Path)
+    given = vars(parser.parse_known_args(arguments)[0])
+    if "config" in given:
+        given = vars(parser.parse_known_args(read_settings(given.pop("config")))[0]) | given
+    names = [given[name] for name in ("algo", "online_algo") if ":" in given.get(name, "")]
+    return list(dict.fromkeys(names))
+
+
+def take_environment(settings: dict[str, Any]) -> EnvConfig:
+    """The environment, whose settings leave ``settings``. The tasks' own flags are its arguments."""
+    options = {name: settings.pop(name) for name in task_options() if name in settings}
+    settings["env_kwargs"] = settings.get("env_kwargs", {}) | options
+    environment: EnvConfig = take(settings, EnvConfig)
+    return environment
+
+
+def refuse_rest(settings: dict[str, Any], mode: str) -> None:
+    if settings:
+        raise ConfigError(f"{spelled(next(iter(settings)))} has no meaning with {spelled(mode)}")

@@ -1,0 +1,18 @@
+"""``--resume RUN``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sac_dist.cli.train import finish, refuse_film_name
+from sac_dist.settings.resuming import changed, check_names
+
+
+def run_resume(settings: dict[str, Any], path: Path) -> int:
+    refuse_film_name(settings, "resume")
+    check_names(settings)
+    from sac_dist.engine.train import read_run, resume
+
+    config = changed(read_run(path).config, settings)
+    return finish(lambda: resume(path, config))

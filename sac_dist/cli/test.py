@@ -1,0 +1,54 @@
+"""``--test``: showing what a policy does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sac_dist.cli.given import refuse_rest, take_environment
+from sac_dist.settings import ConfigError
+
+
+def run_test(settings: dict[str, Any], _: Any) -> int:
+    episodes = settings.pop("episodes", 30)
+    if episodes < 1:
+        raise ConfigError(f"--episodes is {episodes}: it must be above 0")
+    overrides = take_environment(settings)
+    model, video = settings.pop("model", None), settings.pop("video", None)
+    deterministic, render = settings.pop("deterministic", True), not settings.pop("no_render", False)
+    refuse_rest(settings, "test")
+    if isinstance(video, bool):
+        raise ConfigError("--test takes --video FILE.mp4, or --no-render for neither video nor window")
+    if video is not None and not render:
+        raise ConfigError("--video and --no-render contradict each other")
+    from envs.backends.choice import has_display
+    from sac_dist.acting.failures import NoPicture
+    from sac_dist.acting.playback import find_policy, play
+
+    path, policy = find_policy(model, overrides.name)
+    print(f"policy {path}: {policy.config.env.name}, {policy.info.get('steps', '?')} training steps")
+    wanted = video is not None
+    if render and video is None and not has_display():
+        video = Path("rollout.mp4")
+        print(f"no display: writing {video} instead")
+    window = render and video is None
+    try:
+        evaluation = play(policy, overrides, episodes, deterministic, video, window, show_episode)
+    except NoPicture as error:
+        if wanted:
+            raise
+        print(f"no picture, the policy is measured without: {' '.join(str(error).split())}")
+        video = None
+        evaluation = play(policy, overrides, episodes, deterministic, on_episode=show_episode)
+    print(evaluation)
+    if video is not None:
+        print(f"video {video}")
+    return 0
+
+
+def show_episode(index: int, episode: Any) -> None:
+    verdict = "" if episode.success is None else "  success" if episode.success else "  failure"
+    print(
+        f"episode {index + 1:>4}  return {episode.total_reward:>9.2f}  {episode.length:>4} steps{verdict}",
+        flush=True,
+    )

@@ -1,0 +1,61 @@
+"""The policy π(a|s)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from sac_dist.networks.blocks import Linear
+from sac_dist.networks.distribution import LOG_STD_MAX, LOG_STD_MIN, before_tanh
+from sac_dist.networks.network import OUTPUT_BOUND, Network, perceptron
+from sac_dist.networks.operations import NumpyOperations
+from sac_dist.networks.parameters import Parameters
+
+LOWEST, HIGHEST = np.float32(LOG_STD_MIN), np.float32(LOG_STD_MAX)
+Actor = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32] | None], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class GaussianPolicy(Network):
+    """The tanh of a Gaussian whose mean and log standard deviation are functions of s (the book's
+    PolicyNetwork).
+
+    The blocks' first ``action_size`` outputs are the mean, the others log σ, clamped to [-20, 2]. Soft
+    Actor-Critic Algorithms and Applications, arXiv:1812.05905, section 4.2 and appendix C.
+    """
+
+    action_size: int = 1
+
+    @classmethod
+    def perceptron(cls, observation_size: int, action_size: int, width: int, depth: int) -> GaussianPolicy:
+        last = Linear(width, 2 * action_size, OUTPUT_BOUND)
+        return cls(perceptron(observation_size, width, depth, last), action_size=action_size)
+
+    def __call__(self, parameters: Parameters, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation, each (B, action_size), of the pre-tanh Gaussian at ``observation``
+        (B, observation_size).
+        """
+        mean, log_std = self.forward(parameters, observation).chunk(2, dim=-1)
+        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+
+    def actor(self, vector: Tensor) -> Actor:
+        """How to act on one observation (observation_size,) by the numbers in ``vector``: the action
+        (action_size,) with standard normal ``noise`` (action_size,), or the tanh of the mean without.
+        """
+        forward, size = self.in_numpy(vector), self.action_size
+
+        def act(
+            observation: npt.NDArray[np.float32], noise: npt.NDArray[np.float32] | None
+        ) -> npt.NDArray[np.float32]:
+            output = forward(observation)
+            mean = output[:size]
+            if noise is None:
+                return np.tanh(mean)
+            log_std = np.minimum(np.maximum(output[size:], LOWEST), HIGHEST)
+            return np.tanh(before_tanh(NumpyOperations, mean, log_std, noise))
+
+        return act

@@ -1,0 +1,62 @@
+"""SAC and its networks; what other algorithms add is in algorithms.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sac_dist.settings.option import ConfigError, option, positive
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """SAC (Haarnoja et al. 2018, arXiv:1812.05905) and its networks."""
+
+    hidden_width: int = option(64, "units in each hidden layer")
+    hidden_depth: int = option(2, "hidden layers in each network")
+    critic_depth: int | None = option(None, "hidden layers of the critics, if another number")
+    actor_lr: float = option(1.5e-3, "Adam step size of the policy")
+    critic_lr: float = option(1.5e-3, "Adam step size of the critics")
+    alpha_lr: float = option(1.5e-3, "Adam step size of the temperature")
+    discount: float = option(0.95, "discount γ per environment step")
+    tau: float = option(0.01, "share of the critics that flows into their targets at each update")
+    alpha: float | None = option(None, "fixed temperature; left out, it is tuned automatically")
+    initial_alpha: float = option(0.1, "where the automatic temperature starts")
+    target_entropy: float | None = option(
+        None, "entropy in nats the temperature aims at; default: minus half the number of actions"
+    )
+    critics: int = option(2, "size of the Q ensemble, at least 2; target and policy take its minimum")
+    target_critics: int | None = option(
+        None, "if given, the target takes the minimum of so many random critics, the policy the mean of all"
+    )
+    layer_norm: bool = option(True, "layer normalisation in the critics, as RLPD does")
+    entropy_backup: bool = option(
+        True, "the target values the next action's entropy; without: deterministic backup"
+    )
+    grad_clip: float | None = option(None, "largest gradient norm of the policy and of the critics")
+    reward_scale: float = option(1.0, "rewards are used as reward_scale * reward + reward_bias")
+    reward_bias: float = option(0.0, "see reward_scale")
+    normalize_rewards: bool = option(False, "standardise the rewards of each batch, as the book does")
+
+    def __post_init__(self) -> None:
+        positive(
+            self,
+            "hidden_width",
+            "hidden_depth",
+            "critic_depth",
+            "actor_lr",
+            "critic_lr",
+            "alpha_lr",
+            "initial_alpha",
+            "tau",
+            "alpha",
+            "grad_clip",
+            "target_critics",
+        )
+        if self.target_critics is not None and self.target_critics > self.critics:
+            raise ConfigError(
+                f"target_critics is {self.target_critics}: there are only {self.critics} critics"
+            )
+        if self.critics < 2:
+            raise ConfigError(f"critics is {self.critics}: SAC's target needs at least 2")
+        if not 0 <= self.discount <= 1 or self.tau > 1:
+            raise ConfigError(f"discount ({self.discount}) must lie in [0, 1] and tau ({self.tau}) in (0, 1]")
