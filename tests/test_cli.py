@@ -75,7 +75,7 @@ def pendulum_policy(path: Path) -> Path:
         (["--test", "--video", "v.mp4", "--no-render"], ["--video", "--no-render"]),
     ],
 )
-def test_mistakes_get_one_line_and_status_2(capsys, monkeypatch, arguments, words):
+def test_mistakes_get_one_line_and_status_2(capsys, tmp_path, monkeypatch, arguments, words):
     monkeypatch.delenv("COPPELIASIM_ROOT", raising=False)  # where it works, --backend coppelia is no mistake
     line = refused(capsys, *arguments)
     assert all(word in line for word in words), line

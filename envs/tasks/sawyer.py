@@ -281,8 +281,8 @@ class SawyerGraspEnv(SawyerEnv):
     ## Start
 
     Joints at the pose that ``start`` names, "centre" or "book", ± 0.05 rad. Object at x 0.42-0.77 m, y ±0.30
-    m, yaw ±45°; with random_target=False at (0.65, 0.15) m. random_yaw=None (default) follows random_target;
-    a fixed yaw is 0. With backend="coppelia", ``scene`` names a .ttt file: of the book's, whose box (n = 2)
+    m, yaw ±45°; with random_target=False at (0.65, 0.15) m. random_yaw=None (default) follows random_target
+    (and is off with mechanics="book"); a fixed yaw is 0. With backend="coppelia", ``scene`` names a .ttt file: of the book's, whose box (n = 2)
     lies where the book's does, or with another arm and a card (envs/backends/coppelia/card.py), whose J
     joints take the place of the 7; and ``reinit_every`` episodes launch the simulator anew. mechanics="book"
     drives the simulator as the book's code does, which bends the gripper (envs/backends/coppelia/book.py):
