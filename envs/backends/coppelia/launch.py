@@ -8,6 +8,7 @@ import locale
 import os
 import signal
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -31,8 +32,7 @@ _get_handler.argtypes, _set_handler.argtypes = [ctypes.c_int], [ctypes.c_int, ct
 def launch(scene: str | None, window: bool) -> Any:
     """A PyRep whose simulator runs, with the scene loaded or an empty one.
 
-    Raises BackendError where one runs already in this process, and KeyboardInterrupt for a signal to end
-    that came while the library had the signals.
+    Raises BackendError where one runs already in this process.
     """
     global _running
     if _running:
@@ -42,9 +42,6 @@ def launch(scene: str | None, window: bool) -> Any:
         warnings.simplefilter("ignore")  # that PyRep has no class for a lamp
         simulator.launch(scene or "", headless=not window)
     _running = True
-    if sim.simExtGetExitRequest():
-        end(simulator)
-        raise KeyboardInterrupt
     return simulator
 
 
@@ -70,15 +67,26 @@ def own_encoding() -> None:
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """At its launch the library takes SIGINT and SIGTERM for itself, at its end it leaves the default; here
-    the process's own handlers come back, whoever set them.
+    """At its launch the library takes SIGINT and SIGTERM for itself, at its end it leaves the default. The
+    process's own handlers come back, whoever set them, and so soon that hardly a signal is lost.
     """
     handlers = {number: _get_handler(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    over = threading.Event()
+
+    def keep() -> None:
+        waits = True
+        while waits:
+            waits = not over.wait(0.005)
+            for number, handler in handlers.items():
+                _set_handler(number, handler)
+
+    keeper = threading.Thread(target=keep, name="signals", daemon=True)
+    keeper.start()
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            _set_handler(number, handler)
+        over.set()
+        keeper.join()
 
 
 @contextmanager
