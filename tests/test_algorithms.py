@@ -18,8 +18,9 @@ from sac_dist.algorithms.base import Group
 from sac_dist.algorithms.sac import SAC
 from sac_dist.cli.main import parse
 from sac_dist.data.batch import Batch
-from sac_dist.data.dataset import Batches, DataSet
+from sac_dist.data.dataset import DataSet
 from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.sampler import Batches
 from sac_dist.data.schema import Schema
 from sac_dist.engine.train import resume, train
 from sac_dist.execution.choose import COMPILED, RECORDED, choose
@@ -59,7 +60,7 @@ def test_it_learns_which_of_the_datas_actions_are_good() -> None:
     action = torch.where(right, 0.6, -0.6)
     state = torch.from_numpy(rng.normal(size=(size, 2)).astype(np.float32))
     reward = right.float().flatten()
-    batch = Batch(state, action, reward, state, torch.ones(size))
+    batch = Batch(state, action, reward, state, torch.zeros(size))
     agent = learner(Schema.vector(2, 1), advantage_scale=10.0)
     for _ in range(400):
         metrics = agent.update(batch)
@@ -73,10 +74,10 @@ def test_it_trains_on_demonstrations_is_saved_and_goes_on_with_the_same_bits(tmp
     schema = Schema.vector(demos.observation.shape[1], demos.action.shape[1])
     config = Config(agent=SMALL, data=DataConfig(algo=NAME), algorithms={NAME: IQLSettings(expectile=0.9)})
     data = DataSet(demos, SMALL)
-    replay = ReplayBuffer(1, schema.observation_size, schema.action_size)
+    replay = ReplayBuffer(1, schema)
 
     def updates(agent: SACAgent, rng: np.random.Generator, count: int) -> dict[str, float]:
-        batches = Batches(replay, data, config.data, 64)
+        batches = Batches(replay, data, config.data, 64, config.agent.discount)
         metrics = [agent.update(batches.offline(rng)) for _ in range(count)]
         return {name: value.item() for name, value in metrics[-1].items()}
 

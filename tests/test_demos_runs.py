@@ -9,14 +9,25 @@ import numpy as np
 import pytest
 
 from sac_dist.acting.recording import record
-from sac_dist.cli.main import resumed
+from sac_dist.data.schema import Schema
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine import train as engine
+from sac_dist.engine.settling import settle
 from sac_dist.formats import files
-from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
+from sac_dist.settings import (
+    AgentConfig,
+    Config,
+    ConfigError,
+    CQLSettings,
+    DataConfig,
+    EnvConfig,
+    TrainConfig,
+)
+from sac_dist.settings.resuming import changed
 from sac_dist.storage import checkpoint
 
 ENV = "toy_envs:Point-v0"
+SCHEMA = Schema.vector(2, 2)
 TRAIN = TrainConfig(
     **{"workers": 1, "batch_size": 8, "eval_interval": 0, "compile": "off", "buffer_size": 500}
 )
@@ -40,22 +51,22 @@ def named(demos: Transitions, env: str) -> Transitions:
 def test_an_id_with_and_without_its_module_is_one_environment(theirs, ours, recorded):
     """Minari writes the id without it."""
     config = Config(EnvConfig(ours), data=DataConfig(demos=("a.npz",)))
-    engine._check_demos(config, [named(recorded, theirs)], 2, 2)
+    engine._check_demos(config, [named(recorded, theirs)], SCHEMA)
 
 
 @pytest.mark.parametrize("ours", ["toy_envs:Slow-v0", "other:Point-v0", "Slow-v0"])
 def test_another_environment_is_refused(ours, recorded):
     config = Config(EnvConfig(ours), data=DataConfig(demos=("a.npz",)))
     with pytest.raises(ConfigError, match=f"recorded with env {ENV}, this run has {ours}"):
-        engine._check_demos(config, [named(recorded, ENV)], 2, 2)
+        engine._check_demos(config, [named(recorded, ENV)], SCHEMA)
 
 
 def test_an_id_without_its_package_says_what_to_give(recorded):
     config = Config(data=DataConfig(demos=("a.npz",)))
     with pytest.raises(ConfigError, match=r"a\.npz was recorded in MyReach-v0.*give --env MODULE:MyReach-v0"):
-        engine._settle(config, [named(recorded, "MyReach-v0")])
+        settle(config, [named(recorded, "MyReach-v0")])
     for known in ("Pendulum-v1", ENV):
-        assert engine._settle(config, [named(recorded, known)])[0].env.env == known
+        assert settle(config, [named(recorded, known)])[0].env.id == known
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -81,7 +92,7 @@ def test_a_minari_dataset_of_a_packages_environment(tmp_path, monkeypatch):
     demos = files.read("minari:toy/point-v0")
     assert demos.source["env"]["env"] == "Mine-v0"
     data = DataConfig(demos=("minari:toy/point-v0",))
-    engine._check_demos(Config(EnvConfig("toy_envs:Mine-v0"), data=data), [demos], 2, 2)
+    engine._check_demos(Config(EnvConfig("toy_envs:Mine-v0"), data=data), [demos], SCHEMA)
 
 
 # Data that has moved
@@ -89,8 +100,9 @@ def test_a_minari_dataset_of_a_packages_environment(tmp_path, monkeypatch):
 
 def finished(data: DataConfig, tmp_path: Path) -> Path:
     train = replace(TRAIN, run_dir=str(tmp_path / "run"))
-    agent = AgentConfig(hidden_width=8, cql_samples=2)
-    engine.train(Config(EnvConfig(ENV), agent, train, data), quiet=True)
+    algorithms = {"cql": CQLSettings(cql_samples=2)}
+    agent = AgentConfig(hidden_width=8)
+    engine.train(Config(EnvConfig(ENV), agent, train, data, algorithms=algorithms), quiet=True)
     return tmp_path / "run"
 
 
@@ -102,7 +114,7 @@ def rewarded(demos: Transitions, path: Path) -> None:
 
 def go_on(run: Path, **settings: object) -> checkpoint.Checkpoint:
     """As ``--resume``."""
-    engine.resume(run, resumed(engine.read_run(run).config, settings), quiet=True)
+    engine.resume(run, changed(engine.read_run(run).config, settings), quiet=True)
     return engine.read_run(run)
 
 
@@ -131,6 +143,6 @@ def test_a_run_goes_on_with_its_data_wherever_it_lies(recorded, tmp_path, monkey
 
 def test_a_run_without_data_takes_none(tmp_path):
     with pytest.raises(ConfigError, match="began without demonstrations"):
-        resumed(Config(), {"demos": ["a.npz"]})
-    config = resumed(Config(data=DataConfig(demos=("a.npz",))), {"demos": ["b.npz"], "steps": 5})
+        changed(Config(), {"demos": ["a.npz"]})
+    config = changed(Config(data=DataConfig(demos=("a.npz",))), {"demos": ["b.npz"], "steps": 5})
     assert config.data.demos == ("b.npz",) and config.train.steps == 5

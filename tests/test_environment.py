@@ -13,9 +13,10 @@ from gymnasium.spaces import Box, Dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sac_dist.acting.environment import make_env, schema_of
+from sac_dist.acting.environment import make_env
 from sac_dist.acting.episode import TRAINING_SEEDS, run_episode, success_of, training_seed
 from sac_dist.acting.evaluation import evaluation_seed
+from sac_dist.acting.observation import schema_of
 from sac_dist.acting.shipping import ship
 from sac_dist.settings import ConfigError, EnvConfig
 

@@ -65,7 +65,7 @@ def test_an_evaluation_without_an_end_is_given_up_and_said(tmp_path, monkeypatch
 
 
 def test_what_ended_before_the_deadline_counts():
-    env = make_env(EnvConfig(env="toy_envs:Slow-v0"))
+    env = make_env(EnvConfig("toy_envs:Slow-v0"))
     still = np.zeros(2, np.float32)
     found = evaluate(env, lambda observation: still, 1000, deadline=time.monotonic() + 0.5)
     assert 1 <= len(found.returns) < 1000 and len(found.returns) == len(found.successes)
