@@ -24,7 +24,7 @@ def make(id: str, **options: Any) -> gymnasium.Env:
     """
     backend = options.get("backend", "auto")
     if isinstance(backend, str) and (id == "auto" or id in SAWYER_IDS):
-        resolved = resolve(id, backend)
+        resolved = resolve(id, backend, options.get("scene"))
         id = resolved.id
         if resolved.backend is not None:
             options["backend"] = resolved.backend

@@ -38,7 +38,9 @@ OPTIONS = {
         ("centre", "book"), "the arm's pose at the start: over the middle of the table, or the book's"
     ),
     "scene": Option(
-        str, "CoppeliaSim: a .ttt file with the book's object names; left out, the scene is built"
+        str,
+        "CoppeliaSim: a .ttt file with the book's object names, or with a card beside it; left out, it is "
+        "built",
     ),
     "reinit_every": Option(
         int, "CoppeliaSim: launch the simulator anew after so many episodes, as the book does"

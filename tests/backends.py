@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import functools
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -42,3 +44,12 @@ def maker(backend: str, config: pytest.Config) -> Callable[..., Any]:
         )
     chosen: Any = Shared if backend == "coppelia" else backend
     return lambda id, **options: gymnasium.make(id, backend=chosen, **options).unwrapped
+
+
+def in_a_process(code: str, *arguments: str) -> list[str]:
+    """What Python code prints that has CoppeliaSim for itself, as there is one simulator to a process."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *arguments], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if not line.startswith("[CoppeliaSim")]

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from safetensors.torch import save_file
 
+import envs
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.cli import main as cli
 from sac_dist.cli.flags import build_parser, task_options
@@ -73,7 +75,8 @@ def pendulum_policy(path: Path) -> Path:
         (["--test", "--video", "v.mp4", "--no-render"], ["--video", "--no-render"]),
     ],
 )
-def test_mistakes_get_one_line_and_status_2(capsys, tmp_path, arguments, words):
+def test_mistakes_get_one_line_and_status_2(capsys, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.delenv("COPPELIASIM_ROOT", raising=False)  # where it works, --backend coppelia is no mistake
     line = refused(capsys, *arguments)
     assert all(word in line for word in words), line
     assert not (tmp_path / "runs").exists(), "a refused command leaves nothing behind"
@@ -167,6 +170,31 @@ def test_shows_a_policy_with_a_line_per_episode_and_a_video(capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("episode ") for line in lines) == 2
     assert (tmp_path / "v.mp4").stat().st_size > 1000
+
+
+def test_a_policy_that_cannot_be_seen_is_measured_all_the_same(capsys, tmp_path, monkeypatch):
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(variable, raising=False)
+    pendulum_policy(tmp_path / "p.safetensors")
+    test = ["--test", "--model", "p.safetensors", "--episodes", "2"]
+
+    def black(env):
+        raise envs.BackendError("only black:\nsee the docs")
+
+    monkeypatch.setattr(PendulumEnv, "render", black)
+    assert cli.main(test) == 0
+    out = capsys.readouterr().out
+    assert "no picture, the policy is measured without: cannot draw the environment: only black" in out
+    assert out.count("episode ") == 2 and "return" in out.splitlines()[-1] and "video" not in out
+    assert not list(tmp_path.glob("*.mp4"))
+    monkeypatch.setenv("DISPLAY", ":77")  # no such screen
+    assert cli.main(test) == 0
+    assert "cannot show the environment: only black" in capsys.readouterr().out
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.setattr(PendulumEnv, "metadata", {"render_modes": []})
+    assert cli.main(test) == 0
+    assert "Pendulum-v1 has no render mode rgb_array" in capsys.readouterr().out
+    assert cli.main([*test, "--video", "v.mp4"]) == 2, "a video that was asked for is a promise"
 
 
 def test_policy_goes_to_the_books_files_and_back(capsys, tmp_path):

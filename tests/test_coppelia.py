@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import maker
+from backends import in_a_process, maker
 from test_engine import alive, descendants
 
 from envs import BackendError
@@ -28,15 +28,6 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture(autouse=True)
 def coppelia(request: pytest.FixtureRequest) -> Any:
     return maker("coppelia", request.config)
-
-
-def in_a_process(code: str, *arguments: str) -> list[str]:
-    """What Python code prints that has CoppeliaSim for itself, as there is one simulator to a process."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *arguments], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return [line for line in done.stdout.splitlines() if not line.startswith("[CoppeliaSim")]
 
 
 LIFE = """
@@ -84,6 +75,64 @@ def test_one_simulator_to_a_process_launched_anew_as_asked_and_when_broken():
     assert sees == again == "False" and encoding.lower() == "utf-8"
 
 
+SIGNALS = """
+import os, signal
+import numpy as np
+from envs.backends.coppelia.backend import CoppeliaBackend
+from envs.robots.sawyer import START_POSE, WORKPLACE
+heard = []
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+def ring():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+    print(len(heard))
+backend = CoppeliaBackend()
+ring()
+for _ in range(3):
+    backend.reset(START_POSE, WORKPLACE.fixed_target, 0.0)
+    backend.step(np.zeros(7), None)
+backend.close()
+ring()
+"""
+
+
+def test_signals_are_pythons_again_after_a_launch_and_after_the_end():
+    assert in_a_process(SIGNALS) == ["1", "2"]
+
+
+def test_a_ctrl_c_ends_a_showing_without_a_traceback(tmp_path: Path):
+    flags = ["--record-demos", "500", "--env", "SawyerGrasp-v0", "--backend", "coppelia", "--out", "d.npz"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sac_dist", *flags],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if line.startswith("episode"))
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        said += process.communicate(timeout=60)[0]
+        assert process.returncode == 130 and "Traceback" not in said, said
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_cameras_that_nobody_looks_at_do_not_draw(coppelia: Any):
+    from pyrep.backend import sim
+    from pyrep.const import ObjectType
+
+    env = coppelia("SawyerGrasp-v0")
+    env.reset(seed=0)
+    cameras = sim.simGetObjectsInTree(sim.sim_handle_scene, ObjectType.VISION_SENSOR.value, 0)
+    assert all(sim.simGetExplicitHandling(camera) for camera in cameras), "drawn at each step"
+    assert not any(sim.simGetObjectName(camera) == "Vision_sensor" for camera in cameras), "ours is not made"
+
+
 def test_a_broken_state_is_named_and_the_next_reset_is_whole(coppelia: Any, monkeypatch: pytest.MonkeyPatch):
     env = coppelia("SawyerGrasp-v0")
     env.reset(seed=0)
@@ -121,7 +170,12 @@ def test_a_pad_that_stands_on_the_object_does_not_hold_it(coppelia: Any):
         linear = np.array([*np.clip(4 * away[:2], -0.3, 0.3), down])
         readings = backend.step(
             tool_to_joint_velocities(
-                backend.jacobian(), readings.joint_positions, readings.tool_rotation, linear, 0.0
+                backend.jacobian(),
+                readings.joint_positions,
+                readings.tool_rotation,
+                linear,
+                0.0,
+                START_POSE,
             ),
             0.0,
         )
@@ -132,107 +186,6 @@ def test_a_pad_that_stands_on_the_object_does_not_hold_it(coppelia: Any):
     }
     assert {backend._left, backend._right} <= touching
     assert not readings.left_contact and not readings.right_contact
-
-
-def test_a_scene_that_is_not_there_and_one_that_lacks_its_objects(tmp_path: Path):
-    code = """
-import sys
-from envs import BackendError
-from envs.backends.coppelia.backend import CoppeliaBackend
-from pyrep import PyRep
-for scene in sys.argv[1:]:
-    try:
-        CoppeliaBackend(scene)
-    except BackendError as error:
-        print(error)
-"""
-    make = "import sys; from pyrep import PyRep; p = PyRep(); p.launch('', headless=True); p.export_scene(sys.argv[1]); p.shutdown()"
-    empty = tmp_path / "empty.ttt"
-    in_a_process(make, str(empty))
-    missing, lacking = in_a_process(code, str(tmp_path / "no.ttt"), str(empty))
-    assert "there is no scene" in missing and "no.ttt" in missing
-    assert "empty.ttt has no Sawyer_joint1, " in lacking and "target" in lacking
-
-
-BOOK = """
-import sys
-import gymnasium, numpy as np
-import envs
-from envs.tasks.expert import Expert
-env = gymnasium.make(
-    "SawyerLift-v0", backend="coppelia", scene=sys.argv[1], observation="book", random_yaw=False, horizon=90, reward="sparse"
-).unwrapped
-lifted = 0
-for seed in range(10):
-    observation, _ = env.reset(seed=seed)
-    if seed == 0:
-        print(env.readings.object_sides, *observation[14:].round(3))
-    done = False
-    while not done:
-        _, _, terminated, truncated, info = env.step(Expert(env).act())
-        done = terminated or truncated
-    lifted += info["success"]
-print(lifted)
-env.close()
-"""
-
-
-MECHANICS = """
-import sys
-import gymnasium, numpy as np
-import envs
-from envs.robots.sawyer import START_POSES
-from pyrep.objects.joint import Joint
-from pyrep.objects.shape import Shape
-env = gymnasium.make(
-    "SawyerGrasp-v0", backend="coppelia", scene=sys.argv[1], random_target=False, start="book", mechanics=sys.argv[2]
-).unwrapped
-slip = lambda: Shape("BaxterGripper_leftPad").get_position(Joint("BaxterGripper_leftJoint"))[1]
-rng, start = np.random.default_rng(0), 0.0
-for seed in range(12):
-    observation, _ = env.reset(seed=seed)
-    start = max(start, np.abs(env.readings.joint_positions - START_POSES["book"]).max())
-    whole = slip() if seed == 0 else whole
-    done = False
-    while not done:
-        observation, reward, terminated, truncated, _ = env.step(rng.uniform(-1, 1, 7))
-        assert np.isfinite(observation).all() and np.isfinite(reward)
-        done = terminated or truncated
-env.reset(seed=0)
-print(start, abs(slip() - whole))
-env.close()
-"""
-
-
-def test_the_books_mechanics_bend_the_gripper_and_ours_do_not(request: pytest.FixtureRequest):
-    scene = request.config.getoption("--book-scene")
-    if scene is None:
-        pytest.skip("no --book-scene was given")
-    measured = {way: in_a_process(MECHANICS, str(Path(scene).resolve()), way)[0] for way in ("book", "clean")}
-    start, slip = map(float, measured["book"].split())
-    assert start < 0.15 and slip > 0.002, "the last command drives the arm on through a reset, as in the book"
-    assert float(measured["clean"].split()[1]) < 1e-4
-
-
-def test_the_books_mechanics_are_for_its_task_and_simulator():
-    from envs.tasks.sawyer import SawyerGraspEnv, SawyerLiftEnv
-
-    with pytest.raises(ValueError, match="mechanics is 'book'"):
-        SawyerLiftEnv(mechanics="book")
-    with pytest.raises(BackendError, match="mechanics is for the backend coppelia"):
-        SawyerGraspEnv("mujoco", mechanics="book")
-
-
-def test_the_books_scene_as_it_is(request: pytest.FixtureRequest):
-    scene = request.config.getoption("--book-scene")
-    if scene is None:
-        pytest.skip("no --book-scene was given")
-    sides, lifted = in_a_process(BOOK, str(Path(scene).resolve()))
-    sides, x, y, z = map(float, sides.split())
-    assert sides == 2 and 0.10 <= x <= 0.45 and -0.30 <= y <= 0.30 and z == 0.775, (
-        "where the book's box lies, in the world"
-    )
-    assert int(lifted) >= 9
 
 
 def begin(tmp_path: Path, *flags: str) -> subprocess.Popen:
@@ -321,7 +274,7 @@ def test_a_worker_that_is_killed_or_stopped_is_replaced_and_the_other_goes_on(
         before = steps(tmp_path)
         wait(process, lambda: steps(tmp_path) > before + 200)
         assert alive(other)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         assert process.wait(30) == 130
         said = (tmp_path / "output").read_text()
         assert "restarting it" in said and "Traceback" not in said

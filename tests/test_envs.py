@@ -17,6 +17,7 @@ from gymnasium.utils.env_checker import check_env
 import envs
 from envs import BackendError
 from envs.backends import choice
+from envs.backends.coppelia.probe import Found
 from envs.robots.sawyer import JOINT_LIMITS, START_POSE, START_POSES, WORKPLACE
 from envs.tasks.expert import Expert
 from envs.tasks.sawyer import SawyerGraspEnv
@@ -206,7 +207,15 @@ def test_auto_takes_coppelia_then_mujoco_then_pendulum(monkeypatch: pytest.Monke
     assert envs.make("auto").spec.id == "Pendulum-v1"
     monkeypatch.setattr(choice, "coppelia_obstacle", lambda: None)
     monkeypatch.setattr(choice, "mujoco_obstacle", lambda: None)
-    assert envs.resolve("auto")[:2] == ("SawyerGrasp-v0", "coppelia")
+    monkeypatch.setattr(choice, "probe", lambda: Found("nothing falls", ""))
+    assert envs.resolve("auto") == ("SawyerGrasp-v0", "mujoco", "MuJoCo; no CoppeliaSim: nothing falls")
+    assert envs.resolve("auto", scene="a.ttt")[:2] == ("SawyerGrasp-v0", "coppelia"), (
+        "scenes are for it alone"
+    )
+    monkeypatch.setattr(choice, "probe", lambda: Found(None, "4.1.0"))
+    assert envs.resolve("auto") == ("SawyerGrasp-v0", "coppelia", "CoppeliaSim 4.1.0")
+    monkeypatch.setattr(choice, "probe", lambda: Found(None, "4.6.0"))
+    assert envs.resolve("auto").reason == "CoppeliaSim is 4.6.0, PyRep is made for 4.1"
 
 
 def test_the_wrong_pyrep_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,5 +230,8 @@ def test_the_wrong_pyrep_is_recognised(tmp_path: Path, monkeypatch: pytest.Monke
     assert choice.coppelia_obstacle() == "COPPELIASIM_ROOT is not set"
     monkeypatch.setenv("COPPELIASIM_ROOT", str(tmp_path))
     assert "libcoppeliaSim" in (choice.coppelia_obstacle() or "")
+    monkeypatch.setenv("COPPELIASIM_ROOT", str(tmp_path / "räume"))
+    assert "letters beyond ASCII" in (choice.coppelia_obstacle() or ""), "PyRep's launch would hang"
+    monkeypatch.setenv("COPPELIASIM_ROOT", str(tmp_path))
     with pytest.raises(BackendError, match="libcoppeliaSim"):
         envs.make("SawyerGrasp-v0", backend="coppelia")

@@ -12,7 +12,7 @@ import pytest
 
 import envs
 from envs import Readings
-from envs.robots.sawyer import START_POSE, WORKPLACE
+from envs.robots.sawyer import SAWYER, START_POSE, WORKPLACE
 from envs.tasks import terms
 from envs.tasks.sawyer import SawyerGraspEnv
 
@@ -46,6 +46,7 @@ HELD = replace(
 class ScriptedBackend:
     """Plays back Readings and records what it was told; the last ones are repeated."""
 
+    arm = SAWYER
     workplace = WORKPLACE
 
     def __init__(self, *script: Readings) -> None:

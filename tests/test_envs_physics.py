@@ -12,7 +12,8 @@ import pytest
 
 from envs import BackendError
 from envs.controllers.joint_velocity import tool_to_joint_velocities
-from envs.robots.sawyer import JOINT_LIMITS, LIMIT_MARGIN, START_POSE, WORKPLACE
+from envs.robots.arm import LIMIT_MARGIN
+from envs.robots.sawyer import JOINT_LIMITS, START_POSE, WORKPLACE
 from envs.tasks import terms
 from envs.tasks.expert import Expert
 
@@ -102,7 +103,12 @@ def test_grasped_object_is_carried(make: Any) -> None:
         start = now = env.readings
         for _ in range(15):
             up = tool_to_joint_velocities(
-                env.backend.jacobian(), now.joint_positions, now.tool_rotation, np.array([0, 0, 0.3]), 0.0
+                env.backend.jacobian(),
+                now.joint_positions,
+                now.tool_rotation,
+                np.array([0, 0, 0.3]),
+                0.0,
+                START_POSE,
             )
             now = env.backend.step(up, None)
         assert now.object_position[2] - start.object_position[2] > 0.15

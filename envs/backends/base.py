@@ -1,6 +1,6 @@
 """What a simulator has to offer so that the Sawyer tasks run on it.
 
-A task (``sawyer_task.py``) computes observation, reward, success and termination from :class:`Readings`
+A task (``envs/tasks/sawyer.py``) computes observation, reward, success and termination from :class:`Readings`
 alone; a backend turns commands into physics and physics into Readings. Positions are in metres in the frame
 of the robot's base, angles in radians, so that every simulator gives the same task.
 """
@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from envs.robots.arm import Arm
 from envs.robots.sawyer import Workplace
 
 CONTROL_TIMESTEP = 0.05  # s, one environment step
@@ -25,8 +26,8 @@ class BackendError(RuntimeError):
 class Readings:
     """One instant of the simulation, everything a task may look at."""
 
-    joint_positions: np.ndarray  # (7,) rad
-    joint_velocities: np.ndarray  # (7,) rad/s
+    joint_positions: np.ndarray  # (J,) rad
+    joint_velocities: np.ndarray  # (J,) rad/s
     tool_position: np.ndarray  # (3,) m, the tool-centre point between the finger tips
     tool_rotation: (
         np.ndarray
@@ -46,26 +47,27 @@ class Readings:
 
 
 class Backend(Protocol):
-    """A simulated Sawyer with a parallel gripper above a table with one object. Each method is one simulator
-    operation.
+    """A simulated arm of J joints (the Sawyer has 7) with a gripper above a table with one object. Each
+    method is one simulator operation.
     """
 
+    arm: Arm
     workplace: Workplace
 
     def reset(self, joint_positions: np.ndarray, object_xy: np.ndarray, object_yaw: float) -> Readings:
-        """Put the arm at rest at (7,) rad with an open gripper, the object at rest on the table, and return
+        """Put the arm at rest at (J,) rad with an open gripper, the object at rest on the table, and return
         Readings.
         """
         ...
 
     def step(self, joint_velocities: np.ndarray, opening: float | None) -> Readings:
-        """Hold (7,) rad/s for one control step of 0.05 s; ``opening`` 0 … 1 commands the gripper, None leaves
+        """Hold (J,) rad/s for one control step of 0.05 s; ``opening`` 0 … 1 commands the gripper, None leaves
         its command.
         """
         ...
 
     def jacobian(self) -> np.ndarray:
-        """(6, 7) Jacobian of the tool-centre point in the base frame, rows: 3 linear (m/rad), 3 angular
+        """(6, J) Jacobian of the tool-centre point in the base frame, rows: 3 linear (m/rad), 3 angular
         (rad/rad).
         """
         ...

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from envs.backends.base import Backend, BackendError
+from envs.backends.coppelia.probe import probe, strange
 
 SAWYER_IDS = ("SawyerGrasp-v0", "SawyerLift-v0")
 BACKENDS = ("auto", "mujoco", "coppelia")
@@ -23,8 +24,9 @@ class Resolved(NamedTuple):
     reason: str
 
 
-def resolve(id: str, backend: str = "auto") -> Resolved:
-    """Turn the id "auto" and the backend "auto" into what works here; other ids pass through.
+def resolve(id: str, backend: str = "auto", scene: str | None = None) -> Resolved:
+    """Turn the id "auto" and the backend "auto" into what works here; other ids pass through. CoppeliaSim is
+    seen to simulate before it is chosen; a ``scene`` is for it alone.
 
     Raises:
         BackendError: a Sawyer id was asked for and no simulator works.
@@ -36,10 +38,13 @@ def resolve(id: str, backend: str = "auto") -> Resolved:
         return Resolved(id, None, "as asked")
     if backend != "auto":
         return Resolved("SawyerGrasp-v0" if id == "auto" else id, backend, "as asked")
-    no_coppelia, no_mujoco = coppelia_obstacle(), mujoco_obstacle()
     sawyer = "SawyerGrasp-v0" if id == "auto" else id
+    if scene is not None:
+        return Resolved(sawyer, "coppelia", "CoppeliaSim, as a scene was given")
+    no_coppelia, no_mujoco = coppelia_obstacle() or simulation_obstacle(), mujoco_obstacle()
     if no_coppelia is None:
-        return Resolved(sawyer, "coppelia", "CoppeliaSim: PyRep and COPPELIASIM_ROOT work")
+        seen = probe().version
+        return Resolved(sawyer, "coppelia", strange(seen) or f"CoppeliaSim {seen}")
     if no_mujoco is None:
         return Resolved(sawyer, "mujoco", f"MuJoCo; no CoppeliaSim: {no_coppelia}")
     if id == "auto":
@@ -58,6 +63,8 @@ def coppelia_obstacle() -> str | None:
     root = os.environ.get("COPPELIASIM_ROOT")
     if not root:
         return "COPPELIASIM_ROOT is not set"
+    if not root.isascii():
+        return f"PyRep takes no letters beyond ASCII, as in COPPELIASIM_ROOT={root}"
     if not any(Path(root).glob("libcoppeliaSim*")):
         return f"COPPELIASIM_ROOT={root} holds no libcoppeliaSim"
     if not any(
@@ -67,6 +74,11 @@ def coppelia_obstacle() -> str | None:
     ):
         return "COPPELIASIM_ROOT is not on LD_LIBRARY_PATH"
     return None
+
+
+def simulation_obstacle() -> str | None:
+    """What keeps an installed CoppeliaSim from simulating, in one line; None: nothing. Launches it once."""
+    return probe().obstacle
 
 
 def mujoco_obstacle() -> str | None:
@@ -97,7 +109,7 @@ def start_backend(
     """
     if not isinstance(backend, str):
         return backend()
-    name = resolve("SawyerGrasp-v0", backend).backend
+    name = resolve("SawyerGrasp-v0", backend, scene).backend
     if name == "mujoco":
         given = {
             "scene": scene is not None,
@@ -107,7 +119,12 @@ def start_backend(
         refused = [option for option, asked in given.items() if asked]
         if refused:
             raise BackendError(f"{refused[0]} is for the backend coppelia, not mujoco")
-        from envs.backends.mujoco.backend import MujocoBackend
+        try:
+            from envs.backends.mujoco.backend import MujocoBackend
+        except AttributeError as error:  # of an OpenGL library that is not there
+            raise BackendError(
+                f"mujoco does not import with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({error}): unset it"
+            ) from error
 
         return MujocoBackend()
     obstacle = coppelia_obstacle()

@@ -1,4 +1,4 @@
-"""From what a policy or a script wants of the arm to the seven joint velocities a backend takes. Pure
+"""From what a policy or a script wants of the arm to the joint velocities a backend takes. Pure
 functions.
 """
 
@@ -7,22 +7,21 @@ from __future__ import annotations
 import numpy as np
 
 from envs.backends.base import CONTROL_TIMESTEP
-from envs.robots.sawyer import JOINT_LIMITS, LIMIT_MARGIN, MAX_JOINT_VELOCITY, START_POSE
+from envs.robots.arm import Arm
+from envs.robots.sawyer import MAX_JOINT_VELOCITY
 
 DAMPING = 0.05  # of the damped least squares; bounds the joint velocities near a singular pose
 TILT_GAIN = 4.0  # 1/s, how fast a tilt of the tool is turned back
-NULL_SPACE_GAIN = 0.5  # 1/s, how fast the free seventh degree of freedom returns to its rest pose
-
-_LOWEST = JOINT_LIMITS[:, 0] + LIMIT_MARGIN
-_HIGHEST = JOINT_LIMITS[:, 1] - LIMIT_MARGIN
+NULL_SPACE_GAIN = 0.5  # 1/s, how fast a free degree of freedom returns to its rest pose
 
 
-def stop_at_limits(velocities: np.ndarray, joint_positions: np.ndarray) -> np.ndarray:
-    """(7,) rad/s, cut so that one control step ends LIMIT_MARGIN before every joint limit; leaving a limit is
+def stop_at_limits(velocities: np.ndarray, joint_positions: np.ndarray, arm: Arm) -> np.ndarray:
+    """(J,) rad/s, cut so that one control step ends LIMIT_MARGIN before every joint limit; leaving a limit is
     always allowed.
     """
-    slowest = np.minimum((_LOWEST - joint_positions) / CONTROL_TIMESTEP, 0.0)
-    fastest = np.maximum((_HIGHEST - joint_positions) / CONTROL_TIMESTEP, 0.0)
+    lowest, highest = arm.reach
+    slowest = np.minimum((lowest - joint_positions) / CONTROL_TIMESTEP, 0.0)
+    fastest = np.maximum((highest - joint_positions) / CONTROL_TIMESTEP, 0.0)
     return np.minimum(np.maximum(velocities, slowest), fastest)
 
 
@@ -32,14 +31,14 @@ def tool_to_joint_velocities(
     tool_rotation: np.ndarray,
     linear: np.ndarray,
     yaw_rate: float,
-    rest_pose: np.ndarray = START_POSE,
+    rest_pose: np.ndarray,
 ) -> np.ndarray:
-    """Joint velocities (7,) that move the tool at ``linear`` (3,) m/s and turn it about the vertical, while
+    """Joint velocities (J,) that move the tool at ``linear`` (3,) m/s and turn it about the vertical, while
     it is held upright.
 
-    Damped least squares q̇ = Jᵀ(JJᵀ + λ²I)⁻¹ẋ (Wampler 1986, Nakamura & Hanafusa 1986), with ``rest_pose``
-    (7,) rad, where the arm starts, as the goal of the null space. All joints are slowed alike where one would
-    exceed its velocity limit, so the direction is kept.
+    Damped least squares q̇ = Jᵀ(JJᵀ + λ²I)⁻¹ẋ (Wampler 1986, Nakamura & Hanafusa 1986), with
+    ``rest_pose`` (J,) rad as the goal of the null space. All joints are slowed alike where one would exceed
+    its velocity limit, so the direction is kept.
     """
     approach = tool_rotation[:, 2]
     twist = np.empty(6)

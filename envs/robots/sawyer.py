@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from envs.robots.arm import Arm
+
 JOINT_LIMITS = np.array(
     [
         [-3.0503, 3.0503],
@@ -17,16 +19,26 @@ JOINT_LIMITS = np.array(
         [-4.7124, 4.7124],
     ]
 )  # (7, 2) rad
-LIMIT_MARGIN = 0.03  # rad; a velocity command never drives a joint closer to its limit than this
 MAX_JOINT_VELOCITY = 1.0  # rad/s, an action of 1
 
 # By the option "start". centre: the tool points straight down at (0.55, 0, 0.10) m, all joints far from their
 # limits. book: where the book's arm starts, joint 5 at 0.004 rad from its limit.
 START_POSES = {
     "centre": np.array([-0.3132, -1.0754, 0.0249, 1.96, -0.0187, 0.6864, 3.0393]),
-    "book": np.array([0.0018152, -1.4224985, 0.7043035, 2.5430722, 2.9724689, -0.4989512, 4.1055603]),
+    "book": np.array(
+        [
+            0.001815199851989746,
+            -1.4224984645843506,
+            0.704303503036499,
+            2.54307222366333,
+            2.972468852996826,
+            -0.4989511966705322,
+            4.105560302734375,
+        ]
+    ),
 }  # rad
 START_POSE = START_POSES["centre"]
+SAWYER = Arm(JOINT_LIMITS, START_POSES, first_joint=0.08)
 START_NOISE = 0.05  # rad, uniform, each joint
 BOOK_OPEN = 0.75  # the book opens a gripper that is less open than this
 

@@ -17,7 +17,8 @@ from gymnasium.spaces import Box
 from envs.backends.base import CONTROL_TIMESTEP, Backend, Readings, RestorableBackend
 from envs.backends.choice import BACKENDS, has_display, start_backend
 from envs.controllers.joint_velocity import stop_at_limits, tool_to_joint_velocities
-from envs.robots.sawyer import BOOK_OPEN, JOINT_LIMITS, MAX_JOINT_VELOCITY, START_NOISE, START_POSES
+from envs.robots.arm import Arm
+from envs.robots.sawyer import BOOK_OPEN, MAX_JOINT_VELOCITY, START_NOISE, START_POSES
 from envs.tasks import terms
 
 TOOL_SPEED = 0.4  # m/s, an action of 1 in end_position
@@ -28,10 +29,12 @@ REOPENING_STEPS = 3  # 0.15 s
 LIFTED_STEPS = 3  # control steps in a row that make a lift
 READINGS = tuple(field.name for field in fields(Readings))
 
-# Bounds of the observation. Observations are cut to them; only a collision or a falling object comes near.
-_JOINT_HIGH = np.concatenate([np.abs(JOINT_LIMITS).max(axis=1) + 0.1, np.full(7, 10.0)])
-_BOOK_HIGH = np.concatenate([_JOINT_HIGH, np.full(3, 2.0)])
-_RELATIVE_HIGH = np.concatenate([_BOOK_HIGH, np.full(3, 2.0), np.full(3, 20.0), np.ones(8)])
+
+def observation_bounds(arm: Arm, mode: str) -> np.ndarray:
+    """Observations are cut to ± these; only a collision or a falling object comes near."""
+    joints = [np.abs(arm.joint_limits).max(axis=1) + 0.1, np.full(arm.joints, 10.0)]
+    tool = [np.full(3, 2.0), np.full(3, 20.0), np.ones(8)] if mode == "relative" else []
+    return np.concatenate([*joints, np.full(3, 2.0), *tool]).astype(np.float32)
 
 
 class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -87,7 +90,7 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.control, self.observation_mode, self.reward_mode = control, observation, reward
         self.random_target, self.start = random_target, start
         self.as_the_book = mechanics == "book"
-        self.random_yaw = random_target if random_yaw is None else random_yaw
+        self.random_yaw = random_target and not self.as_the_book if random_yaw is None else random_yaw
         self.horizon, self.render_mode, self.width, self.height = (
             int(horizon),
             render_mode,
@@ -96,15 +99,19 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         )
         if render_mode != "human" and not has_display():
             self.metadata = {**self.metadata, "render_modes": ["rgb_array"]}  # type: ignore[misc]  # what works on this machine
-        actions = (7 if control == "joint_velocity" else 4) + self.gripper_action
-        self.action_space = Box(-1.0, 1.0, (actions,), np.float32)
-        high = (_RELATIVE_HIGH if observation == "relative" else _BOOK_HIGH).astype(np.float32)
-        self.observation_space = Box(-high, high, dtype=np.float32)
-        self._high, self._low = high, -high
-        self._observe = terms.relative_observation if observation == "relative" else terms.book_observation
         self.backend: Backend = start_backend(
             backend, scene, render_mode == "human", reinit_every, self.as_the_book
         )
+        self.arm = self.backend.arm
+        if start not in self.arm.start_poses:
+            self.backend.close()
+            check_choice("start", start, tuple(self.arm.start_poses))
+        actions = (self.arm.joints if control == "joint_velocity" else 4) + self.gripper_action
+        self.action_space = Box(-1.0, 1.0, (actions,), np.float32)
+        self._high = observation_bounds(self.arm, observation)
+        self._low = -self._high
+        self.observation_space = Box(self._low, self._high, dtype=np.float32)
+        self._observe = terms.relative_observation if observation == "relative" else terms.book_observation
         self.readings: Readings | None = None  # the present instant; None before the first reset
         self._steps = 0
         self._next_frame = 0.0
@@ -115,13 +122,15 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         super().reset(seed=seed)
         place = self.backend.workplace
         noise = 0.0 if self.as_the_book else START_NOISE
-        joint_positions = START_POSES[self.start] + self.np_random.uniform(-noise, noise, 7)
+        joint_positions = self.arm.start_poses[self.start] + self.np_random.uniform(
+            -noise, noise, self.arm.joints
+        )
         object_xy = (
             self.np_random.uniform(*place.target_region.T) if self.random_target else place.fixed_target
         )
         yaw = self.np_random.uniform(-pi / 4, pi / 4) if self.random_yaw else 0.0
         self._steps = 0
-        self.readings = self.backend.reset(np.clip(joint_positions, *JOINT_LIMITS.T), object_xy, yaw)
+        self.readings = self.backend.reset(np.clip(joint_positions, *self.arm.joint_limits.T), object_xy, yaw)
         self._begin(self.readings)
         if self.render_mode == "human":
             self._show()
@@ -200,7 +209,7 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def _joint_velocities(self, action: np.ndarray, readings: Readings) -> np.ndarray:
         if self.control == "joint_velocity":
-            velocities = MAX_JOINT_VELOCITY * action[:7]
+            velocities = MAX_JOINT_VELOCITY * action[: self.arm.joints]
         else:
             velocities = tool_to_joint_velocities(
                 self.backend.jacobian(),
@@ -208,9 +217,11 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
                 readings.tool_rotation,
                 TOOL_SPEED * action[:3],
                 YAW_RATE * action[3],
-                rest_pose=START_POSES[self.start],
+                self.arm.start_poses[self.start],
             )
-        return stop_at_limits(velocities, readings.joint_positions)
+        if self.as_the_book:  # which drives joints into their limits
+            return velocities
+        return stop_at_limits(velocities, readings.joint_positions, self.arm)
 
     def _observation(self) -> np.ndarray:
         assert self.readings is not None
@@ -270,11 +281,13 @@ class SawyerGraspEnv(SawyerEnv):
     ## Start
 
     Joints at the pose that ``start`` names, "centre" or "book", ± 0.05 rad. Object at x 0.42-0.77 m, y ±0.30
-    m, yaw ±45°; with random_target=False at (0.65, 0.15) m. random_yaw=None (default) follows random_target;
-    a fixed yaw is 0. With backend="coppelia", ``scene`` names a .ttt file of the book's, whose box (n = 2)
-    lies where the book's does, and ``reinit_every`` episodes launch the simulator anew. mechanics="book"
-    drives the simulator as the book's code does, which bends the gripper (envs/coppelia_book.py): the arm
-    goes on while the gripper closes for one step, and the left pad alone decides.
+    m, yaw ±45°; with random_target=False at (0.65, 0.15) m. random_yaw=None (default) follows random_target
+    (and is off with mechanics="book"); a fixed yaw is 0. With backend="coppelia", ``scene`` names a .ttt file: of the book's, whose box (n = 2)
+    lies where the book's does, or with another arm and a card (envs/backends/coppelia/card.py), whose J
+    joints take the place of the 7; and ``reinit_every`` episodes launch the simulator anew. mechanics="book"
+    drives the simulator as the book's code does, which bends the gripper (envs/backends/coppelia/book.py):
+    the arm starts without noise, runs into its limits, goes on while the gripper closes for one step, and
+    the left pad alone decides.
 
     ## End
 
@@ -297,7 +310,7 @@ class SawyerGraspEnv(SawyerEnv):
             return self._finish_as_the_book(readings, near)
         if not near:
             return readings, False
-        still = np.zeros(7)
+        still = np.zeros(self.arm.joints)
         for _ in range(CLOSING_STEPS):
             readings = self.backend.step(still, 0.0)
         if terms.is_held(readings):

@@ -48,16 +48,17 @@ def has_fallen(readings: Readings) -> bool:
 
 
 def relative_observation(readings: Readings) -> np.ndarray:
-    """(31,) float32; the table of its entries is in SawyerGraspEnv."""
+    """(17 + 2 J,) float32 with J joints; the table of its entries is in SawyerGraspEnv."""
     angle = readings.object_sides * yaw_error(readings)
-    observation = np.empty(31, np.float32)
-    observation[0:7] = readings.joint_positions
-    observation[7:14] = readings.joint_velocities
-    observation[14:17] = readings.object_position
-    observation[17:20] = readings.tool_position
-    observation[20:23] = 5.0 * (readings.object_position - readings.tool_position)
-    observation[23:26] = readings.tool_rotation[:, 2]
-    observation[26:31] = (
+    joints = len(readings.joint_positions)
+    observation = np.empty(17 + 2 * joints, np.float32)
+    observation[:joints] = readings.joint_positions
+    observation[joints:-17] = readings.joint_velocities
+    observation[-17:-14] = readings.object_position
+    observation[-14:-11] = readings.tool_position
+    observation[-11:-8] = 5.0 * (readings.object_position - readings.tool_position)
+    observation[-8:-5] = readings.tool_rotation[:, 2]
+    observation[-5:] = (
         sin(angle),
         cos(angle),
         readings.opening,
@@ -68,13 +69,14 @@ def relative_observation(readings: Readings) -> np.ndarray:
 
 
 def book_observation(readings: Readings) -> np.ndarray:
-    """(17,) float32: joint positions, joint velocities, object position in the simulator's world, as the book
-    has it.
+    """(3 + 2 J,) float32: joint positions, joint velocities, object position in the simulator's world, as
+    the book has it.
     """
-    observation = np.empty(17, np.float32)
-    observation[0:7] = readings.joint_positions
-    observation[7:14] = readings.joint_velocities
-    observation[14:17] = readings.object_position + readings.base_position
+    joints = len(readings.joint_positions)
+    observation = np.empty(3 + 2 * joints, np.float32)
+    observation[:joints] = readings.joint_positions
+    observation[joints:-3] = readings.joint_velocities
+    observation[-3:] = readings.object_position + readings.base_position
     return observation
 
 

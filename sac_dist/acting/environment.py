@@ -19,7 +19,7 @@ from gymnasium.spaces import Box, Dict, Space, Tuple
 from gymnasium.wrappers import DtypeObservation, RescaleAction, TimeLimit
 
 import envs
-from sac_dist.acting.failures import reason
+from sac_dist.acting.failures import NoPicture, reason
 from sac_dist.acting.observation import FlatObservation
 from sac_dist.acting.shipping import unpacked
 from sac_dist.settings import ConfigError, EnvConfig
@@ -47,7 +47,7 @@ def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env
     name = config.name
     maker, kwargs = unpacked(config)
     if maker == "auto":
-        resolved = envs.resolve(maker)
+        resolved = envs.resolve(maker, scene=kwargs.get("scene"))
         maker = name = resolved.id
         if resolved.backend is not None:
             kwargs.setdefault("backend", resolved.backend)
@@ -190,7 +190,7 @@ def _check_arguments(
     metadata = getattr(maker, "metadata", None)  # of a wrapper's class it is a property
     modes = metadata.get("render_modes") if isinstance(metadata, dict) else None
     if render_mode is not None and modes is not None and render_mode not in modes:
-        raise ConfigError(f"{name} has no render mode {render_mode}; it has {', '.join(modes) or 'none'}")
+        raise NoPicture(f"{name} has no render mode {render_mode}; it has {', '.join(modes) or 'none'}")
 
 
 class ClippedRescaleAction(RescaleAction):

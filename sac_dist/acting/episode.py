@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from envs.backends.base import BackendError
-from sac_dist.acting.failures import reason
+from sac_dist.acting.failures import NoPicture, reason
 from sac_dist.settings import ConfigError
 
 TRAINING_SEEDS = (
@@ -175,6 +175,18 @@ def run_episode(
     return play.episode()
 
 
+def check_picture(env: gymnasium.Env, seed: int) -> None:
+    """Reset the environment and look at it. Raises NoPicture where there is nothing to see."""
+    if env.render_mode == "rgb_array":
+        env.reset(seed=seed)
+        _picture(env)
+        return
+    try:
+        env.reset(seed=seed)  # which opens its window
+    except Exception as error:
+        raise NoPicture(f"cannot show the environment: {reason(error)}") from error
+
+
 def _picture(env: gymnasium.Env) -> np.ndarray:
     try:
         frame = np.asarray(env.render())
@@ -182,9 +194,9 @@ def _picture(env: gymnasium.Env) -> np.ndarray:
         hint = (
             "" if isinstance(error, BackendError) else " (without a screen, set MUJOCO_GL to egl or osmesa)"
         )
-        raise ConfigError(f"cannot draw the environment: {reason(error)}{hint}") from error
+        raise NoPicture(f"cannot draw the environment: {reason(error)}{hint}") from error
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        raise ConfigError(
+        raise NoPicture(
             f"the environment draws {frame.dtype} arrays of shape {frame.shape}, not (height, width, 3) "
             "pictures in uint8"
         )

@@ -25,6 +25,10 @@ PACKAGES = "site-packages"
 WRITTEN_FOR_USERS = (BackendError, ConfigError, ImportError, gymnasium.error.Error)
 
 
+class NoPicture(ConfigError):
+    """The environment cannot be drawn here; it may well be played."""
+
+
 def reason(error: BaseException) -> str:
     """The first line of what went wrong, with the exception's name and place unless users are meant."""
     lines = str(error).strip().splitlines()

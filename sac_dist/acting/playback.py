@@ -14,7 +14,7 @@ import numpy as np
 
 from envs import resolve
 from sac_dist.acting.environment import make_env
-from sac_dist.acting.episode import Episode, run_episode
+from sac_dist.acting.episode import Episode, check_picture, run_episode
 from sac_dist.acting.evaluation import Evaluation, evaluation_seed
 from sac_dist.acting.observation import check_policy_fits
 from sac_dist.acting.video import video_writer
@@ -40,7 +40,7 @@ def play(
     ``overrides`` says.
 
     Draws into ``video`` (an mp4) or a window if asked. Raise ConfigError if the policy does not fit the
-    environment.
+    environment, and NoPicture, before the first step, where the environment cannot be drawn.
     """
     config = overrides.over(policy.config.env)
     if not window:
@@ -51,6 +51,8 @@ def play(
     try:
         check_policy_fits(policy.schema, env, config.name)
         agent = policy.build_agent()
+        if env.render_mode is not None:
+            check_picture(env, evaluation_seed(0))
 
         def act(observation: np.ndarray) -> np.ndarray:
             return agent.act(observation, deterministic=deterministic)

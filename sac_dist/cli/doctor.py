@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from envs.backends.choice import coppelia_obstacle, has_display, mujoco_obstacle, resolve
+from envs.backends.coppelia.probe import probe, strange
 from sac_dist.cli.given import refuse_rest
 from sac_dist.cli.terminal import show
 from sac_dist.settings import ConfigError
@@ -26,36 +27,13 @@ DRAW = (
     "size='1'/></worldbody></mujoco>\");"
     "mujoco.Renderer(m, 32, 32).render()"
 )
-# A cuboid that falls in an empty scene shows that the simulator has its main script; exit status 3: it does
-# not fall.
-FALL = """
-from pyrep import PyRep
-from pyrep.backend import sim
-from pyrep.const import PrimitiveShape
-from pyrep.objects.shape import Shape
-simulator = PyRep()
-simulator.launch("", headless=True)
-number = sim.ffi.new("int *")
-sim.lib.simGetInt32Parameter(sim.sim_intparam_program_version, number)
-print(f"{number[0] // 10000}.{number[0] // 100 % 100}.{number[0] % 100}", flush=True)
-cuboid = Shape.create(PrimitiveShape.CUBOID, [0.1, 0.1, 0.1], position=[0, 0, 1.0])
-simulator.start()
-for _ in range(5):
-    simulator.step()
-falls = cuboid.get_position()[2] < 0.95
-simulator.stop()
-simulator.shutdown()
-raise SystemExit(0 if falls else 3)
-"""
-NO_MAIN_SCRIPT = (
-    "starts, but nothing falls in an empty scene: its folder system lacks the default scene and main script"
-)
 # The beginning of what choice.coppelia_obstacle says, and what to do about it.
 COPPELIA_STEPS = {
     "PyRep is not installed": "get github.com/stepjam/PyRep and pip install its folder (not 'pip install pyrep': that is another program)",
     "the installed pyrep": "pip uninstall pyrep; then get github.com/stepjam/PyRep and pip install its folder",
     "COPPELIASIM_ROOT is not set": "install CoppeliaSim 4.1, then export COPPELIASIM_ROOT=its folder",
     "COPPELIASIM_ROOT=": "let COPPELIASIM_ROOT name the folder of CoppeliaSim 4.1 that libcoppeliaSim.so lies in",
+    "PyRep takes no letters": "move CoppeliaSim to a folder whose path is ASCII, and let COPPELIASIM_ROOT name that",
     "COPPELIASIM_ROOT is not on": 'export LD_LIBRARY_PATH="$COPPELIASIM_ROOT:$LD_LIBRARY_PATH" before Python starts',
 }
 
@@ -158,23 +136,11 @@ def pictures() -> Finding:
 
 def simulator() -> Finding:
     """CoppeliaSim's version, after it has simulated something."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", FALL], capture_output=True, text=True, timeout=60
-        )
-    except subprocess.TimeoutExpired:
-        return Finding("CoppeliaSim", "does not start within 60 s", "see docs/coppeliasim.md, known errors")
-    version = done.stdout.partition("\n")[0]
-    if done.returncode == 0:
-        return Finding(
-            "CoppeliaSim", f"{version}, PyRep {importlib.metadata.version('pyrep')}: a cuboid falls"
-        )
-    if done.returncode == 3:
-        return Finding(
-            "CoppeliaSim", f"{version} {NO_MAIN_SCRIPT}", "install CoppeliaSim from its binary release"
-        )
-    words = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-    return Finding("CoppeliaSim", f"does not start: {words[-1]}", "see docs/coppeliasim.md, known errors")
+    obstacle, version = probe()
+    if obstacle is not None:
+        return Finding("CoppeliaSim", f"no: {obstacle}", "see docs/coppeliasim.md, known errors")
+    found = f"{version}, PyRep {importlib.metadata.version('pyrep')}: an object falls"
+    return Finding("CoppeliaSim", found, strange(version))
 
 
 def models() -> Finding:

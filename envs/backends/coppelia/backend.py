@@ -1,16 +1,8 @@
-"""The Sawyer in CoppeliaSim, through PyRep: one simulator in the process that makes a CoppeliaBackend."""
+"""An arm in CoppeliaSim, through PyRep: one simulator in the process that makes a CoppeliaBackend."""
 
 from __future__ import annotations
 
-import fcntl
-import locale
 import math
-import os
-import tempfile
-import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +11,25 @@ import numpy as np
 from envs.backends.base import CONTROL_TIMESTEP, BackendError, Readings
 
 try:
-    from pyrep import PyRep
     from pyrep.backend import sim
+    from pyrep.const import JointType
+    from pyrep.robots.end_effectors.gripper import Gripper
 
+    from envs.backends.coppelia.card import Card, read_card
+    from envs.backends.coppelia.launch import end, launch, own_encoding, version
+    from envs.backends.coppelia.probe import strange
     from envs.backends.coppelia.scene import (
-        FIRST_JOINT,
         Parts,
+        arm_of,
+        bounds,
         build,
+        falls,
         find_parts,
         fitting_sides,
-        heights,
+        idle_cameras,
         make_camera,
         physics_timestep,
+        take_control,
         workplace,
     )
 except ImportError as error:
@@ -40,29 +39,30 @@ PRESSED = 0.5  # N; a pad that presses less does not count as in contact
 # cosine between a pad's contact and the fingers' line; a pad that stands on the object does not hold it
 FACING = 0.7
 FINGER_SPEED = 0.2  # m/s; faster fingers knock the object away
+FINGER_TURN = 2.0  # rad/s, of fingers that turn
 MAX_SPEED = 1e3  # rad/s; a joint faster than this is an explosion
-LAUNCH_WAIT = 20.0  # s that a launch waits for others before it
-ENCODING = locale.setlocale(locale.LC_CTYPE)
-_running = False  # PyRep crashes when a second simulator is launched in a process
+NOTHING_FALLS = (
+    "the simulator starts, but nothing falls in {}: it lacks its main script and default scene (in system), "
+    "or the plugin of the scene's physics engine; install CoppeliaSim from its binary release"
+)
 
 
 class CoppeliaBackend:
-    """A scene of CoppeliaSim, stepped; see :class:`envs.backend.Backend` for what each method promises.
+    """A scene of CoppeliaSim, stepped; see :class:`envs.Backend` for what each method promises.
 
     Every reset stops and starts the simulation, which puts back whatever an episode has bent or broken: an
-        episode is the same to
-    the last bit whatever ran before it, and costs 12 ms more.
+    episode is the same to the last bit whatever ran before it, and costs 12 ms more.
 
     Args:
-        scene: a .ttt file with the object names of the book's scenes; None builds the workplace that MuJoCo
-            has.
+        scene: a .ttt file, with a card (see card.py) unless its objects have the names of the book's; None
+            builds the workplace that MuJoCo has.
         window: show the simulator's own window.
         reinit_every: also end and launch the simulator after so many episodes; None: only when its state is
             not finite.
 
     Raises:
-        BackendError: the scene or a model file is missing, the scene lacks an object, a simulator already
-            runs in this process.
+        BackendError: the scene or a model file is missing, the scene lacks an object, its card is wrong,
+            nothing is simulated, a simulator already runs in this process.
     """
 
     def __init__(
@@ -71,79 +71,93 @@ class CoppeliaBackend:
         if scene is not None and not Path(scene).is_file():
             raise BackendError(f"there is no scene {scene}: --scene names a .ttt file of CoppeliaSim")
         self._scene = None if scene is None else str(Path(scene).resolve())
+        if self._scene is not None and not self._scene.isascii():
+            raise BackendError(f"PyRep takes paths of ASCII letters alone: give {self._scene} another name")
+        self._card = Card() if self._scene is None else read_card(self._scene)
         self._window, self._reinit_every = window, reinit_every
         self._simulator: Any = None
-        self._launch()
+        self._launch(first=True)
 
-    def _launch(self) -> None:
-        global _running
-        if _running:
-            raise BackendError("a CoppeliaSim already runs in this process: close its environment first")
+    def _launch(self, first: bool = False) -> None:
         self._episodes, self._broken = 0, False
-        simulator = PyRep()
-        with one_at_a_time(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that PyRep has no class for a lamp
-            simulator.launch(self._scene or "", headless=not self._window)
-        _running = True
-        self._simulator = simulator
+        self._simulator = simulator = launch(self._scene, self._window)
         try:
+            self.version = version()
             if not math.isclose(simulator.get_simulation_timestep(), CONTROL_TIMESTEP, rel_tol=1e-3):
                 simulator.set_simulation_timestep(CONTROL_TIMESTEP)
             if self._scene is None:
                 build(simulator)
-            self._measure(find_parts(self._scene))
-            self._camera = make_camera(
-                self._base
-            )  # now: what is made while the simulation runs goes when it stops
-        except BaseException:
+            idle_cameras()
+            name = self._scene or "the built scene"
+            parts = find_parts(name, self._card)
+            if first and not falls(simulator, parts.target):
+                raise BackendError(NOTHING_FALLS.format(name))
+            self._measure(parts)
+            own_encoding()
+        except BaseException as error:
             self.close()
+            if isinstance(error, BackendError) and strange(self.version):
+                raise BackendError(f"{error} ({strange(self.version)})") from error
             raise
 
     def _measure(self, parts: Parts) -> None:
         """What does not change while the simulator runs; the arm's motors hold the velocity they are told."""
-        for joint in parts.joints:
-            joint.set_control_loop_enabled(False)
+        for joint in parts.arm.joints:
+            take_control(joint)
             joint.set_motor_locked_at_zero_velocity(True)
-        for finger in parts.fingers:
-            finger.set_control_loop_enabled(False)
+        for finger in parts.gripper.joints:
+            take_control(finger)
         self._physics_steps = round(CONTROL_TIMESTEP / physics_timestep())
-        self._joints = [joint.get_handle() for joint in parts.joints]
-        self._fingers = [finger.get_handle() for finger in parts.fingers]
+        self._hand = parts.gripper
+        self._joints = [joint.get_handle() for joint in parts.arm.joints]
+        self._fingers = [finger.get_handle() for finger in parts.gripper.joints]
         self._object, self._table, self._gripper = (
             part.get_handle() for part in (parts.target, parts.table, parts.gripper)
         )
         self._left, self._right = (pad.get_handle() for pad in parts.pads)
         self._sensor = parts.sensor.get_handle()
-        self._base = np.array(parts.joints[0].get_position()) - (0.0, 0.0, FIRST_JOINT)
-        self._table_top = heights(parts.table)[1]
+        self.arm = arm_of(self._card, parts.arm.joints)
+        self._still = np.zeros(self.arm.joints)
+        self._base = np.array(parts.arm.joints[0].get_position()) - (0.0, 0.0, self.arm.first_joint)
+        self._table_top = bounds(parts.table)[2, 1]
         target = np.array(parts.target.get_position())
-        self._object_rest = self._table_top + target[2] - heights(parts.target)[0]
+        self._object_rest = self._table_top + target[2] - bounds(parts.target)[2, 0]
         self._object_sides = fitting_sides(parts.target)
+        self._measure_gripper(parts)
+        self.workplace = workplace(self._scene, self._card, parts.table, target, self._base)
+        self._camera: Any = None
+
+    def _measure_gripper(self, parts: Parts) -> None:
+        fingers = parts.gripper.joints
         ranges = np.array(
-            [finger.get_joint_interval()[1] for finger in parts.fingers]
+            [finger.get_joint_interval()[1] for finger in fingers]
         )  # lowest, and how far from there
         self._finger_low, self._finger_range = ranges[:, 0], ranges[:, 1]
+        slides = [finger.get_joint_type() == JointType.PRISMATIC for finger in fingers]
+        self._finger_speed = np.where(slides, FINGER_SPEED, FINGER_TURN)
+        # PyRep's classes of grippers with closed chains of links measure their opening at other joints than
+        # the motors', and do not let the motors be set.
+        self._linked_fingers = type(parts.gripper).get_open_amount is not Gripper.get_open_amount
         left, right = (np.array(pad.get_position(parts.gripper)) for pad in parts.pads)
         across = (left - right) / np.linalg.norm(left - right)
         approach = np.array(parts.sensor.get_matrix(parts.gripper))[:3, 2]
         self._tool_offset = (left + right) / 2
         self._tool_turn = np.column_stack([np.cross(across, approach), across, approach])
-        self.workplace = workplace(self._scene, target, self._base)
 
     def reset(self, joint_positions: np.ndarray, object_xy: np.ndarray, object_yaw: float) -> Readings:
         self._relaunch_if_due()
         self._simulator.stop()
+        self._camera = None  # what was made while the simulation ran went with its stop
         for joint, position in zip(self._joints, joint_positions, strict=True):
             sim.simSetJointPosition(joint, float(position))
             sim.simSetJointTargetVelocity(joint, 0.0)
-        for finger, low, length in zip(self._fingers, self._finger_low, self._finger_range, strict=True):
-            sim.simSetJointPosition(finger, float(low + length))
+        if not self._linked_fingers:
+            for finger, low, length in zip(self._fingers, self._finger_low, self._finger_range, strict=True):
+                sim.simSetJointPosition(finger, float(low + length))
         self._place_object(object_xy, object_yaw)
         self._simulator.start()
-        readings = self.step(np.zeros(7), 1.0)
-        locale.setlocale(
-            locale.LC_CTYPE, ENCODING
-        )  # the first step sets it to "C", in which Python opens files as ASCII
+        readings = self.step(self._still, 1.0)
+        own_encoding()
         return readings
 
     def _relaunch_if_due(self) -> None:
@@ -164,9 +178,10 @@ class CoppeliaBackend:
         if opening is not None:
             self._opening = min(max(opening, 0.0), 1.0)
         goals = self._finger_low + self._opening * self._finger_range
-        speeds = np.clip((goals - self._finger_positions()) / CONTROL_TIMESTEP, -FINGER_SPEED, FINGER_SPEED)
+        speeds = (goals - self._finger_positions()) / CONTROL_TIMESTEP
         if self._opening == 0.0:
-            speeds[:] = -FINGER_SPEED  # goes on pressing
+            speeds[:] = -np.inf  # goes on pressing
+        speeds = np.clip(speeds, -self._finger_speed, self._finger_speed)
         for finger, speed in zip(self._fingers, speeds, strict=True):
             sim.simSetJointTargetVelocity(finger, float(speed))
         self._simulator.step()
@@ -174,7 +189,7 @@ class CoppeliaBackend:
 
     def jacobian(self) -> np.ndarray:
         tool, _ = self._tool()
-        jacobian = np.empty((6, 7))
+        jacobian = np.empty((6, len(self._joints)))
         for column, joint in enumerate(self._joints):
             frame = np.array(sim.simGetObjectMatrix(joint, -1)).reshape(3, 4)
             axis = frame[:, 2]
@@ -183,12 +198,14 @@ class CoppeliaBackend:
         return jacobian
 
     def render(self, camera: str, width: int, height: int) -> np.ndarray:
+        if self._camera is None:
+            self._camera = make_camera(self._base)
         self._camera.set_resolution([width, height])
         picture = (255 * self._camera.capture_rgb()).astype(np.uint8)
         if not picture.any():
             raise BackendError(
-                "CoppeliaSim draws only black: its vision sensors need OpenGL and a display (see "
-                "docs/coppeliasim.md)"
+                "CoppeliaSim draws only black: its vision sensors need OpenGL and a display, else "
+                "xvfb-run before the command (see docs/coppeliasim.md)"
             )
         return picture
 
@@ -197,14 +214,18 @@ class CoppeliaBackend:
             raise BackendError("CoppeliaSim was started without its window")
 
     def close(self) -> None:
-        global _running
         if self._simulator is not None:
-            self._simulator.stop()
-            self._simulator.shutdown()
-            self._simulator, _running = None, False
+            end(self._simulator)
+            self._simulator = None
 
     def _finger_positions(self) -> np.ndarray:
         return np.array([sim.simGetJointPosition(finger) for finger in self._fingers])
+
+    def _open_share(self) -> float:
+        if self._linked_fingers:
+            return float(np.mean(self._hand.get_open_amount()))
+        shares = (self._finger_positions() - self._finger_low) / self._finger_range
+        return float(min(max(shares.mean(), 0.0), 1.0))
 
     def _tool(self) -> tuple[np.ndarray, np.ndarray]:
         """Position (3,) and rotation (3, 3) of the tool-centre point in the world."""
@@ -229,7 +250,6 @@ class CoppeliaBackend:
                 "the state of CoppeliaSim is no longer finite, as when the gripper breaks: the next "
                 "reset launches it anew"
             )
-        open_share = (self._finger_positions() - self._finger_low) / self._finger_range
         left, right, table = self._contacts(rotation[:, 1])
         return Readings(
             joint_positions=positions,
@@ -238,7 +258,7 @@ class CoppeliaBackend:
             tool_rotation=rotation,
             object_position=thing[:, 3] - self._base,
             object_rotation=thing[:, :3].copy(),
-            opening=float(min(max(open_share.mean(), 0.0), 1.0)),
+            opening=self._open_share(),
             left_contact=left,
             right_contact=right,
             table_contact=table,
@@ -267,18 +287,3 @@ class CoppeliaBackend:
             for contact in sim.simGetContactInfo(self._table, False)
         )
         return left > PRESSED, right > PRESSED, table
-
-
-@contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Launches of processes with the same temporary folder come one after another; one that waits too long
-    goes ahead.
-    """
-    with open(Path(tempfile.gettempdir()) / f"coppeliasim-{os.getuid()}.lock", "w") as lock:
-        deadline = time.monotonic() + LAUNCH_WAIT
-        while time.monotonic() < deadline:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(0.05)
-        yield

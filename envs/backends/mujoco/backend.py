@@ -19,7 +19,7 @@ from envs.backends.mujoco.model import (
     TABLE_TOP,
     sawyer_xml,
 )
-from envs.robots.sawyer import WORKPLACE
+from envs.robots.sawyer import SAWYER, WORKPLACE
 
 
 def choose_gl() -> None:
@@ -60,6 +60,7 @@ class MujocoBackend:
     promises.
     """
 
+    arm = SAWYER
     workplace = WORKPLACE
 
     def __init__(self) -> None:
