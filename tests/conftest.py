@@ -24,21 +24,21 @@ def pytest_addoption(parser):
         help="the book's scene for joint velocities, for the tests that need it",
     )
     parser.addoption(
-        "--ray-faults",
+        "--all",
         action="store_true",
-        help="also the runs on a Ray cluster in which parts of it end, a minute and a half",
+        help="also the slow tests: kills, hangs, resumes, compilers, parts of a cluster that end",
     )
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "ray_faults: only with --ray-faults")
+    config.addinivalue_line("markers", "slow: only with --all")
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--ray-faults"):
+    if not config.getoption("--all"):
         for item in items:
-            if item.get_closest_marker("ray_faults"):
-                item.add_marker(pytest.mark.skip(reason="takes long: give --ray-faults"))
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes long: give --all"))
 
 
 @pytest.fixture(autouse=True)

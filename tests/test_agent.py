@@ -360,6 +360,7 @@ def test_compiler_that_cannot_build_is_reported(monkeypatch: pytest.MonkeyPatch)
     assert obstacle is not None and obstacle.startswith("false cannot build")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     "config",

@@ -100,6 +100,7 @@ def test_it_trains_on_demonstrations_is_saved_and_goes_on_with_the_same_bits(tmp
     assert torch.equal(agent.memory, again.memory)
 
 
+@pytest.mark.slow
 def test_a_run_of_it_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     demos = tmp_path / "demos.npz"
     files.write(record(EnvConfig("toy_envs:Point-v0"), "random", 8), demos)
@@ -158,13 +159,14 @@ def test_two_algorithms_that_mean_different_networks_by_one_name_are_refused() -
         SACAgent(Schema.vector(3, 2), SMALL, algorithms=algorithms)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_it_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if (obstacle := compile_obstacle()) is not None:
         pytest.skip(obstacle)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     schema, rng = Schema.vector(3, 2), np.random.default_rng(0)
-    replay = ReplayBuffer(100, 3, 2)
+    replay = ReplayBuffer(100, schema)
     widths = (3, 2, 1, 3)
     replay.extend(*(rng.uniform(-1, 1, (100, width)).squeeze() for width in widths), *np.zeros((2, 100)))
     recorded, compiled = learner(schema), learner(schema)

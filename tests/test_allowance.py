@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sac_dist.reporting.commands import command
-from sac_dist.settings import AgentConfig, ConfigError, TrainConfig, allowance
+from sac_dist.settings import AgentConfig, Config, ConfigError, CQLSettings, TrainConfig, allowance
 from sac_dist.settings.allowance import usable_processors
 from sac_dist.storage import run_folder
 from sac_dist.storage.run_folder import RunFolder
@@ -145,6 +145,7 @@ def test_without_a_home_the_cache_is_temporary_and_its_owners_alone(tmp_path, mo
         cache_folder()
 
 
+@pytest.mark.slow
 def test_a_run_without_a_home_trains_and_says_so_once(tmp_path):
     environment = {**os.environ, "HOME": "/proc/nowhere", "TMPDIR": str(tmp_path)}
     environment.pop("XDG_CACHE_HOME", None)
@@ -198,4 +199,4 @@ def test_a_command_for_the_user_works_when_it_is_pasted(tmp_path):
 
 def test_rewards_of_each_batch_do_not_go_with_returns_of_the_data():
     with pytest.raises(ConfigError, match="normalize_rewards and cal_ql contradict each other"):
-        AgentConfig(normalize_rewards=True, cal_ql=True)
+        Config(agent=AgentConfig(normalize_rewards=True), algorithms={"cql": CQLSettings(cal_ql=True)})

@@ -135,6 +135,7 @@ def test_a_block_computes_the_same_by_either_kind_of_operations(block: Block) ->
     assert set(vars(NumpyOperations)) == set(vars(TorchOperations))  # what one has the other has too
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_it_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if (obstacle := compile_obstacle()) is not None:
@@ -145,8 +146,8 @@ def test_it_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     choice = choose(compiled, 32, compiled=True)
     assert choice.how == COMPILED
     compiled.run_update = choice.update
-    replay, data = ReplayBuffer(100, OBS, ACT), make_batch(100)
-    replay.extend(*(field.numpy() for field in data[:5]), np.zeros(100))
+    replay, data = ReplayBuffer(100, SCHEMA), make_batch(100)
+    replay.extend(*(field.numpy() for field in data[:4]), data.discount.numpy() == 0, np.zeros(100))
     for one in (recorded, compiled):
         rng = np.random.default_rng(0)
         for _ in range(3):

@@ -33,6 +33,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refused", ["-mnothing", "-mamx*"], ids=["compiler", "old compiler"])
 def test_what_was_compiled_loads_in_another_temporary_folder_without_a_compiler_at_work(
     tmp_path: Path, refused: str

@@ -13,7 +13,7 @@ from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Schema
 from sac_dist.formats import files
-from sac_dist.settings import AgentConfig, Config, ConfigError
+from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig
 from sac_dist.storage import checkpoint
 from sac_dist.storage.segments import ReplayFiles
 
@@ -421,7 +421,7 @@ def run_folder(path: Path, replay: ReplayBuffer) -> Path:
     agent = SACAgent(Schema.vector(3, 2), AgentConfig(hidden_width=4))
     stored = ReplayFiles(path / "replay", replay.schema)
     run = {"replay": stored.write(stored.copy_new(replay))}
-    config = replace(Config(), env=replace(Config().env, env="Point-v0", horizon=5))
+    config = Config(EnvConfig("Point-v0", horizon=5))
     checkpoint.write(
         path / "checkpoints" / "last.safetensors",
         checkpoint.Checkpoint(agent.state_dict(), agent.schema, config, {}, run),

@@ -397,6 +397,7 @@ def test_a_zip_that_declares_less_than_it_holds(tmp_path):
 # Damage at random
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_ten_thousand_damaged_files(tmp_path):
     """Each is refused in a line or sound. A crash, a hang, other errors, an executed payload and much memory

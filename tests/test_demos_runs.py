@@ -118,6 +118,7 @@ def go_on(run: Path, **settings: object) -> checkpoint.Checkpoint:
     return engine.read_run(run)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_data_wherever_it_lies(recorded, tmp_path, monkeypatch):
     old, other = tmp_path / "old.npz", tmp_path / "other.npz"
     files.write(recorded, old)

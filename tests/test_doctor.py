@@ -54,6 +54,7 @@ def test_a_torch_that_is_too_old_is_named_with_what_to_do():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["--doctor", "--inspect demons.npz"])
 def test_a_reader_that_has_seen_enough_is_no_mistake(command, tmp_path):
     sac_dist = f"{sys.executable} -m sac_dist"

@@ -176,6 +176,7 @@ def test_run_folder_holds_everything_the_run_knows(tmp_path):
     assert not list(folder.rglob(".*")) and not (folder / "replay-manager.json").exists()
 
 
+@pytest.mark.slow
 def test_policies_are_kept_at_intervals(tmp_path):
     run = train(config(tmp_path, steps=400, keep_interval=120, env="toy_envs:Slow-v0"))
     kept = sorted(run.folder.checkpoints.glob("step-*"))
@@ -193,6 +194,7 @@ def test_learns_the_toy_and_stops_at_the_success_target(tmp_path):
     assert run.outcome.steps < 20_000 and run.outcome.evaluation.success_rate >= 0.9
 
 
+@pytest.mark.slow
 def test_one_worker_with_a_seed_repeats_bit_for_bit(tmp_path):
     first = train(config(tmp_path / "a", steps=300, seed=3))
     again = train(
@@ -203,17 +205,20 @@ def test_one_worker_with_a_seed_repeats_bit_for_bit(tmp_path):
     assert not same(policy_of(first), policy_of(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "ratio"), [(1, 1.0), (2, 1.0), (2, 0.25), (3, 2.5)])
 def test_update_ratio_holds_over_all_workers(tmp_path, workers, ratio):
     run = train(config(tmp_path, workers=workers, steps=400, update_ratio=ratio, warmup_steps=100))
     assert run.outcome.updates == pytest.approx(ratio * (run.outcome.steps - 100), abs=workers * (ratio + 1))
 
 
+@pytest.mark.slow
 def test_step_budget_is_kept_by_many_workers(tmp_path):
     run = train(config(tmp_path, workers=3, steps=500))
     assert 500 <= run.outcome.steps <= 502
 
 
+@pytest.mark.slow
 def test_episode_and_time_budgets(tmp_path):
     run = train(config(tmp_path / "episodes", episodes=7))
     assert (run.outcome.reason, run.outcome.episodes) == ("episodes", 7)
@@ -221,6 +226,7 @@ def test_episode_and_time_budgets(tmp_path):
     assert run.outcome.reason == "time" and 3.0 <= run.outcome.seconds < 15.0
 
 
+@pytest.mark.slow
 def test_environment_that_raises_is_shown_once_and_replaced(tmp_path, capfd):
     Path(os.environ["TOY_FLAG"]).unlink(missing_ok=True)
     run = train(config(tmp_path, env="toy_envs:RaisesOnce-v0", workers=2, steps=300))
@@ -229,6 +235,7 @@ def test_environment_that_raises_is_shown_once_and_replaced(tmp_path, capfd):
     assert errors.count("Traceback") == 1 and errors.count("ZeroDivisionError: the toy broke") == 1
 
 
+@pytest.mark.slow
 def test_simulator_that_dies_by_signal_is_replaced(tmp_path, capfd):
     Path(os.environ["TOY_FLAG"]).unlink(missing_ok=True)
     run = train(config(tmp_path, env="toy_envs:KillsItself-v0", workers=2, steps=300))
@@ -236,6 +243,7 @@ def test_simulator_that_dies_by_signal_is_replaced(tmp_path, capfd):
     assert "was killed by SIGSEGV; restarting it" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_environment_that_never_works_ends_the_run_saved(tmp_path, capfd):
     before = shared_memory()
     with pytest.raises(TrainingFailed, match="times in a row; saved to"):
@@ -275,6 +283,7 @@ def test_signal_saves_and_leaves_nothing_behind(tmp_path, number, status):
     assert shared_memory() <= before
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_the_whole_group_and_still_saves(tmp_path):
     """A terminal sends SIGINT to every process of the group: the children must leave it to the supervisor."""
     process = start(
@@ -322,6 +331,7 @@ def assert_dies_clean(tmp_path: Path, process: subprocess.Popen, victim: str) ->
     assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0] > 0
 
 
+@pytest.mark.slow
 def test_the_replay_of_a_run_can_be_sampled_from_outside_and_does_not_need_its_manager(tmp_path):
     process = start(tmp_path, "--workers", "2", "--steps", "1000000", "--checkpoint-interval", "50")
     workers = worker_ids(tmp_path, process, 2)
@@ -359,6 +369,7 @@ raise SystemExit(main())
 """
 
 
+@pytest.mark.slow
 def test_compiles_once_beside_the_workers_which_change_over(tmp_path):
     obstacle = compile_obstacle()
     if obstacle is not None:
@@ -392,6 +403,7 @@ def test_compiles_once_beside_the_workers_which_change_over(tmp_path):
     assert len(list(tmp_path.glob("cache/sac_dist/update-*.bin"))) == 1
 
 
+@pytest.mark.slow
 def test_without_a_compiler_auto_goes_on_and_on_is_refused(tmp_path):
     (tmp_path / "auto").mkdir()
     missing = {"CXX": "no-such-compiler", "XDG_CACHE_HOME": str(tmp_path)}
@@ -418,6 +430,7 @@ def test_without_a_compiler_auto_goes_on_and_on_is_refused(tmp_path):
     assert not (tmp_path / "on/run").exists()
 
 
+@pytest.mark.slow
 def test_second_run_in_one_folder_is_refused(tmp_path):
     process = start(tmp_path, "--workers", "1", "--steps", "100000", "--checkpoint-interval", "50")
     worker_ids(tmp_path, process, 1)

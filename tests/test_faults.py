@@ -154,6 +154,7 @@ def test_an_environment_that_writes_into_one_array_does_not_change_earlier_obser
 # Runs with a simulator that goes wrong once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env", "line"),
     [
@@ -186,6 +187,7 @@ def test_a_simulator_that_hangs_at_once_ends_the_start_in_a_line(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env", "seconds", "line"),
     [
@@ -222,6 +224,7 @@ def test_exit_in_the_constructor_is_no_silent_success():
         make_env(EnvConfig("toy_envs:ExitsInConstructor-v0"))
 
 
+@pytest.mark.slow
 def test_a_leaking_simulator_is_replaced_before_it_takes_the_machine(tmp_path, capfd):
     if private_memory("self") is None:
         pytest.skip("no /proc")
@@ -268,6 +271,7 @@ def stop_child(name: str, after: float) -> None:
     threading.Thread(target=act, daemon=True).start()
 
 
+@pytest.mark.slow
 def test_an_idle_evaluator_that_is_stopped_is_replaced_and_one_that_waits_is_not(tmp_path, capfd):
     stop_child("evaluator", after=1.0)
     run = train(
@@ -277,6 +281,7 @@ def test_an_idle_evaluator_that_is_stopped_is_replaced_and_one_that_waits_is_not
     assert capfd.readouterr().err.count(f"evaluator has not finished a step for {HANG:g} s: killed") == 1
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_among_several_is_replaced(tmp_path, capfd):
     stop_child("worker-1", after=1.0)
     run = train(
@@ -290,6 +295,7 @@ def test_a_stopped_worker_among_several_is_replaced(tmp_path, capfd):
     ), errors
 
 
+@pytest.mark.slow
 def test_a_stopped_manager_does_not_hold_up_the_end(tmp_path):
     stop_child("replay-manager", after=0.5)
     before = time.monotonic()
@@ -352,6 +358,7 @@ def test_a_child_that_is_waiting_for_its_restart_is_left_alone(monkeypatch):
 # Numbers that run away
 
 
+@pytest.mark.slow
 def test_a_diverging_run_ends_at_its_last_good_checkpoint_and_goes_on_with_smaller_steps(tmp_path):
     # The first update comes after two seconds, so that there are checkpoints from before it.
     settings = {"workers": 2, "steps": 5000, "warmup_steps": 400, "checkpoint_interval": 50}

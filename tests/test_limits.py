@@ -1,5 +1,6 @@
 """Time has limits: tasks without an end, videos, final evaluations, and signals in each phase of a run."""
 
+import functools
 import os
 import signal
 import tempfile
@@ -16,12 +17,12 @@ from sac_dist.acting.environment import make_env
 from sac_dist.acting.evaluation import NoEpisodeEnded, evaluate
 from sac_dist.acting.playback import film
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.engine import checkpointing, evaluations
-from sac_dist.engine import train as training
+from sac_dist.data.schema import Schema
+from sac_dist.engine import checkpointing, evaluations, showing
 from sac_dist.engine.signals import STOPPING, StopSignals
 from sac_dist.engine.train import resume, train
 from sac_dist.reporting.commands import command
-from sac_dist.reporting.terminal import Progress
+from sac_dist.reporting.reporter import Reporter
 from sac_dist.settings import EnvConfig
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
@@ -49,11 +50,13 @@ def test_a_lone_worker_stops_at_its_budget_in_a_task_without_an_end(tmp_path):
     assert last_run(run)["exact"].startswith("step")
 
 
+@pytest.mark.slow
 def test_a_lone_worker_stops_when_its_time_is_up_in_a_task_without_an_end(tmp_path):
     run = train(config(tmp_path, env="toy_envs:EndlessSlow-v0", time=3.0))
     assert run.outcome.reason == "time" and run.outcome.episodes == 0 and run.outcome.steps > 20
 
 
+@pytest.mark.slow
 def test_an_evaluation_without_an_end_is_given_up_and_said(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(evaluations, "SHORTEST_LIMIT", 1.0)
     settings = {"env": "toy_envs:EndlessSlow-v0", "workers": 2, "steps": 300, "eval_interval": 10**6}
@@ -102,6 +105,7 @@ def test_a_checkpoint_between_episodes_is_called_so(tmp_path):
     assert last_run(run)["exact"] == "episode end"
 
 
+@pytest.mark.slow
 def test_a_stop_in_a_long_step_is_within_seconds_and_says_that_it_is_not_exact(
     tmp_path, monkeypatch, capfd, flag
 ):
@@ -125,6 +129,7 @@ def test_a_stop_in_a_long_step_is_within_seconds_and_says_that_it_is_not_exact(
     assert "this checkpoint is not exact" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_lone_workers_state_is_waited_for_however_long_its_step(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpointing, "BOUNDARY_TIMEOUT", 0.001)
     run = train(config(tmp_path, env="toy_envs:Slow-v0", steps=60, checkpoint_interval=5))
@@ -152,6 +157,7 @@ def test_a_signal_that_was_ignored_stays_ignored_and_each_other_one_is_noted():
     assert signals.received is signal.SIGHUP
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
 def test_a_closed_terminal_and_a_batch_systems_warning_reach_the_whole_group_and_save(tmp_path, number):
     process = start(tmp_path, "--workers", "1", "--steps", "1000000", env="toy_envs:EndlessSlow-v0")
@@ -181,15 +187,15 @@ def test_a_signal_during_the_start_ends_it_and_leaves_nothing(tmp_path):
 def signalled(monkeypatch, words: str, number: signal.Signals) -> list[float]:
     """A signal to this process as soon as the run says these words; the list then holds when."""
     sent: list[float] = []
-    note = Progress.note
+    note = Reporter.note
 
-    def told(progress: Progress, text: str) -> None:
-        note(progress, text)
+    def told(reporter: Reporter, text: str) -> None:
+        note(reporter, text)
         if words in text:
             sent.append(time.monotonic())
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Progress, "note", told)
+    monkeypatch.setattr(Reporter, "note", told)
     return sent
 
 
@@ -214,7 +220,7 @@ def test_the_first_signal_ends_the_video(tmp_path, monkeypatch, capfd, flag):
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop, daemon=True).start()
-    monkeypatch.setattr(training, "FILM_SECONDS", 1000.0)
+    monkeypatch.setattr(showing, "FILM_SECONDS", 1000.0)
     run = train(config(tmp_path, env="toy_envs:Draws-v0", steps=50))
     assert time.monotonic() - sent[0] < 10 and run.outcome.reason == "SIGTERM"
     assert "no video: drawing was ended by SIGTERM" in capfd.readouterr().err
@@ -226,17 +232,19 @@ def test_the_first_signal_ends_the_video(tmp_path, monkeypatch, capfd, flag):
 
 def test_a_film_ends_after_its_seconds_or_its_frames(tmp_path):
     made = config(tmp_path, env="toy_envs:Draws-v0")
-    agent = SACAgent(2, 2, made.agent)
-    policy = Checkpoint(agent.state_dict(), 2, 2, made, {})
+    agent = SACAgent(Schema.vector(2, 2), made.agent)
+    policy = Checkpoint(agent.state_dict(), agent.schema, made, {})
+    drawn = functools.partial(film, policy, EnvConfig())
     before = time.monotonic()
-    assert film(policy, tmp_path / "seconds.mp4", 4, seconds=1.0, frames=10**6) is False
+    assert drawn(tmp_path / "seconds.mp4", 4, seconds=1.0, frames=10**6) is False
     assert time.monotonic() - before < 20 and (tmp_path / "seconds.mp4").stat().st_size > 0
-    assert film(policy, tmp_path / "frames.mp4", 4, seconds=1000.0, frames=5) is False
+    assert drawn(tmp_path / "frames.mp4", 4, seconds=1000.0, frames=5) is False
     assert (tmp_path / "frames.mp4").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_cut_film_is_said_and_none_is_drawn_where_none_is_wanted(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(training, "FILM_SECONDS", 1.0)
+    monkeypatch.setattr(showing, "FILM_SECONDS", 1.0)
     run = train(config(tmp_path / "a", env="toy_envs:Draws-v0", steps=50))
     assert "final.mp4, cut after 1 s of drawing" in capfd.readouterr().err
     assert (run.folder.videos / "final.mp4").stat().st_size > 0
@@ -247,6 +255,7 @@ def test_a_cut_film_is_said_and_none_is_drawn_where_none_is_wanted(tmp_path, mon
 # Evaluations that do not measure
 
 
+@pytest.mark.slow
 def test_an_evaluator_that_dies_in_the_final_evaluation_is_asked_once_more(tmp_path, capfd):
     run = train(config(tmp_path, env="toy_envs:EvaluatedExits-v0", steps=60, eval_interval=10**6))
     errors = capfd.readouterr().err
@@ -254,6 +263,7 @@ def test_an_evaluator_that_dies_in_the_final_evaluation_is_asked_once_more(tmp_p
     assert run.outcome.evaluation is not None and len(run.outcome.evaluation.returns) == 100
 
 
+@pytest.mark.slow
 def test_a_final_policy_that_could_not_be_measured_is_not_given_an_earlier_result(tmp_path, capfd):
     settings = {"eval_interval": 50, "eval_episodes": 2, "time": 4.0}
     run = train(config(tmp_path, env="toy_envs:DiesInLateEvaluations-v0", **settings))
@@ -264,6 +274,7 @@ def test_a_final_policy_that_could_not_be_measured_is_not_given_an_earlier_resul
     assert errors.count("once more") == 1 and "final policy: not measured" in errors
 
 
+@pytest.mark.slow
 def test_a_success_target_without_a_notion_of_success_is_said(tmp_path, capfd):
     settings = {"eval_interval": 50, "eval_episodes": 1, "steps": 400, "success_target": 0.9, "workers": 1}
     run = train(config(tmp_path, env="toy_envs:Pattern-v0", **settings))

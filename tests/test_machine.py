@@ -115,6 +115,7 @@ def files_of_a_page(process: subprocess.Popen, run: Path) -> None:
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, 4096))  # a segment of the replay is larger
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [metrics_to_full, rewards_to_full, checkpoint_to_full, files_of_a_page])
 def test_a_file_that_has_no_room_ends_the_run(tmp_path, temporary, begin, damage):
     before = shared_memory()
@@ -127,6 +128,7 @@ def test_a_file_that_has_no_room_ends_the_run(tmp_path, temporary, begin, damage
     assert shared_memory() == before
 
 
+@pytest.mark.slow
 def test_a_best_policy_that_has_no_room_ends_the_run(tmp_path, temporary, begin):
     process = begin("--eval-interval", "200", "--eval-episodes", "2")
     family = descendants(process.pid)
@@ -137,6 +139,7 @@ def test_a_best_policy_that_has_no_room_ends_the_run(tmp_path, temporary, begin)
     assert_whole(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run(tmp_path, temporary, begin):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -156,6 +159,7 @@ def test_a_full_disk_ends_the_run(tmp_path, temporary, begin):
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_removed_ends_the_run(tmp_path, temporary, begin):
     process = begin()
     family = descendants(process.pid)
@@ -165,6 +169,7 @@ def test_a_folder_that_is_removed_ends_the_run(tmp_path, temporary, begin):
     assert "cannot write to run: " in assert_ends_in_order(temporary, process, family)
 
 
+@pytest.mark.slow
 def test_a_folder_that_becomes_read_only_ends_the_run(tmp_path, temporary, begin):
     process = begin()
     family, run = descendants(process.pid), str(tmp_path / "run")
@@ -179,6 +184,7 @@ def test_a_folder_that_becomes_read_only_ends_the_run(tmp_path, temporary, begin
     assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0] > 0
 
 
+@pytest.mark.slow
 def test_file_handles_that_run_out_end_the_run(tmp_path, temporary, begin):
     process = begin()
     family = descendants(process.pid)

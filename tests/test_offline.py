@@ -271,6 +271,7 @@ def test_target_of_a_random_subset_and_policy_of_the_mean() -> None:
     torch.testing.assert_close(loss, -q.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_compiled_cql_equals_eager(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every option that changes the code."""

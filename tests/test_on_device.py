@@ -112,6 +112,7 @@ def test_memory_is_locked_while_its_agent_lives() -> None:
         gc.collect()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", [COPY, pytest.param("cuda", marks=GPU)])
 def test_a_central_learner_learns_there(tmp_path: Path, device: str) -> None:
     config = central(

@@ -225,6 +225,7 @@ def test_offline_training_takes_no_environment_step(algo: str, demos: str, tmp_p
     assert fresh["policy.step"] == offline and fresh["critics.step"] == (0 if algo == "bc" else offline)
 
 
+@pytest.mark.slow
 def test_an_offline_run_repeats_bit_for_bit_and_resumes_exactly(demos: str, tmp_path: Path) -> None:
     data = DataConfig(offline=(demos,), algo="cql", offline_steps=40)
     whole = run(tmp_path, data, "whole", steps=None)
@@ -237,6 +238,7 @@ def test_an_offline_run_repeats_bit_for_bit_and_resumes_exactly(demos: str, tmp_
         assert torch.equal(tensor, again.agent[name]) and torch.equal(tensor, continued.agent[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [
@@ -262,6 +264,7 @@ def test_training_with_demonstrations(
     assert stored == counters(saved)[0] + (len(recorded) if data.demo_overwrite else 0)
 
 
+@pytest.mark.slow
 def test_offline_then_online_then_offline_again(demos: str, tmp_path: Path) -> None:
     data = DataConfig(demos=(demos,), offline_steps=30, offline_every=25)
     saved = run(tmp_path, data, eval_interval=20)
@@ -271,6 +274,7 @@ def test_offline_then_online_then_offline_again(demos: str, tmp_path: Path) -> N
     assert int(rows[-1]["step"]) == steps + offline and int(rows[-1]["offline_updates"]) == offline
 
 
+@pytest.mark.slow
 def test_cal_ql_and_its_weight_run_through_the_engine(demos: str, tmp_path: Path) -> None:
     cql = replace(CQL, cal_ql=True, cql_lagrange=1.0)
     saved = run(tmp_path, DataConfig(demos=(demos,), offline_steps=30), cql=cql)
@@ -280,6 +284,7 @@ def test_cal_ql_and_its_weight_run_through_the_engine(demos: str, tmp_path: Path
     assert saved.agent["log_weight.step"] == counters(saved)[1] == 40 + 90
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["demos.hdf5", "demos.pickle", "minari:toy/demos-v0"])
 def test_every_kind_of_file_trains(
     name: str, recorded: Transitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -299,6 +304,7 @@ def demos_of(recorded: Transitions, tmp_path: Path) -> str:
     return str(tmp_path / "native.npz")
 
 
+@pytest.mark.slow
 def test_a_run_learns_from_another_ones_replay(tmp_path: Path) -> None:
     run(tmp_path, DataConfig(), "online")
     saved = run(
@@ -307,6 +313,7 @@ def test_a_run_learns_from_another_ones_replay(tmp_path: Path) -> None:
     assert counters(saved)[3] == 10
 
 
+@pytest.mark.slow
 def test_a_policy_trained_offline_acts_from_the_first_step(recorded: Transitions, tmp_path: Path) -> None:
     files.write(changed(recorded, action=np.full_like(recorded.action, 0.9)), tmp_path / "one.npz")
     for name, updates in (("random", 0), ("trained", 400)):
@@ -316,6 +323,7 @@ def test_a_policy_trained_offline_acts_from_the_first_step(recorded: Transitions
     assert abs(means["random"]) < 0.4 and means["trained"] > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", ["workers", "central"])
 def test_after_an_offline_phase_the_policys_steps_rise_from_nothing(
     demos: str, tmp_path: Path, learner: str
@@ -352,8 +360,9 @@ def test_one_of_several_workers_makes_the_policy_its_average(
     """Whoever makes the last offline update: each process did so, over what the others had trained since."""
     data = DataConfig(demos=("demos.npz",), offline_steps=4, offline_every=20)
     config = Config(EnvConfig(ENV), AGENT, replace(TRAIN, workers=2), data)
-    agent, control = SACAgent(2, 2, AGENT), Control(2)
-    replay, dataset = ReplayBuffer(500, 2, 2, 2), DataSet(recorded, AGENT)
+    schema = Schema.vector(2, 2)
+    agent, control = SACAgent(schema, AGENT, algorithms=config.algorithms), Control(2)
+    replay, dataset = ReplayBuffer(500, schema, 2), DataSet(recorded, AGENT)
     averaged: list[int] = []
     monkeypatch.setattr(SACAgent, "take_average", lambda agent: averaged.append(1))
     ours, theirs = multiprocessing.Pipe()
@@ -470,6 +479,7 @@ def test_record_inspect_and_convert(
     assert main(["--convert", "a.npz", "b.hdf5"]) == 2
 
 
+@pytest.mark.slow
 def test_data_name_their_environment(
     recorded: Transitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

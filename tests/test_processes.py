@@ -61,6 +61,7 @@ def test_a_call_apart_is_ended_by_a_signal():
     assert time.monotonic() - before < 20 and not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_a_call_apart_returns_what_it_returns_and_harms_nobody():
     context = multiprocessing.get_context("spawn")
     assert call_apart(context, "dividing", divmod, 7, 2) == (3, 1)
@@ -71,5 +72,5 @@ def test_a_call_apart_returns_what_it_returns_and_harms_nobody():
     with pytest.raises(ConfigError, match=r"^leaving ended with status 3$"):
         call_apart(context, "leaving", os._exit, 3)
     with pytest.raises(ConfigError, match="unknown setting"):
-        call_apart(context, "reading", Config.from_dict, {"env": {"gravity": 1}})
+        call_apart(context, "reading", Config.from_dict, {"train": {"gravity": 1}})
     assert not multiprocessing.active_children()

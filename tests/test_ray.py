@@ -76,6 +76,7 @@ def saved(tmp_path: Path) -> tuple[int, int, int]:
     return run["counters"][0], run["counters"][1], sum(run["replay"]["segments"][-1]["stop"])
 
 
+@pytest.mark.slow
 def test_a_run_gives_the_same_files_and_holds_the_ratio(cluster, tmp_path):
     flags = (
         "--workers",
@@ -116,6 +117,7 @@ def test_a_run_gives_the_same_files_and_holds_the_ratio(cluster, tmp_path):
     assert "error" not in errors.lower() and "warn" not in errors.lower(), errors
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_every_counted_transition_is_stored(cluster, tmp_path):
     process = begin(cluster, tmp_path, "--workers", "2", "--steps", "1500", "--checkpoint-interval", "300")
     wait_for(last(tmp_path), process)
@@ -126,7 +128,7 @@ def test_a_killed_worker_is_replaced_and_every_counted_transition_is_stored(clus
     assert steps >= 1500 and updates == steps - 20 and stored == steps
 
 
-@pytest.mark.ray_faults
+@pytest.mark.slow
 def test_a_killed_learner_is_replaced_and_its_lost_updates_are_made_up(cluster, tmp_path):
     process = begin(cluster, tmp_path, "--workers", "2", "--steps", "2000", "--checkpoint-interval", "300")
     wait_for(last(tmp_path), process)
@@ -137,7 +139,7 @@ def test_a_killed_learner_is_replaced_and_its_lost_updates_are_made_up(cluster, 
     assert steps >= 2000 and updates == steps - 20 and stored == steps
 
 
-@pytest.mark.ray_faults
+@pytest.mark.slow
 def test_a_killed_store_comes_back_from_the_checkpoint_and_its_loss_is_counted(cluster, tmp_path):
     process = begin(
         cluster,
@@ -161,7 +163,7 @@ def test_a_killed_store_comes_back_from_the_checkpoint_and_its_loss_is_counted(c
     assert steps >= 2000 and updates == steps - 20 and abs(steps - stored - lost) < 60, (line, steps, stored)
 
 
-@pytest.mark.ray_faults
+@pytest.mark.slow
 def test_a_lost_node_is_survived_by_its_run(cluster, tmp_path, capfd):
     node = cluster.add_node(**NODE)
     process = begin(
@@ -184,6 +186,7 @@ def test_a_lost_node_is_survived_by_its_run(cluster, tmp_path, capfd):
     assert "raylet" not in capfd.readouterr().out + errors, "Ray's own words stay in its logs"
 
 
+@pytest.mark.slow
 def test_local_to_the_cluster_and_back(cluster, tmp_path):
     flags = ("--workers", "2", "--checkpoint-interval", "200", "--learner", "central")
     finish(start(tmp_path, *flags, "--steps", "300", env="toy_envs:Point-v0"))
@@ -214,7 +217,7 @@ def test_too_few_cpus_are_said_before_anything_is_written(cluster, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.ray_faults
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_a_cluster_of_its_own_leaves_nothing(tmp_path, number, status):
     before = shared_memory()
@@ -244,7 +247,7 @@ def test_a_signal_saves_and_a_cluster_of_its_own_leaves_nothing(tmp_path, number
     assert shared_memory() <= before and not list(Path("/tmp").glob("sac-ray-*"))
 
 
-@pytest.mark.ray_faults
+@pytest.mark.slow
 def test_the_end_of_the_cluster_ends_the_run_with_a_line(tmp_path):
     from ray.cluster_utils import Cluster
 

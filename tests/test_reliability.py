@@ -16,6 +16,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "learner"), [(3, "workers"), (5, "central")])
 def test_a_run_survives_faults_and_then_ends_clean(seed, learner):
     report = faults.Report()
@@ -25,6 +26,7 @@ def test_a_run_survives_faults_and_then_ends_clean(seed, learner):
     assert report.transitions > 0
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_whole_whenever_its_writer_is_killed():
     command = [sys.executable, str(Path(__file__).with_name("checkpoint_kills.py")), "--kills", "40"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=150)

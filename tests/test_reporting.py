@@ -417,6 +417,7 @@ def config(tmp_path: Path, **settings) -> Config:
     return Config(EnvConfig("toy_envs:Point-v0"), agent, TrainConfig(**(small | settings)))
 
 
+@pytest.mark.slow
 def test_a_callback_sees_a_run_and_stops_it(tmp_path):
     class Stop(Recorder):
         def on_evaluation(self, clock, evaluation):
@@ -441,6 +442,7 @@ def test_a_callback_sees_a_run_and_stops_it(tmp_path):
     assert episodes == saved.run["counters"][2] == run.outcome.episodes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("event", ["on_start", "on_update"])
 def test_a_callback_that_raises_ends_the_run_saved(tmp_path, event):
     settings = config(tmp_path, checkpoint_interval=100_000)
@@ -456,6 +458,7 @@ def test_a_callback_that_raises_ends_the_run_saved(tmp_path, event):
     assert resume(tmp_path / "run", settings, quiet=True).outcome.steps >= steps + 200
 
 
+@pytest.mark.slow
 def test_a_run_in_wandb_offline_and_its_resume(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -510,6 +513,7 @@ def test_wandb_where_nobody_is_logged_in_leaves_no_folder(tmp_path, monkeypatch)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_example_stops_on_a_plateau_and_draws(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(sac_dist.__file__).parents[1] / "examples"))
     import callback

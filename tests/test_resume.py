@@ -70,6 +70,7 @@ def row_steps(run: Path) -> list[int]:
         return [int(row["step"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_resume_after_kill_minus_nine_goes_on_exactly(tmp_path, monkeypatch):
     monkeypatch.setattr(supervisor, "LOG_INTERVAL", 200)
     whole = train(config(tmp_path / "whole", env="toy_envs:Slow-v0", steps=620, checkpoint_interval=70))
@@ -90,6 +91,7 @@ def test_resume_after_kill_minus_nine_goes_on_exactly(tmp_path, monkeypatch):
         assert [step // 200 for step in row_steps(run.folder.path) if step < 600] == [1, 2]
 
 
+@pytest.mark.slow
 def test_resume_after_kill_minus_nine_of_several_workers_loses_only_what_came_after_the_checkpoint(
     tmp_path, monkeypatch
 ):
@@ -110,6 +112,7 @@ def test_resume_after_kill_minus_nine_of_several_workers_loses_only_what_came_af
     assert [step // 200 for step in row_steps(folder) if step < 600] == [1, 2]
 
 
+@pytest.mark.slow
 def test_full_ring_resumes_with_every_transition_in_place(tmp_path):
     whole = train(config(tmp_path / "whole", steps=900, buffer_size=100, checkpoint_interval=60))
     half = train(config(tmp_path / "half", steps=450, buffer_size=100, checkpoint_interval=60))
@@ -120,6 +123,7 @@ def test_full_ring_resumes_with_every_transition_in_place(tmp_path):
     assert same(policy_of(whole), policy_of(resumed))
 
 
+@pytest.mark.slow
 def test_resume_with_other_workers_keeps_counts_and_every_trajectory(tmp_path):
     """Two workers, then three, then one: no more trajectories than episodes, and what each end broke off."""
     run, steps = train(config(tmp_path, workers=2, steps=300)), 300
@@ -141,6 +145,7 @@ def test_resume_with_other_workers_keeps_counts_and_every_trajectory(tmp_path):
             )
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_was_due_before_the_checkpoint_is_made_up_for(tmp_path):
     half = train(config(tmp_path, env="toy_envs:Slow-v0", steps=200))
     saved = checkpoint.read(half.folder.last).config

@@ -92,6 +92,7 @@ def handles(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+@pytest.mark.slow
 @linux
 def test_a_thousand_strangers_change_nothing_for_a_run(tmp_path):
     seen = {"let go": False}
@@ -141,6 +142,7 @@ def all_files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if stat.S_ISREG(path.lstat().st_mode)]
 
 
+@pytest.mark.slow
 @linux
 def test_the_key_is_new_for_each_run_and_only_it_opens():
     first, second = ReplayManager.launch(), ReplayManager.launch()
