@@ -254,6 +254,7 @@ class Setting:
         return (
             *("--train", "--env", env, "--run-dir", "run", "--config", "c.yaml", "--steps", steps),
             *("--seed", str(seed), "--learner", self.learner, "--workers", str(self.workers)),
+            *("--horizon", str(TASKS[self.task].horizon)),  # else it is 1,000
         )
 
 

@@ -128,7 +128,12 @@ def test_every_field_of_the_configuration_is_a_flag_with_help():
 def test_config_file_gives_settings_and_flags_win(capsys, tmp_path):
     (tmp_path / "c.yaml").write_text("workers: 3\nactor_lr: 1e-3\nrandom-target: false\nalpha: null\n")
     given = parse(["--train", "--config", "c.yaml", "--workers", "5"])
-    assert given == {"train": True, "workers": 5, "actor_lr": 1e-3, "random_target": False}
+    assert given == {
+        "train": True,
+        "workers": 5,
+        "actor_lr": 1e-3,
+        "env_kwargs": {"random_target": False},
+    }
     (tmp_path / "bad.yaml").write_text("wrkers: 3\n")
     assert "--wrkers" in refused(capsys, "--train", "--config", "bad.yaml")
     (tmp_path / "list.yaml").write_text("- 3\n")

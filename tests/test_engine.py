@@ -344,6 +344,10 @@ def test_the_replay_of_a_run_can_be_sampled_from_outside_and_does_not_need_its_m
     assert (reward != 0).all() and reward.shape == done.shape == (32,)
     with pytest.raises(ValueError, match="all 2 shards"):
         before.push(state[0], action[0], reward[0], next_state[0], False)
+    with pytest.raises(ValueError, match="shard 0 of the replay buffer is not leased"):
+        before.release(0)  # the run's own
+    with pytest.raises(ValueError, match="a run's processes alone map its buffer"):
+        before.handle()
     (manager,) = [pid for pid in descendants(process.pid) if role_of(pid) == "replay-manager"]
     os.kill(manager, signal.SIGKILL)
     length = before_that = checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0]

@@ -167,3 +167,58 @@ def test_json_holds_what_it_was_given():
     assert from_json(to_json(b"ab")).tobytes() == b"ab"
     with pytest.raises(ValueError, match="damaged"):
         from_json({"__array__": ["O", [1], "AAAAAAAAAAA="]})
+
+
+class Forgetful(Point):
+    """Its state leaves the steps of the episode out."""
+
+    def get_state(self):
+        return {"place": self.place.copy(), "steps": self.steps}
+
+    def set_state(self, state):
+        self.place = state["place"]
+
+
+class OtherMeaning(Point):
+    def get_state(self, which):
+        return {"which": which}
+
+    def set_state(self, which, state): ...
+
+
+class StateLater(Point):
+    """It can give its state at the reset alone."""
+
+    def get_state(self):
+        return {"steps": 0} if self.steps == 0 else None
+
+    def set_state(self, state): ...
+
+
+def half(env) -> dict:
+    return taken_down(Play(env, 3), EpisodeRecord.of(env), [np.full(2, 0.1, np.float32)] * 2)
+
+
+def test_a_state_that_leaves_something_out_is_found_out():
+    env = Forgetful()
+    env.reset(seed=0)
+    saved = half(env)
+    assert exactness(saved) == "step"
+    with pytest.raises(NotRepeated, match="get_state gives something else after set_state"):
+        go_on(Forgetful(), saved, lambda: None)
+
+
+def test_a_get_state_of_another_meaning_counts_as_none():
+    env = OtherMeaning()
+    env.reset(seed=0)
+    assert state_of(env) is None
+    assert exactness(half(env)) == "step, if the environment repeats the episode's actions"
+
+
+def test_a_state_that_is_refused_in_the_middle_is_said_at_once():
+    env = StateLater()
+    env.reset(seed=0)
+    saved = half(env)
+    assert exactness(saved) == "not exact: the environment gave no state in the middle of the episode"
+    with pytest.raises(NotRepeated, match="gave no state"):
+        go_on(StateLater(), saved, lambda: None)

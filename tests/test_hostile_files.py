@@ -134,7 +134,7 @@ def test_metadata_that_is_a_bomb(capsys, policy, bomb):
         ("config.env.env_kwargs", [1], "damaged"),
         ("config.train.gravity", 1, "unknown setting 'gravity': made by another version"),
         ("config.agent.hidden_width", 10**6, "too few"),
-        ("config.agent.hidden_width", 1e999, "too few"),
+        ("config.agent.hidden_width", 1e999, "must be a finite number"),
         ("config.agent.hidden_width", "8", "damaged"),
         ("config.agent.hidden_width", 8.5, "damaged"),
         ("config.agent.hidden_depth", 10**9, "too few"),

@@ -116,3 +116,26 @@ def test_what_may_change_on_resume_is_let_through():
     check_resumable(saved, more)
     local = Config(train=TrainConfig(learner="workers"))
     check_resumable(local, replace(local, train=TrainConfig(engine="ray")))
+
+
+@pytest.mark.parametrize("name", ["update_ratio", "actor_lr", "reward_scale", "step_timeout", "alpha"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_are_finite(name: str, value: float) -> None:
+    section = TrainConfig if name in ("update_ratio", "step_timeout") else AgentConfig
+    with pytest.raises(ConfigError, match=f"{name} is (inf|nan): it must be a finite number"):
+        section(**{name: value})
+
+
+def test_a_seed_that_no_generator_takes_is_refused() -> None:
+    with pytest.raises(ConfigError, match="it must be below"):
+        TrainConfig(seed=2**63)
+
+
+def test_a_flag_goes_over_a_files_value_under_either_name(tmp_path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("reward: sparse\ncompile: off\n")
+    given = parse(["--train", "--config", str(path), "--env-kwargs", '{"reward": "dense"}'])
+    assert given["env_kwargs"] == {"reward": "dense"} and given["compile"] == "off"
+    path.write_text("env_kwargs: {reward: dense}\nreward: sparse\n")
+    with pytest.raises(ConfigError, match="reward is 'sparse' and in env_kwargs 'dense': give it once"):
+        parse(["--train", "--config", str(path)])

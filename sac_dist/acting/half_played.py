@@ -65,8 +65,11 @@ def state_of(env: gymnasium.Env) -> dict[str, Any] | None:
         return None
     if not (callable(getattr(inner, "get_state", None)) and callable(getattr(inner, "set_state", None))):
         return None
-    state = inner.get_state()  # type: ignore[attr-defined]
-    if not isinstance(state, dict):  # None, or a method of this name that means something else
+    try:
+        state = inner.get_state()  # type: ignore[attr-defined]
+    except Exception:  # a method of this name that means something else
+        return None
+    if not isinstance(state, dict):  # the same, or None: it cannot
         return None
     try:
         packed: dict[str, Any] = to_json(state)
@@ -111,7 +114,8 @@ class EpisodeRecord:
             "observation": to_json(play.observation),
         }
         if self._actions is None:
-            return state | {"state": state_of(play.env)}
+            now = state_of(play.env)
+            return state if now is None else state | {"state": now}
         return state | {"actions": to_json(np.array(self._actions, np.float32))}
 
 
@@ -119,7 +123,11 @@ def exactness(saved: dict[str, Any] | None) -> str:
     """How exactly a run goes on with what was taken down; None: it stands between two episodes."""
     if saved is None:
         return "episode end"
-    return "step" if "state" in saved else "step, if the environment repeats the episode's actions"
+    if "state" in saved:
+        return "step"
+    if "actions" in saved:
+        return "step, if the environment repeats the episode's actions"
+    return "not exact: the environment gave no state in the middle of the episode"
 
 
 def go_on(
@@ -154,9 +162,13 @@ def _go_on(
         raise ValueError(f"an observation of the shape {observation.shape}")
     if "state" in saved:
         set_state(env, saved["state"])
+        if state_of(env) != saved["state"]:
+            raise NotRepeated("its get_state gives something else after set_state than before")
         play.observation, play.length = observation, int(saved["length"])
         play.total_reward, play.success = float(saved["total_reward"]), saved["success"]
         return play, EpisodeRecord(None)
+    if "actions" not in saved:
+        raise NotRepeated("the environment gave no state in the middle of it")
     actions = list(from_json(saved["actions"]))
     for action in actions:
         if play.over:
@@ -164,6 +176,7 @@ def _go_on(
         play.step(action)
         beat()
     same = play.observation.tobytes() == observation.tobytes() and play.total_reward == saved["total_reward"]
+    same = same and play.success == saved["success"]
     if play.over or play.length != saved["length"] or not same:
         raise NotRepeated("the environment does not repeat itself for the same seed and actions")
     return play, EpisodeRecord(actions)

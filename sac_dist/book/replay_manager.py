@@ -14,7 +14,7 @@ import shutil
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from multiprocessing import AuthenticationError, util
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -38,12 +38,12 @@ SAMPLED = ("observation", "action", "reward", "next_observation", "terminated") 
 class ServedReplay:
     """What lives in the manager's process behind a ReplayProxy: a buffer and the leases of its shards."""
 
-    def __init__(
-        self, buffer: ring.ReplayBuffer, seed: int | None = None, leased: Iterable[int] = ()
-    ) -> None:
+    def __init__(self, buffer: ring.ReplayBuffer, seed: int | None = None, of_run: bool = False) -> None:
+        """``of_run``: each shard has a writer among the run's own processes, so clients only sample."""
         self._buffer = buffer.for_shard(None)
         self._rng = np.random.default_rng(seed)
-        self._leased = set(leased)
+        self._of_run = of_run
+        self._leased = set(range(buffer.shards)) if of_run else set[int]()
         self._lock = threading.RLock()  # every client has a thread of its own here
 
     def push(self, *transition: npt.ArrayLike) -> None:
@@ -87,12 +87,14 @@ class ServedReplay:
 
     def release(self, shard: int) -> None:
         with self._lock:
-            if shard not in self._leased or shard == self._buffer.shard:
+            if self._of_run or shard not in self._leased or shard == self._buffer.shard:
                 raise ValueError(f"shard {shard} of the replay buffer is not leased")
             self._leased.remove(shard)
 
     def handle(self, shard: int | None = None) -> ring.ReplayBuffer:
         with self._lock:
+            if self._of_run:
+                raise ValueError("a run's processes alone map its buffer: sample from this proxy")
             if shard is not None and shard == self._buffer.shard:
                 raise ValueError(
                     f"shard {shard} of the replay buffer is written to by push and extend of its proxies"
@@ -263,7 +265,7 @@ def serve(buffer: ring.ReplayBuffer, address: str, key: bytes) -> None:
     """Answer the book's calls on ``buffer``; does not return. A socket of a predecessor is replaced."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(address)
-    served = ServedReplay(buffer, leased=range(buffer.shards))  # each has a writer: the run's own
+    served = ServedReplay(buffer, of_run=True)
     RunReplayManager.register("replay", lambda: served, ReplayProxy)
     registry = RunReplayManager._registry  # type: ignore[attr-defined]
     PatientServer(registry, address, key, "pickle").serve_forever()

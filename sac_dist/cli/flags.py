@@ -86,7 +86,8 @@ def build_parser(own: Sequence[str] = ()) -> Parser:
 
 def add_algorithm(parser: Parser, section: type) -> None:
     """The flags of an algorithm's own settings."""
-    group = parser.add_argument_group(section.__name__)
+    names = [name for name, entry in ALGORITHMS.items() if entry.settings is section]
+    group = parser.add_argument_group(f"the algorithm {', '.join(names) or section.__name__}")
     hints = typing.get_type_hints(section)
     try:
         for option in options_of(section):
@@ -137,7 +138,7 @@ def add_modes(parser: Parser) -> None:
         "--preset",
         choices=PRESETS,
         help="book: networks (4 layers of 512) and step sizes of the book; offline: what --offline "
-        "takes by itself (README)",
+        "takes by itself (docs/offline.md)",
     )
     parser.add_argument(
         "--episodes",

@@ -23,7 +23,8 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     flags = expanded(vars(parser.parse_args(arguments)))
     if "config" not in flags:
         return flags
-    file = expanded(vars(parser.parse_args(read_settings(flags.pop("config")))))
+    file = folded(expanded(vars(parser.parse_args(read_settings(flags.pop("config"))))))
+    flags = folded(flags)  # both, so that a flag goes over the file's value under either name
     if "env_kwargs" in file and "env_kwargs" in flags:
         flags["env_kwargs"] = file["env_kwargs"] | flags["env_kwargs"]
     return file | flags
@@ -42,10 +43,27 @@ def named_algorithms(arguments: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def folded(settings: dict[str, Any]) -> dict[str, Any]:
+    """``settings`` with the tasks' own flags among the environment's arguments. Raise ConfigError for two
+    values of one argument.
+    """
+    options = {name: settings[name] for name in task_options() if name in settings}
+    if not options:
+        return settings
+    kwargs = settings.get("env_kwargs", {})
+    for name, value in options.items():
+        if kwargs.get(name, value) != value:
+            raise ConfigError(f"{name} is {value!r} and in env_kwargs {kwargs[name]!r}: give it once")
+    rest = {name: value for name, value in settings.items() if name not in options}
+    return rest | {"env_kwargs": kwargs | options}
+
+
 def take_environment(settings: dict[str, Any]) -> EnvConfig:
-    """The environment, whose settings leave ``settings``. The tasks' own flags are its arguments."""
-    options = {name: settings.pop(name) for name in task_options() if name in settings}
-    settings["env_kwargs"] = settings.get("env_kwargs", {}) | options
+    """The environment, whose settings leave ``settings``."""
+    rest = folded(settings)
+    for name in set(settings) - set(rest):
+        del settings[name]
+    settings.update(rest)
     environment: EnvConfig = take(settings, EnvConfig)
     return environment
 

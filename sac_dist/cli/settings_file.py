@@ -10,6 +10,7 @@ from typing import Any
 from sac_dist.settings import ConfigError
 
 SCALARS = (str, int, float, date)  # what a text in YAML can come to
+SWITCHES = ("compile",)  # the settings whose values are on and off
 MAPPINGS = ("env_kwargs", "env-kwargs")  # the settings that are a mapping
 
 
@@ -39,6 +40,8 @@ def _flag(path: Path, name: Any, value: Any) -> list[str]:
         part is None or isinstance(part, SCALARS) for part in (value if isinstance(value, list) else [value])
     ):
         raise ConfigError(f"{path}: {name} is neither a text, a number, true or false, nor a list of such")
+    if isinstance(value, bool) and name in SWITCHES:
+        value = "on" if value else "off"  # YAML's on and off are true and false
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]
     if isinstance(value, list):

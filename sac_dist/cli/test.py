@@ -17,8 +17,8 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
     model, video = settings.pop("model", None), settings.pop("video", None)
     deterministic, render = settings.pop("deterministic", True), not settings.pop("no_render", False)
     refuse_rest(settings, "test")
-    if isinstance(video, bool):
-        raise ConfigError("--test takes --video FILE.mp4, or --no-render for neither video nor window")
+    if isinstance(video, bool):  # --video without a name, --no-video
+        render, video = render and video, Path("rollout.mp4") if video else None
     if video is not None and not render:
         raise ConfigError("--video and --no-render contradict each other")
     from envs.backends.choice import has_display

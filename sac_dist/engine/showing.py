@@ -49,10 +49,14 @@ def _tell_end(config: Config, folder: RunFolder, model: Path, outcome: Outcome, 
     done = f"{outcome.steps:,} steps, {outcome.episodes:,} episodes, {outcome.updates:,} updates"
     reporter.note(f"ended by {outcome.reason} after {done}, {outcome.seconds:.0f} s")
     if outcome.evaluation is not None:
-        reporter.note(f"final policy: {outcome.evaluation}")
+        measured = (
+            "the policy that reached the target" if outcome.reason == "success_target" else "final policy"
+        )
+        reporter.note(f"{measured}: {outcome.evaluation}")
     elif config.train.eval_interval:
         reporter.note("final policy: not measured")
-    reporter.note(f"policy {model}, curve {folder.path / 'learning_curve.png'}")
+    kind = "best" if model == folder.best else "last"
+    reporter.note(f"{kind} policy {model}, curve {folder.path / 'learning_curve.png'}")
     if config.env.shipped is None:  # else the command line cannot make the environment
         reporter.note(f"see it: {command('--test', '--model', model)}")
     if not outcome.finished:

@@ -16,6 +16,7 @@ from sac_dist.acting.episode import Play, training_seed
 from sac_dist.acting.half_played import EpisodeRecord, NotRepeated, exactness, go_on
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE_UPDATES, STEPS
 from sac_dist.engine.member import EpisodeDone, Member, Note, Task
+from sac_dist.engine.phases import ONLINE
 
 LEAD = 2  # steps of each worker that a central learner may be behind before they wait for it
 
@@ -94,6 +95,10 @@ class Worker(Member):
         self.episode += 1
         self.control.count(self.rank, EPISODES)
         self.connection.send(EpisodeDone(play.episode(), self.metrics))
+
+    def due(self) -> str | None:
+        """Phases change between episodes: a half-played one is played to its end first."""
+        return ONLINE if self.half_played is not None else super().due()
 
     def begin_episode(self) -> Play:
         if self.env is None:

@@ -51,6 +51,7 @@ class Reporter:
         self._recent: deque[tuple[float, int, bool | None]] = deque(maxlen=RECENT)
         self._last_row = (0, 0, 0.0)  # step, updates and wall time, for the rates
         self._clock = 0
+        self._told_steps = 0  # the clock of the last on_steps
         self._new_episodes = False
         self._evaluations: list[dict[str, float | None]] = []  # since the last row
         self._sums: dict[str, tuple[float, int]] = {}  # key → sum and count since the last row
@@ -122,8 +123,9 @@ class Reporter:
         """The present totals; call it often."""
         now = Progress(clock, updates, episodes, self.wall_time_s, self.recent_return, self.recent_success)
         self._listeners.tell_sinks("progress", now)
-        if clock > self._clock:
-            self._clock = clock
+        if clock > self._told_steps:
+            self._clock = max(self._clock, clock)
+            self._told_steps = clock
             self._listeners.tell_callbacks("on_steps", clock)
 
     def episode(self, clock: int, episode: Episode) -> None:
@@ -238,7 +240,7 @@ class Reporter:
         )
         self._earlier_s = float(state["wall_time_s"])
         self._last_row = (int(state["step"]), int(state["updates"]), self._earlier_s)
-        self._clock = self._last_row[0]
+        self._clock = self._told_steps = self._last_row[0]
         pending = state["pending"]
         self._new_episodes, self._evaluations = pending["episodes"], list(pending["evaluations"])
         self._sums = {key: (total, count) for key, (total, count) in pending["sums"].items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -56,7 +57,8 @@ class TerminalSink(Sink):
             f"{steps_per_s:.0f} steps/s",
             f"{updates_per_s:.0f} updates/s",
         ]
-        self.bar.set_postfix_str(" · ".join(parts), refresh=True)
+        with suppress(OSError):
+            self.bar.set_postfix_str(" · ".join(parts), refresh=True)
 
     def rates(self) -> tuple[float, float]:
         """Environment steps and updates per second over the last seconds."""
@@ -91,11 +93,13 @@ class TerminalSink(Sink):
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        if self.bar is not None:
-            self.bar.write(text, file=self.stream)
-        else:
-            print(text, file=self.stream, flush=True)
+        with suppress(OSError):  # nobody reads any more: a closed terminal or pipe is no reason to end a run
+            if self.bar is not None:
+                self.bar.write(text, file=self.stream)
+            else:
+                print(text, file=self.stream, flush=True)
 
     def close(self) -> None:
         if self.bar is not None:
-            self.bar.close()
+            with suppress(OSError):
+                self.bar.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sac_dist.settings.option import ConfigError, option, positive
+from sac_dist.settings.option import ConfigError, finite, option, positive
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class AgentConfig:
     normalize_rewards: bool = option(False, "standardise the rewards of each batch, as the book does")
 
     def __post_init__(self) -> None:
+        finite(self)
         positive(
             self,
             "hidden_width",

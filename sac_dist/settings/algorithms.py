@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sac_dist.settings.option import ConfigError, option, positive
+from sac_dist.settings.option import ConfigError, finite, option, positive
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class CQLSettings(AlgorithmSettings):
     )
 
     def __post_init__(self) -> None:
+        finite(self)
         positive(self, "cql_samples", "cql_temperature")
         if self.cql_weight < 0 or (self.cql_weight == 0 and self.cql_lagrange is not None):
             raise ConfigError(

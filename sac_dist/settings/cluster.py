@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sac_dist.settings.option import ConfigError, option, positive
+from sac_dist.settings.option import ConfigError, finite, option, positive
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class ClusterConfig:
     )
 
     def __post_init__(self) -> None:
+        finite(self)
         positive(self, "replay_shards", "chunk", "weight_interval")
         if self.worker_cpus < 0:
             raise ConfigError(f"worker_cpus is {self.worker_cpus}: it must not be negative")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sac_dist.settings.algorithms import check_known
-from sac_dist.settings.option import ConfigError, option, positive
+from sac_dist.settings.option import ConfigError, finite, option, positive
 
 DEFAULT_OFFLINE_STEPS = 20_000
 
@@ -45,6 +45,7 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
+        finite(self)
         positive(self, "offline_steps", "offline_every", "demo_anneal")
         check_known(self.algo, "algo")
         check_known(self.online_algo, "online_algo")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import Field, field, fields
 from typing import Any
 
@@ -29,6 +30,14 @@ def options_of(section: type) -> list[Field[Any]]:
 def flag_of(option: Field[Any]) -> str:
     """The field's name on the command line and in files, with underscores."""
     return option.metadata["flag"] or option.name
+
+
+def finite(config: Any) -> None:
+    """Raise ConfigError for a field that is infinite or not a number."""
+    for option in fields(config):
+        value = getattr(config, option.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{option.name} is {value}: it must be a finite number")
 
 
 def positive(config: Any, *names: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sac_dist.settings.allowance import usable_processors
-from sac_dist.settings.option import ConfigError, option, positive
+from sac_dist.settings.option import ConfigError, finite, option, positive
 
 DEFAULT_STEPS = 30_000
 ACTOR_WARMUP = 10_000  # half of it without training the policy, see README
@@ -81,6 +81,7 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
+        finite(self)
         positive(
             self,
             "workers",
@@ -95,6 +96,10 @@ class TrainConfig:
             "step_timeout",
             "worker_memory",
         )
+        if self.seed >= 2**63:
+            raise ConfigError(f"seed is {self.seed}: it must be below 2**63")
+        if self.update_ratio > 1000:
+            raise ConfigError(f"update_ratio is {self.update_ratio:g}: it must be 1,000 or less")
         if self.success_target is not None and not 0 < self.success_target <= 1:
             raise ConfigError(f"success_target is {self.success_target}: it is a rate in (0, 1]")
         if (
