@@ -13,6 +13,7 @@ survive, and then one that may end it. psutil finds the processes; each shows it
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import random
@@ -297,6 +298,11 @@ def strike(run: Run, rng: random.Random, faults: int, report: Report, setting: S
         if pid is None:
             continue  # it is just being restarted
         run.inflict(pid, number)
+        if role == "replay-manager" and number in FATAL:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(
+                    pid, signal.SIGCONT
+                )  # an earlier SIGSTOP, which nobody watches for, would hold it back
         report.done[role, kind(number)] += 1
         kills += role == "worker"
         steps = run.steps()
