@@ -1,21 +1,24 @@
-"""What a simulator has to offer so that the Sawyer tasks run on it.
+"""What a simulator has to offer so that the tasks run on it.
 
-A task (``envs/tasks/sawyer.py``) computes observation, reward, success and termination from :class:`Readings`
+A task (``envs/tasks/arm.py``) computes observation, reward, success and termination from :class:`Readings`
 alone; a backend turns commands into physics and physics into Readings. Positions are in metres in the frame
 of the robot's base, angles in radians, so that every simulator gives the same task.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from envs.robots.arm import Arm
-from envs.robots.sawyer import Workplace
+from envs.robots.arm import Arm, Workplace
+
 
 CONTROL_TIMESTEP = 0.05  # s, one environment step
+
+
+NOTHING = np.zeros((0, 3))
 
 
 class BackendError(RuntimeError):
@@ -41,14 +44,17 @@ class Readings:
     proximity: bool  # the ray along the approach axis meets the object within its range
     table_height: float  # m, z of the table's top
     base_position: np.ndarray  # (3,) m, the robot's base in the simulator's world, whose axes are the base's
-    object_sides: (
-        int  # on how many sides of the object the fingers fit: 4 of a square section, 2 of a long box
-    )
+    # on how many sides of the object the fingers fit: 4 of a square section, 2 of a long box, 0: at any yaw
+    object_sides: int
+    object_half: np.ndarray = field(default_factory=lambda: NOTHING)  # (3,) m, half the lengths of the box around the object
+    others: np.ndarray = field(default_factory=lambda: NOTHING)  # (K, 3) m, the centres of the other objects
+    fixture: float = 0.0  # how far the drawer is open, the button pressed: 0 … 1
 
 
 class Backend(Protocol):
-    """A simulated arm of J joints (the Sawyer has 7) with a gripper above a table with one object. Each
-    method is one simulator operation.
+    """A simulated arm of J joints (the Sawyer has 7) with a gripper above a table with one object, which may
+    also be what a fixture offers to the hand, such as a drawer's handle. Each method is one simulator
+    operation.
     """
 
     arm: Arm

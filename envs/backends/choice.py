@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from envs.backends.base import Backend, BackendError
 from envs.backends.coppelia.probe import probe, strange
+from envs.objects.primitives import box
+from envs.objects.scene import Scene
+from envs.robots.sawyer import CARD
 
 SAWYER_IDS = ("SawyerGrasp-v0", "SawyerLift-v0")
 BACKENDS = ("auto", "mujoco", "coppelia")
@@ -126,7 +129,7 @@ def start_backend(
                 f"mujoco does not import with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({error}): unset it"
             ) from error
 
-        return MujocoBackend()
+        return MujocoBackend(CARD, (Scene((box((0.02, 0.02, 0.03), 0.1),)),))
     obstacle = coppelia_obstacle()
     if obstacle is not None:
         raise BackendError(f"backend coppelia does not work: {obstacle}")

@@ -8,7 +8,6 @@ import numpy as np
 
 from envs.backends.base import CONTROL_TIMESTEP
 from envs.robots.arm import Arm
-from envs.robots.sawyer import MAX_JOINT_VELOCITY
 
 DAMPING = 0.05  # of the damped least squares; bounds the joint velocities near a singular pose
 TILT_GAIN = 4.0  # 1/s, how fast a tilt of the tool is turned back
@@ -52,4 +51,4 @@ def tool_to_joint_velocities(
     gram = jacobian @ jacobian.T
     gram.flat[::7] += DAMPING**2
     velocities = rest + jacobian.T @ np.linalg.solve(gram, twist - jacobian @ rest)
-    return velocities / max(1.0, np.abs(velocities).max() / MAX_JOINT_VELOCITY)
+    return velocities / max(1.0, np.abs(velocities).max() / 1.0)

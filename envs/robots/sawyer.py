@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from envs.robots.arm import Arm
+from envs.robots.arm import Arm, Table, Workplace
+from envs.robots.card import Gripper, RobotCard, Tool
 
 JOINT_LIMITS = np.array(
     [
@@ -19,7 +18,6 @@ JOINT_LIMITS = np.array(
         [-4.7124, 4.7124],
     ]
 )  # (7, 2) rad
-MAX_JOINT_VELOCITY = 1.0  # rad/s, an action of 1
 
 # By the option "start". centre: the tool points straight down at (0.55, 0, 0.10) m, all joints far from their
 # limits. book: where the book's arm starts, joint 5 at 0.004 rad from its limit.
@@ -39,16 +37,27 @@ START_POSES = {
 }  # rad
 START_POSE = START_POSES["centre"]
 SAWYER = Arm(JOINT_LIMITS, START_POSES, first_joint=0.08)
+FINGER_RANGE = 0.036  # m, one finger's way from closed to open
 START_NOISE = 0.05  # rad, uniform, each joint
 BOOK_OPEN = 0.75  # the book opens a gripper that is less open than this
 
 
-@dataclass(frozen=True)
-class Workplace:
-    """Where the object may lie, in m in the frame of the robot's base."""
-
-    target_region: np.ndarray  # (2, 2), x and y of a random object, lowest and highest
-    fixed_target: np.ndarray  # (2,), x and y of the object with random_target=False
-
-
 WORKPLACE = Workplace(np.array([[0.42, 0.77], [-0.30, 0.30]]), np.array([0.65, 0.15]))
+TABLE = Table(top=-0.12, centre=(0.72, 0.0), half=(0.38, 0.55), floor=-0.92, middle=np.array([0.595, 0.0, -0.12]))
+
+CARD = RobotCard(
+    name="sawyer",
+    model=None,
+    arm_joints=tuple(f"joint{i}" for i in range(7)),
+    home=tuple(START_POSE.tolist()),
+    speed=(1.0,) * 7,
+    tool=Tool("gripper", (0.0, 0.0, 0.123), (1.0, 0.0, 0.0, 0.0)),
+    region=((0.42, 0.77), (-0.30, 0.30)),
+    gripper=Gripper(
+        drives={f"{side}_finger": (0.0, FINGER_RANGE) for side in ("left", "right")},
+        joints={f"{side}_finger": (0.0, FINGER_RANGE) for side in ("left", "right")},
+        fingers=(("left_finger",), ("right_finger",)),
+        width=2 * FINGER_RANGE,
+    ),
+    table_height=TABLE.top,
+)

@@ -10,7 +10,6 @@ import gymnasium
 import numpy as np
 
 from envs.controllers.joint_velocity import stop_at_limits, tool_to_joint_velocities
-from envs.robots.sawyer import MAX_JOINT_VELOCITY
 from envs.tasks import terms
 from envs.tasks.sawyer import TOOL_SPEED, YAW_RATE, SawyerEnv
 
@@ -50,7 +49,7 @@ class Expert:
                 yaw_rate,
                 env.arm.start_poses[env.start],
             )
-            arm = stop_at_limits(velocities, readings.joint_positions, env.arm) / MAX_JOINT_VELOCITY
+            arm = stop_at_limits(velocities, readings.joint_positions, env.arm) / env.arm.max_velocity
         action = np.append(arm, 2.0 * opening - 1.0) if env.gripper_action else arm
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 

@@ -18,7 +18,7 @@ from envs.backends.base import CONTROL_TIMESTEP, Backend, Readings, RestorableBa
 from envs.backends.choice import BACKENDS, has_display, start_backend
 from envs.controllers.joint_velocity import stop_at_limits, tool_to_joint_velocities
 from envs.robots.arm import Arm
-from envs.robots.sawyer import BOOK_OPEN, MAX_JOINT_VELOCITY, START_NOISE, START_POSES
+from envs.robots.sawyer import BOOK_OPEN, START_NOISE, START_POSES
 from envs.tasks import terms
 
 TOOL_SPEED = 0.4  # m/s, an action of 1 in end_position
@@ -209,7 +209,7 @@ class SawyerEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def _joint_velocities(self, action: np.ndarray, readings: Readings) -> np.ndarray:
         if self.control == "joint_velocity":
-            velocities = MAX_JOINT_VELOCITY * action[: self.arm.joints]
+            velocities = self.arm.max_velocity * action[: self.arm.joints]
         else:
             velocities = tool_to_joint_velocities(
                 self.backend.jacobian(),

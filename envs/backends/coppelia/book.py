@@ -15,7 +15,8 @@ from envs.backends.base import Readings
 from envs.backends.coppelia.backend import CoppeliaBackend
 from envs.backends.coppelia.launch import own_encoding
 from envs.backends.coppelia.scene import Parts
-from envs.robots.sawyer import BOOK_OPEN, START_POSES, Workplace
+from envs.robots.arm import Workplace
+from envs.robots.sawyer import BOOK_OPEN, START_POSES
 
 GRIPPER_SPEED = 0.5  # m/s
 RANDOM_HEIGHT = 1.0  # m in the world, from where a random target falls

@@ -26,8 +26,8 @@ from envs.backends.base import BackendError
 from envs.backends.coppelia.card import Card
 from envs.backends.coppelia.models import model_files
 from envs.backends.mujoco.model import OBJECT_HALF, OBJECT_MASS, TABLE_CENTRE, TABLE_HALF, TABLE_TOP
-from envs.robots.arm import Arm
-from envs.robots.sawyer import SAWYER, WORKPLACE, Workplace
+from envs.robots.arm import Arm, Workplace
+from envs.robots.sawyer import SAWYER, WORKPLACE
 
 BASE = np.array([0.0, 0.0, 0.92])  # m, the base in the world of a built scene
 GRIPPER_PLACE = (

@@ -1,4 +1,4 @@
-"""Pictures of the MuJoCo Sawyer, off screen or in a window, from a second model that has looks but does no
+"""Pictures of a world, off screen or in a window, from a second model that has looks but does no
 physics.
 """
 
@@ -14,19 +14,21 @@ import numpy as np
 
 from envs.backends.base import BackendError
 from envs.backends.choice import has_display
-from envs.backends.mujoco.looks import wood
-from envs.backends.mujoco.model import sawyer_xml
-
-MAX_WIDTH, MAX_HEIGHT = 1920, 1440
+from envs.backends.mujoco.room import MAX_HEIGHT, MAX_WIDTH, wood
+from envs.backends.mujoco.world import world_spec
+from envs.objects.scene import Scene
+from envs.robots.card import RobotCard
+from envs.robots.workplace import table_of
 
 
 class Picture:
     """Draws a given state; made when the first picture is wanted, as the meshes and OpenGL take their time."""
 
-    def __init__(self) -> None:
-        self.model = mujoco.MjModel.from_xml_string(sawyer_xml(looks=True))
+    def __init__(self, card: RobotCard, scene: Scene) -> None:
+        self.scene = scene
+        self.model = world_spec(card, table_of(card), scene, looks=True).compile()
         self.data = mujoco.MjData(self.model)
-        texture = self.model.texture("wood")
+        texture = self.model.texture("room/wood")
         pixels = wood(int(texture.width[0])).ravel()
         start = int(texture.adr[0])
         self.model.tex_data[start : start + pixels.size] = pixels
@@ -34,13 +36,14 @@ class Picture:
         self._viewer: Any = None
         self._viewer_threads: set[threading.Thread] = set()
 
-    def render(self, qpos: np.ndarray, camera: str, width: int, height: int) -> np.ndarray:
+    def render(self, state: mujoco.MjData, camera: str, width: int, height: int) -> np.ndarray:
         """(height, width, 3) uint8.
 
         Raises:
             BackendError: OpenGL does not work here, or there is no such camera or size.
         """
-        cameras = [self.model.camera(i).name for i in range(self.model.ncam)]
+        names = [self.model.camera(i).name for i in range(self.model.ncam)]
+        cameras = {name.removeprefix("room/"): name for name in names}
         if camera not in cameras:
             raise BackendError(f"there is no camera {camera!r}: choose one of {', '.join(cameras)}")
         if not (0 < width <= MAX_WIDTH and 0 < height <= MAX_HEIGHT):
@@ -51,12 +54,12 @@ class Picture:
             self._release = weakref.finalize(
                 self, self._renderer.close
             )  # OpenGL must be let go before the interpreter ends
-        self._pose(qpos)
-        self._renderer.update_scene(self.data, camera)
+        self._pose(state)
+        self._renderer.update_scene(self.data, cameras[camera])
         picture: np.ndarray = self._renderer.render()
         return picture.copy()
 
-    def show(self, qpos: np.ndarray) -> None:
+    def show(self, state: mujoco.MjData) -> None:
         """Draw in the window, which is opened if it is not open.
 
         Raises:
@@ -67,7 +70,7 @@ class Picture:
             self._viewer = open_viewer(self.model, self.data)
             self._viewer_threads = set(threading.enumerate()) - before
         with self._viewer.lock():
-            self._pose(qpos)
+            self._pose(state)
         self._viewer.sync()
 
     def close(self) -> None:
@@ -78,8 +81,9 @@ class Picture:
             for thread in self._viewer_threads:
                 thread.join(5.0)  # the interpreter must not end while the window's thread still draws
 
-    def _pose(self, qpos: np.ndarray) -> None:
-        self.data.qpos[:] = qpos
+    def _pose(self, state: mujoco.MjData) -> None:
+        self.data.qpos[:] = state.qpos
+        self.data.mocap_pos[:], self.data.mocap_quat[:] = state.mocap_pos, state.mocap_quat
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)

@@ -1,5 +1,5 @@
 """Rounded solids as MJCF meshes with exact normals: tapered barrels and boxes with soft edges, computed here
-from formulas.
+from formulas; and the materials that they are made of.
 """
 
 from __future__ import annotations
@@ -8,8 +8,25 @@ import numpy as np
 
 Vector = tuple[float, float, float]
 
+MATERIALS = {  # name: attributes in MJCF
+    'leg': 'rgba="0.40 0.26 0.15 1" specular="0.2" shininess="0.3"',
+    'red': 'rgba="0.70 0.035 0.045 1" specular="0.7" shininess="0.75"',
+    'dark': 'rgba="0.105 0.11 0.12 1" specular="0.45" shininess="0.5"',
+    'grey': 'rgba="0.22 0.23 0.25 1" specular="0.5" shininess="0.6"',
+    'metal': 'rgba="0.62 0.64 0.67 1" specular="0.9" shininess="0.85"',
+    'rubber': 'rgba="0.06 0.06 0.065 1" specular="0.1" shininess="0.1"',
+    'blue': 'rgba="0.08 0.40 0.98 1" specular="0.5" shininess="0.6"',
+    'screen': 'rgba="0.04 0.09 0.20 1" specular="0.6" shininess="0.9" emission="0.4"',
+    'white': 'rgba="0.95 0.96 0.97 1" specular="0.2" emission="0.5"',
+    'iris': 'rgba="0.10 0.45 0.85 1" emission="0.5"',
+    'pupil': 'rgba="0.01 0.01 0.02 1" specular="0.2"',
+    'light': 'rgba="0.35 0.95 0.55 1" emission="0.9"',
+}
 SEGMENTS = 36  # around a barrel
 ARC = 4  # points along a rounded edge
+
+
+LOOK = 'contype="0" conaffinity="0" mass="0" group="1"'  # of a geom that is only seen
 
 
 class Shapes:
@@ -17,6 +34,13 @@ class Shapes:
 
     def __init__(self) -> None:
         self.meshes: dict[str, str] = {}
+
+    def assets(self) -> str:
+        """The meshes, and the materials that any shape may have."""
+        materials = "".join(
+            f'<material name="{name}" {attributes}/>' for name, attributes in MATERIALS.items()
+        )
+        return materials + "".join(self.meshes.values())
 
     def barrel(
         self,
@@ -31,20 +55,20 @@ class Shapes:
         axis = np.subtract(end, start)
         top = radius if end_radius is None else end_radius
         name = self._add(*barrel_grid(radius, top, float(np.linalg.norm(axis)), edge))
-        return f'<geom class="look" type="mesh" mesh="{name}" material="{material}" pos="{text(start)}" zaxis="{text(axis)}"/>'
+        return f'<geom {LOOK} type="mesh" mesh="{name}" material="{material}" pos="{text(start)}" zaxis="{text(axis)}"/>'
 
     def box(
         self, material: str, centre: Vector, half: Vector, edge: float = 0.006, euler: Vector = (0, 0, 0)
     ) -> str:
         """A box with half sizes ``half`` (m), all edges and corners rounded by ``edge``."""
         name = self._add(*box_grid(np.array(half), edge))
-        return f'<geom class="look" type="mesh" mesh="{name}" material="{material}" pos="{text(centre)}" euler="{text(euler)}"/>'
+        return f'<geom {LOOK} type="mesh" mesh="{name}" material="{material}" pos="{text(centre)}" euler="{text(euler)}"/>'
 
     def ellipsoid(self, material: str, centre: Vector, half: Vector, euler: Vector = (0, 0, 0)) -> str:
-        return f'<geom class="look" type="ellipsoid" material="{material}" pos="{text(centre)}" size="{text(half)}" euler="{text(euler)}"/>'
+        return f'<geom {LOOK} type="ellipsoid" material="{material}" pos="{text(centre)}" size="{text(half)}" euler="{text(euler)}"/>'
 
     def capsule(self, material: str, start: Vector, end: Vector, radius: float) -> str:
-        return f'<geom class="look" type="capsule" material="{material}" fromto="{text(start)} {text(end)}" size="{radius:.5g}"/>'
+        return f'<geom {LOOK} type="capsule" material="{material}" fromto="{text(start)} {text(end)}" size="{radius:.5g}"/>'
 
     def _add(self, points: np.ndarray, normals: np.ndarray) -> str:
         """Register the closed surface over a grid (rows, columns, 3), capped at its first and last row;

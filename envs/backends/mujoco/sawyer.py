@@ -1,28 +1,12 @@
-"""The Sawyer at its table as MJCF, generated: kinematics and inertias of Rethink's public description, own
-shapes.
-
-The model comes in two dresses. Bare, it holds collision shapes only and is what the physics steps. With
-``looks`` it also carries the shapes of ``mujoco_looks.py``, which cost as much time per step as the physics,
-and is what the camera sees. Both have the same joints, so a picture needs only the bare model's joint
-positions.
-"""
+"""The Sawyer as MJCF, generated: kinematics and inertias of Rethink's public description, own shapes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from envs.backends.mujoco import looks as mujoco_looks
-from envs.robots.sawyer import JOINT_LIMITS
+from envs.backends.mujoco import sawyer_looks
+from envs.robots.sawyer import FINGER_RANGE, JOINT_LIMITS
 
-PHYSICS_TIMESTEP = 0.005  # s; 10 ms lets a held object slip
-TABLE_TOP = -0.12  # m above the robot's base
-FLOOR = -0.92
-TABLE_CENTRE = (0.72, 0.0)
-TABLE_HALF = (0.38, 0.55)
-OBJECT_HALF = (0.02, 0.02, 0.03)
-OBJECT_MASS = 0.1  # kg
-FINGER_RANGE = 0.036  # m, one finger's way from closed to open
-PROXIMITY_RANGE = 0.067  # m along the approach axis from the site "proximity"
 
 
 @dataclass(frozen=True)
@@ -62,24 +46,20 @@ LINKS = (
 
 
 def sawyer_xml(looks: bool) -> str:
-    """MJCF of the workplace; ``looks`` adds shapes, textures, lights and cameras for pictures."""
-    assets, extra = mujoco_looks.looks() if looks else ("", {})
+    """MJCF of the arm with its gripper; ``looks`` adds the shapes that a camera sees."""
+    assets, extra = sawyer_looks.looks() if looks else ("", {})
     actuators = "".join(
-        f'<velocity joint="joint{i}" kv="{link.gain}" forcerange="{-link.torque} {link.torque}"/>'
+        f'<velocity name="joint{i}" joint="joint{i}" kv="{link.gain}" forcerange="{-link.torque} {link.torque}"/>'
         for i, link in enumerate(LINKS)
     ) + "".join(
-        f'<position joint="{side}_finger" kp="1000" kv="60" forcerange="-20 20"/>'
+        f'<position name="{side}_finger" joint="{side}_finger" kp="1000" kv="60" forcerange="-20 20"/>'
         for side in ("left", "right")
     )
     return f"""
 <mujoco model="sawyer">
   <compiler angle="radian" autolimits="true"/>
-  <option timestep="{PHYSICS_TIMESTEP}" integrator="implicitfast" cone="elliptic" impratio="10">
-    <flag autoreset="disable"/>
-  </option>
   <default>
     <default class="robot"><geom contype="0" conaffinity="3" group="3"/></default>
-    <default class="look"><geom contype="0" conaffinity="0" mass="0" group="1"/></default>
     <default class="pad">
       <geom type="box" contype="0" conaffinity="3" group="3" friction="2 0.05 0.0001" condim="4" priority="1"
             solref="0.01 1" solimp="0.95 0.99 0.001"/>
@@ -87,17 +67,7 @@ def sawyer_xml(looks: bool) -> str:
     <default class="finger"><joint type="slide" range="0 {FINGER_RANGE}" damping="2" armature="0.2"/></default>
   </default>
   {assets}
-  <worldbody>
-    {extra.get("world", "")}
-    <geom name="table" type="box" pos="{TABLE_CENTRE[0]} {TABLE_CENTRE[1]} {TABLE_TOP - 0.02}" group="3"
-          size="{TABLE_HALF[0]} {TABLE_HALF[1]} 0.02" contype="1" conaffinity="0"/>
-    {arm_xml(0, extra)}
-    <body name="object" pos="0.6 0 {TABLE_TOP + OBJECT_HALF[2]}">
-      <freejoint name="object"/>
-      <geom name="object" type="box" size="{OBJECT_HALF[0]} {OBJECT_HALF[1]} {OBJECT_HALF[2]}" mass="{OBJECT_MASS}"
-            contype="2" conaffinity="1" group="3"/>{extra.get("object", "")}
-    </body>
-  </worldbody>
+  <worldbody>{extra.get("base", "")}{arm_xml(0, extra)}</worldbody>
   <actuator>{actuators}</actuator>
 </mujoco>"""
 

@@ -1,0 +1,93 @@
+"""A robot at its table with what stands on it, as one MuJoCo model.
+
+The world comes in two dresses. Bare, it holds collision shapes only and is what the physics steps. With looks
+it also has the room and the shapes that a camera sees. Both have the same joints, so a picture needs only
+the bare model's joint positions.
+"""
+
+from __future__ import annotations
+
+import mujoco
+
+from envs.backends.mujoco.objects import add_to
+from envs.backends.mujoco.room import add_room
+from envs.objects.fixtures import Fixture
+from envs.objects.scene import Scene
+from envs.robots.arm import Table
+from envs.robots.card import RobotCard
+from envs.robots.spec import robot_spec
+
+TABLE, OBJECTS = 1, 2  # contact types; robots have none and meet both
+FIXTURE = "fixture"  # the body that places it, and its joint
+
+
+def object_name(index: int) -> str:
+    return "object" if index == 0 else f"object{index + 1}"
+
+
+def world_spec(card: RobotCard, table: Table, scene: Scene, looks: bool) -> mujoco.MjSpec:
+    """The robot, the table, and the scene.
+
+    Raises:
+        BackendError: the robot's model does not load or contradicts its card.
+    """
+    spec = robot_spec(card, looks)
+    option = spec.option
+    option.timestep = card.timestep
+    option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    option.impratio = 10
+    option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    spec.worldbody.add_geom(
+        name="table",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=(*table.centre, table.top - 0.02),
+        size=(*table.half, 0.02),
+        contype=TABLE,
+        conaffinity=0,
+        group=3,
+    )
+    for index, thing in enumerate(scene.objects):
+        add_to(spec, thing, object_name(index), looks, several=len(scene.objects) > 1 or scene.fixture is not None)
+    if scene.fixture is not None:
+        add_fixture(spec, scene.fixture, looks)
+    if looks:
+        add_room(spec, table, card.size)
+    return spec
+
+
+def add_fixture(spec: mujoco.MjSpec, fixture: Fixture, looks: bool) -> None:
+    """A mocap body, so that its place is part of the state and not of the model; its moving part hangs on it."""
+    body = spec.worldbody.add_body(name=FIXTURE, mocap=True)
+    part = body
+    for name, shapes in (("still", fixture.still), ("moving", fixture.moving)):
+        if name == "moving" and shapes:
+            part = body.add_body(name="fixture/moving")
+            part.add_joint(
+                name=FIXTURE,
+                type=mujoco.mjtJoint.mjJNT_SLIDE,
+                axis=fixture.axis,
+                range=(0.0, fixture.travel),
+                limited=True,
+                stiffness=fixture.stiffness,
+                damping=fixture.damping,
+                frictionloss=fixture.friction_loss,
+            )
+            part.gravcomp = 1.0
+        volume = sum(shape.volume for shape in shapes)
+        for index, shape in enumerate(shapes):
+            part.add_geom(
+                name=f"fixture/{name}{index}",
+                type=getattr(mujoco.mjtGeom, f"mjGEOM_{shape.type.upper()}"),
+                size=(*shape.size, *(0.0,) * (3 - len(shape.size))),
+                pos=shape.position,
+                friction=(shape.friction, 0.005, 0.0001),
+                mass=fixture.mass * shape.volume / volume,
+                contype=OBJECTS,
+                conaffinity=OBJECTS,
+                group=1 if looks else 3,
+                rgba=(0.85, 0.60, 0.20, 1) if name == "moving" else (0.55, 0.57, 0.60, 1),
+            )
+    if part is not body:
+        spec.add_exclude(bodyname1=FIXTURE, bodyname2=part.name)
+    part.add_site(name="fixture/handle", pos=fixture.handle)
