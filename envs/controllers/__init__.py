@@ -1,1 +1,13 @@
-"""From what a policy asks of an arm to the commands that a simulator takes."""
+"""From a policy's action to the joint velocities that a backend takes: one class a way to control an arm."""
+
+from envs.controllers.joints import JointPosition, JointVelocity
+from envs.controllers.tool import EndPose, EndPosition
+
+__all__ = ["CONTROLLERS", "EndPose", "EndPosition", "JointPosition", "JointVelocity"]
+
+CONTROLLERS = {
+    "joint_velocity": JointVelocity,
+    "joint_position": JointPosition,
+    "end_position": EndPosition,
+    "end_pose": EndPose,
+}

@@ -4,15 +4,17 @@ Readings.
 
 from __future__ import annotations
 
-from math import atan2, cos, hypot, pi, sin, tanh
+from collections.abc import Callable
+from math import atan2, cos, hypot, pi, sin
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from envs.backends.base import Readings
+from envs.robots.arm import Arm
 
 SUCCESS_REWARD = 10.0
 FALL_REWARD = -10.0
-LIFT_HEIGHT = 0.08  # m
 
 
 def distance(readings: Readings) -> float:
@@ -29,8 +31,10 @@ def tilt(readings: Readings) -> float:
 
 def yaw_error(readings: Readings) -> float:
     """Angle from the nearest side that the fingers fit to the fingers' line, seen from above, in (-π/n, π/n]
-    rad for n such sides.
+    rad for n such sides; 0 where they fit at any yaw.
     """
+    if not readings.object_sides:
+        return 0.0
     fingers = atan2(readings.tool_rotation[1, 1], readings.tool_rotation[0, 1])
     side = atan2(readings.object_rotation[1, 0], readings.object_rotation[0, 0])
     half = pi / readings.object_sides
@@ -47,16 +51,16 @@ def has_fallen(readings: Readings) -> bool:
     return bool(readings.object_position[2] < readings.table_height)
 
 
-def relative_observation(readings: Readings) -> np.ndarray:
-    """(17 + 2 J,) float32 with J joints; the table of its entries is in SawyerGraspEnv."""
+def relative_observation(readings: Readings, size: float) -> np.ndarray:
+    """(17 + 2 J,) float32 with J joints, lengths in m / size; see :func:`entries`."""
     angle = readings.object_sides * yaw_error(readings)
     joints = len(readings.joint_positions)
     observation = np.empty(17 + 2 * joints, np.float32)
     observation[:joints] = readings.joint_positions
     observation[joints:-17] = readings.joint_velocities
-    observation[-17:-14] = readings.object_position
-    observation[-14:-11] = readings.tool_position
-    observation[-11:-8] = 5.0 * (readings.object_position - readings.tool_position)
+    observation[-17:-14] = readings.object_position / size
+    observation[-14:-11] = readings.tool_position / size
+    observation[-11:-8] = 5.0 * (readings.object_position - readings.tool_position) / size
     observation[-8:-5] = readings.tool_rotation[:, 2]
     observation[-5:] = (
         sin(angle),
@@ -80,38 +84,39 @@ def book_observation(readings: Readings) -> np.ndarray:
     return observation
 
 
-def grasp_reward(readings: Readings, mode: str, success: bool) -> float:
-    """Reward of SawyerGrasp for the step that led to ``readings``; ``mode`` is "sparse", "dense" or
-    "augmented".
+class Term(NamedTuple):
+    """Numbers of an observation, and how a task computes them: ``value(task, readings)`` → (size,) or a number."""
+
+    meaning: str
+    unit: str
+    size: int
+    bound: float | np.ndarray  # observations are cut to ±; only a collision or a falling object comes near
+    value: Callable[[Any, Readings], Any] | None = None
+
+
+OBJECT_SIZE = (
+    Term("half the lengths of the box around the object", "m / size", 3, 1.0, lambda task, at: at.object_half / task.size),
+)
+
+
+def entries(arm: Arm, mode: str, extra: tuple[Term, ...]) -> tuple[Term, ...]:
+    """What an observation holds, in order; :func:`relative_observation` and :func:`book_observation` compute
+    the first of it at once.
     """
-    reward = outcome_reward(readings, success)
-    if mode != "sparse":
-        reward -= distance(readings)
-    if mode == "augmented":
-        reward -= 0.02 * (tilt(readings) + abs(yaw_error(readings)))
-        reward -= 1.0 if readings.table_contact else 0.0
-    return reward
-
-
-def lift_reward(readings: Readings, mode: str, success: bool, rest_height: float) -> float:
-    """Reward of SawyerLift; ``rest_height`` is the z (m) at which the object lay on the table."""
-    reward = outcome_reward(readings, success)
-    if mode != "sparse":
-        held = is_held(readings)
-        lifted = (
-            min(max((float(readings.object_position[2]) - rest_height) / LIFT_HEIGHT, 0.0), 1.0)
-            if held
-            else 0.0
-        )
-        reward -= 0.4 * tanh(4.0 * distance(readings)) + (0.0 if held else 0.25) + 0.35 * (1.0 - lifted)
-    if mode == "augmented":
-        reward -= 0.02 * (tilt(readings) + abs(yaw_error(readings)))
-        reward -= 0.05 if readings.table_contact else 0.0
-    return reward
-
-
-def outcome_reward(readings: Readings, success: bool) -> float:
-    """What every mode has: the end of the episode, good or bad."""
-    if success:
-        return SUCCESS_REWARD
-    return FALL_REWARD if has_fallen(readings) else 0.0
+    joints = (
+        Term("joint positions", "rad", arm.joints, np.abs(arm.joint_limits).max(axis=1) + 0.1),
+        Term("joint velocities", "rad/s", arm.joints, 10.0),
+    )
+    if mode == "book":
+        return (*joints, Term("the object, in the simulator's world", "m", 3, 2.0))
+    return (
+        *joints,
+        Term("the object, in the base frame", "m / size", 3, 2.0),
+        Term("the tool, in the base frame", "m / size", 3, 2.0),
+        Term("the object - the tool", "m / size / 5", 3, 20.0),
+        Term("the tool's approach axis", "1", 3, 1.0),
+        Term("sine and cosine of n x yaw error, with n sides that the fingers fit", "1", 2, 1.0),
+        Term("opening of the gripper, 0 closed, 1 open", "1", 1, 1.0),
+        Term("whether the left, the right finger presses on the object", "1", 2, 1.0),
+        *extra,
+    )

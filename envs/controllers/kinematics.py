@@ -31,13 +31,10 @@ def tool_to_joint_velocities(
     linear: np.ndarray,
     yaw_rate: float,
     rest_pose: np.ndarray,
+    arm: Arm,
 ) -> np.ndarray:
     """Joint velocities (J,) that move the tool at ``linear`` (3,) m/s and turn it about the vertical, while
-    it is held upright.
-
-    Damped least squares q̇ = Jᵀ(JJᵀ + λ²I)⁻¹ẋ (Wampler 1986, Nakamura & Hanafusa 1986), with
-    ``rest_pose`` (J,) rad as the goal of the null space. All joints are slowed alike where one would exceed
-    its velocity limit, so the direction is kept.
+    it is held upright; see :func:`twist_to_joint_velocities`.
     """
     approach = tool_rotation[:, 2]
     twist = np.empty(6)
@@ -47,8 +44,20 @@ def tool_to_joint_velocities(
     )  # approach × down, the axis and sine of the turn that brings the tool upright
     twist[4] = TILT_GAIN * approach[0]
     twist[5] = yaw_rate
+    return twist_to_joint_velocities(jacobian, joint_positions, twist, rest_pose, arm)
+
+
+def twist_to_joint_velocities(
+    jacobian: np.ndarray, joint_positions: np.ndarray, twist: np.ndarray, rest_pose: np.ndarray, arm: Arm
+) -> np.ndarray:
+    """Joint velocities (J,) that move the tool at ``twist`` (6,) m/s and rad/s in the base frame.
+
+    Damped least squares q̇ = Jᵀ(JJᵀ + λ²I)⁻¹ẋ (Wampler 1986, Nakamura & Hanafusa 1986), with
+    ``rest_pose`` (J,) rad as the goal of the null space. All joints are slowed alike where one would exceed
+    its velocity limit, so the direction is kept.
+    """
     rest = NULL_SPACE_GAIN * (rest_pose - joint_positions)
     gram = jacobian @ jacobian.T
     gram.flat[::7] += DAMPING**2
     velocities = rest + jacobian.T @ np.linalg.solve(gram, twist - jacobian @ rest)
-    return velocities / max(1.0, np.abs(velocities).max() / 1.0)
+    return velocities / max(1.0, (np.abs(velocities) / arm.max_velocity).max())

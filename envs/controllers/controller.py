@@ -1,0 +1,48 @@
+"""What a controller is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from envs.backends.base import Backend, Readings
+from envs.controllers.kinematics import stop_at_limits
+from envs.robots.arm import Arm
+
+
+class Controller:
+    """Turns the arm's part of an action into joint velocities within the joints' limits and speeds.
+
+    ``rest_pose`` (J,) rad is where a free degree of freedom returns to. ``unbounded`` leaves out the stop before
+    joint limits, as the book's code does.
+    """
+
+    meaning: tuple[str, ...]  # a row of the table of actions each: index, what it is, what an action of 1 is
+
+    def __init__(self, arm: Arm, rest_pose: np.ndarray, unbounded: bool = False) -> None:
+        self.arm, self.rest_pose, self.unbounded = arm, rest_pose, unbounded
+
+    @property
+    def actions(self) -> int:
+        """How many numbers of an action are the arm's."""
+        raise NotImplementedError
+
+    def begin(self, readings: Readings) -> None:
+        """An episode begins."""
+
+    def wanted(self, action: np.ndarray, readings: Readings, backend: Backend) -> np.ndarray:
+        """(J,) rad/s that ``action`` (A,) in [-1, 1] asks for."""
+        raise NotImplementedError
+
+    def velocities(self, action: np.ndarray, readings: Readings, backend: Backend) -> np.ndarray:
+        """(J,) rad/s."""
+        wanted = self.wanted(action, readings, backend)
+        return wanted if self.unbounded else stop_at_limits(wanted, readings.joint_positions, self.arm)
+
+    def memory(self) -> dict[str, Any]:
+        """What it keeps between steps, for an exact resume."""
+        return {}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """Undo :meth:`memory`."""

@@ -1,0 +1,64 @@
+"""Control of the tool, by the arm's Jacobian."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.backends.base import CONTROL_TIMESTEP, Backend, Readings
+from envs.controllers.controller import Controller
+from envs.controllers.kinematics import tool_to_joint_velocities, twist_to_joint_velocities
+from envs.robots.arm import YAW_RATE
+
+BEYOND = 0.25  # m that the tool may leave the objects' region, for an arm of the Sawyer's size
+HIGHEST = 0.7  # m above the table, the same
+
+
+class EndPosition(Controller):
+    """Three velocities of the tool along the base's axes and a turn about the vertical, while it is held pointing
+    down. An action of 1 is 0.4 m/s x size, or 1 rad/s.
+    """
+
+    @property
+    def actions(self) -> int:
+        return 4
+
+    def wanted(self, action: np.ndarray, readings: Readings, backend: Backend) -> np.ndarray:
+        return tool_to_joint_velocities(
+            backend.jacobian(),
+            readings.joint_positions,
+            readings.tool_rotation,
+            within_workspace(self.arm.tool_speed * action[:3], readings, backend),
+            YAW_RATE * action[3],
+            self.rest_pose,
+            self.arm,
+        )
+
+
+class EndPose(Controller):
+    """Three velocities of the tool and three turns about the base's axes. An action of 1 is 0.4 m/s x size, or
+    1 rad/s. An arm of fewer than six joints comes as near as it can.
+    """
+
+    @property
+    def actions(self) -> int:
+        return 6
+
+    def wanted(self, action: np.ndarray, readings: Readings, backend: Backend) -> np.ndarray:
+        linear = within_workspace(self.arm.tool_speed * action[:3], readings, backend)
+        twist = np.concatenate([linear, YAW_RATE * action[3:6]])
+        return twist_to_joint_velocities(
+            backend.jacobian(), readings.joint_positions, twist, self.rest_pose, self.arm
+        )
+
+
+def within_workspace(linear: np.ndarray, readings: Readings, backend: Backend) -> np.ndarray:
+    """(3,) m/s, cut so that one control step does not lead the tool out of the box above the objects' region;
+    coming back is always allowed.
+    """
+    margin, region = BEYOND * backend.arm.size, backend.workplace.target_region
+    top = readings.table_height
+    low = np.append(region[:, 0] - margin, top)
+    high = np.append(region[:, 1] + margin, top + HIGHEST * backend.arm.size)
+    slowest = np.minimum((low - readings.tool_position) / CONTROL_TIMESTEP, 0.0)
+    fastest = np.maximum((high - readings.tool_position) / CONTROL_TIMESTEP, 0.0)
+    return np.minimum(np.maximum(linear, slowest), fastest)

@@ -1,0 +1,320 @@
+"""The base of all tasks: a robot at its table, its options, its observations, and what a task may say.
+
+Everything is computed from a backend's Readings, so a task runs on every simulator that gives them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from math import pi
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+
+from envs.backends.base import CONTROL_TIMESTEP, Backend, BackendError, Readings, RestorableBackend
+from envs.backends.choice import BACKENDS, has_display, start_backend
+from envs.controllers import CONTROLLERS
+from envs.objects.library import find_objects
+from envs.objects.scene import Placing, Scene
+from envs.robots.library import find_robot
+from envs.robots.sawyer import START_NOISE
+from envs.tasks import terms
+from envs.tasks.terms import Term
+
+READINGS = tuple(field.name for field in fields(Readings))
+APART = 0.11  # m between the centres of things on the table, for an arm of the Sawyer's size
+TRIES = 200  # to find a free place
+
+
+class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A task for a robot at a table; a task of your own is a subclass that says what its methods below say.
+
+    ``examples/own_task.py`` has one. The tasks' own docstrings tell their rewards and ends; docs/tasks.md has
+    the options and, made from the code, the entries of all observations and actions.
+
+    Raises:
+        ValueError: an option has a value it does not know.
+        BackendError: the robot, the objects or the simulator are missing or do not work, or the simulator's
+            state is no longer finite.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": ["human", "rgb_array"],
+        "render_fps": round(1 / CONTROL_TIMESTEP),
+    }
+    truncates_at_horizon: ClassVar[bool] = True  # so that nobody has to bound its episodes from outside
+    default_horizon: ClassVar[int] = 60
+    gripper_action: ClassVar[bool] = True  # whether the last action opens and closes the gripper
+    hand: ClassVar[float | None] = None  # where it does not: the opening at which the task holds the gripper
+    needs_gripper: ClassVar[bool] = True
+    needs_mujoco: ClassVar[bool] = False  # for what CoppeliaSim's scenes do not have
+    mechanics_known: ClassVar[tuple[str, ...]] = ("clean",)
+    remembers: ClassVar[tuple[str, ...]] = ()  # attributes that change during an episode, for get_state
+
+    def __init__(
+        self,
+        robot: str = "sawyer",
+        objects: str = "box",
+        backend: str | Callable[[], Backend] = "auto",
+        control: str = "joint_velocity",
+        observation: str = "relative",
+        reward: str = "augmented",
+        random_target: bool = True,
+        random_yaw: bool | None = None,
+        start: str = "centre",
+        horizon: int | None = None,
+        scene: str | None = None,
+        reinit_every: int | None = None,
+        mechanics: str = "clean",
+        render_mode: str | None = None,
+        width: int = 640,
+        height: int = 480,
+    ) -> None:
+        horizon = self.default_horizon if horizon is None else horizon
+        if isinstance(backend, str):
+            check_choice("backend", backend, BACKENDS)
+        check_choice("control", control, tuple(CONTROLLERS))
+        check_choice("observation", observation, ("relative", "book"))
+        check_choice("reward", reward, ("sparse", "dense", "augmented"))
+        check_choice("random_target", random_target, (True, False))
+        check_choice("random_yaw", random_yaw, (None, True, False))
+        check_choice("start", start, ("centre", "book"))
+        check_choice("mechanics", mechanics, self.mechanics_known)
+        check_choice("render_mode", render_mode, (None, "human", "rgb_array"))
+        check_count("horizon", horizon)
+        check_count("width", width)
+        check_count("height", height)
+        if reinit_every is not None:
+            check_count("reinit_every", reinit_every)
+        self.observation_mode, self.reward_mode = observation, reward
+        self.random_target, self.start = random_target, start
+        self.as_the_book = mechanics == "book"
+        self.random_yaw = random_target and not self.as_the_book if random_yaw is None else random_yaw
+        self.horizon, self.render_mode, self.width, self.height = (
+            int(horizon),
+            render_mode,
+            int(width),
+            int(height),
+        )
+        if render_mode != "human" and not has_display():
+            self.metadata = {**self.metadata, "render_modes": ["rgb_array"]}  # type: ignore[misc]  # what works on this machine
+        self.card = find_robot(robot)
+        if self.needs_gripper and self.card.gripper is None:
+            raise BackendError(f"the robot {self.card.name} has no gripper, which {type(self).__name__} needs")
+        self.objects = find_objects(objects, self.card.gripper.width if self.card.gripper else 0.072)
+        self.scenes = self.stage()
+        self.backend: Backend = start_backend(
+            backend,
+            scene,
+            render_mode == "human",
+            reinit_every,
+            self.as_the_book,
+            self.card,
+            self.scenes,
+            self.needs_mujoco or objects != "box",
+        )
+        self.arm = self.backend.arm
+        if start not in self.arm.start_poses:
+            self.backend.close()
+            check_choice("start", start, tuple(self.arm.start_poses))
+        self.size = self.arm.size
+        self.controller = CONTROLLERS[control](self.arm, self.arm.start_poses[start], self.as_the_book)
+        self.control = control
+        actions = self.controller.actions + self.gripper_action
+        self.action_space = Box(-1.0, 1.0, (actions,), np.float32)
+        self._extra = self.terms() if observation == "relative" else ()
+        self.entries = terms.entries(self.arm, observation, self._extra)
+        self._high = np.concatenate(
+            [np.broadcast_to(entry.bound, entry.size) for entry in self.entries], dtype=np.float32
+        )
+        self._low = -self._high
+        self.observation_space = Box(self._low, self._high, dtype=np.float32)
+        self.readings: Readings | None = None  # the present instant; None before the first reset
+        self._steps = 0
+        self._next_frame = 0.0
+
+    # What a task says.
+
+    def stage(self) -> tuple[Scene, ...]:
+        """What stands on the table: alternatives, one of which is drawn for each episode."""
+        return tuple(Scene((thing,)) for thing in self.objects)
+
+    def terms(self) -> tuple[Term, ...]:
+        """Observations beside those of the arm, the hand and the object."""
+        return terms.OBJECT_SIZE if len(self.objects) > 1 else ()
+
+    def draw(self, object_xy: np.ndarray) -> Placing | None:
+        """Draw with ``self.np_random`` what else an episode begins with, such as a goal."""
+        return None
+
+    def begin(self, readings: Readings) -> None:
+        """Set what the task remembers during an episode."""
+
+    def success(self, readings: Readings) -> bool:
+        """Whether the task is done at this instant; the episode ends then."""
+        raise NotImplementedError
+
+    def failed(self, readings: Readings) -> bool:
+        """Whether the episode ends because the task can no longer be done."""
+        return terms.has_fallen(readings)
+
+    def cost(self, readings: Readings) -> float:
+        """What a step costs in the dense and the augmented reward, 0 when all is done; about 1 at the start."""
+        raise NotImplementedError
+
+    def untidiness(self, readings: Readings) -> float:
+        """What it costs beside in the augmented reward."""
+        touch = 0.05 if readings.table_contact else 0.0
+        return 0.02 * (terms.tilt(readings) + abs(terms.yaw_error(readings))) + touch
+
+    def reward(self, readings: Readings, success: bool) -> float:
+        """Of the step that led to ``readings``."""
+        reward = terms.SUCCESS_REWARD if success else terms.FALL_REWARD if self.failed(readings) else 0.0
+        if self.reward_mode != "sparse":
+            reward -= self.cost(readings)
+        if self.reward_mode == "augmented":
+            reward -= self.untidiness(readings)
+        return reward
+
+    def finish(self, readings: Readings) -> tuple[Readings, bool]:
+        """Complete the environment step: the instant it ends at, and whether the task is done."""
+        return readings, self.success(readings)
+
+    def info(self, readings: Readings, success: bool) -> dict[str, Any]:
+        return {"success": success, "distance": terms.distance(readings)}
+
+    # What gymnasium calls.
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        place = self.backend.workplace
+        noise = 0.0 if self.as_the_book else START_NOISE
+        joint_positions = self.arm.start_poses[self.start] + self.np_random.uniform(
+            -noise, noise, self.arm.joints
+        )
+        object_xy = (
+            self.np_random.uniform(*place.target_region.T) if self.random_target else place.fixed_target
+        )
+        yaw = self.np_random.uniform(-pi / 4, pi / 4) if self.random_yaw else 0.0
+        which = int(self.np_random.integers(len(self.scenes))) if len(self.scenes) > 1 else 0
+        placing = self.draw(object_xy)
+        self._steps = 0
+        joint_positions = np.clip(joint_positions, *self.arm.joint_limits.T)
+        if placing is None and which == 0:
+            self.readings = self.backend.reset(joint_positions, object_xy, yaw)
+        else:
+            self.readings = self.backend.reset(joint_positions, object_xy, yaw, placing, which)  # type: ignore[call-arg]
+        self.controller.begin(self.readings)
+        self.begin(self.readings)
+        if self.render_mode == "human":
+            self._show()
+        return self._observation(), self.info(self.readings, False)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        if self.readings is None:
+            raise gymnasium.error.ResetNeeded("step was called before reset")
+        action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+        if action.shape != self.action_space.shape or not np.isfinite(action).all():
+            raise ValueError(f"action is {action}: it must be finite, of shape {self.action_space.shape}")
+        opening = (float(action[-1]) + 1.0) / 2.0 if self.gripper_action else self.hand
+        self._velocities = self.controller.velocities(action, self.readings, self.backend)
+        readings = self.backend.step(self._velocities, opening)
+        self.readings, success = self.finish(readings)
+        self._steps += 1
+        reward = self.reward(self.readings, success)
+        terminated = success or self.failed(self.readings)
+        truncated = not terminated and self._steps >= self.horizon
+        if self.render_mode == "human":
+            self._show()
+        return self._observation(), reward, terminated, truncated, self.info(self.readings, success)
+
+    def get_state(self) -> dict[str, Any] | None:
+        """What the rest of the episode depends on, as :meth:`set_state` takes it; None: CoppeliaSim, which does
+        not give its own.
+        """
+        if self.readings is None or not isinstance(self.backend, RestorableBackend):
+            return None
+        return {
+            "physics": self.backend.get_state(),
+            # not to be computed again: the forces of contacts are those of the step before
+            "readings": {name: getattr(self.readings, name) for name in READINGS},
+            "random": self.np_random.bit_generator.state,
+            "steps": self._steps,
+            "task": {name: getattr(self, name) for name in self.remembers} | self.controller.memory(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where :meth:`get_state` was called, bit for bit; after a reset. Raises ValueError or LookupError
+        for the state of another task.
+        """
+        assert isinstance(self.backend, RestorableBackend)
+        self.backend.set_state(state["physics"])
+        self.readings = Readings(**state["readings"])
+        self.np_random.bit_generator.state = state["random"]
+        self._steps = state["steps"]
+        for name in self.remembers:
+            setattr(self, name, state["task"][name])
+        self.controller.remember(state["task"])
+
+    def render(self) -> np.ndarray | None:
+        if self.render_mode == "rgb_array":
+            return self.backend.render("scene", self.width, self.height)
+        if self.render_mode is None:
+            gymnasium.logger.warn("render was called on an environment made without a render_mode")
+        return None
+
+    def close(self) -> None:
+        self.backend.close()
+
+    # What tasks share.
+
+    def distance(self, readings: Readings) -> float:
+        """From the tool to the object, in m / size."""
+        return terms.distance(readings) / self.size
+
+    def free_spots(self, count: int, *taken: np.ndarray, apart: float = APART) -> np.ndarray:
+        """(count, 2) m: places in the region, ``apart`` (m of the Sawyer) from those that are taken and from each
+        other; where there is no room, as far as was found.
+        """
+        region = self.backend.workplace.target_region.T
+        spots = list(taken)
+        for _ in range(count):
+            tried = self.np_random.uniform(*region, (TRIES, 2))
+            gaps = np.linalg.norm(tried[:, None] - np.array(spots), axis=-1).min(axis=1)
+            far = np.flatnonzero(gaps >= apart * self.size)
+            spots.append(tried[far[0] if len(far) else int(gaps.argmax())])
+        return np.array(spots[len(taken) :])
+
+    def _observation(self) -> np.ndarray:
+        readings = self.readings
+        assert readings is not None
+        if self.observation_mode == "book":
+            observed = terms.book_observation(readings)
+        else:
+            observed = terms.relative_observation(readings, self.size)
+            if self._extra:
+                extra = [np.atleast_1d(term.value(self, readings)) for term in self._extra]
+                observed = np.concatenate([observed, *extra], dtype=np.float32)
+        return np.minimum(np.maximum(observed, self._low), self._high)
+
+    def _show(self) -> None:
+        """Draw in the window, at the speed of the real robot."""
+        time.sleep(max(0.0, self._next_frame - time.monotonic()))
+        self._next_frame = time.monotonic() + CONTROL_TIMESTEP
+        self.backend.show()
+
+
+def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}: choose one of {', '.join(map(str, allowed))}")
+
+
+def check_count(name: str, count: object) -> None:
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        raise ValueError(f"{name} is {count!r}: it must be a whole number above 0")
