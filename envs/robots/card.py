@@ -37,7 +37,9 @@ class Gripper:
 
     # Commands of actuators, [closed, open]. A name that is no actuator's is a joint's, with its positions.
     drives: Mapping[str, Pair] = field(hash=False)
-    joints: Mapping[str, Pair] = field(hash=False)  # positions, [closed, open], which the opening is read from
+    joints: Mapping[str, Pair] = field(
+        hash=False
+    )  # positions, [closed, open], which the opening is read from
     # Bodies, left and right, whose shapes touch an object. Of one that does not move against the hand (a fixed
     # jaw) only the part near the tool counts.
     fingers: tuple[tuple[str, ...], tuple[str, ...]]
@@ -89,7 +91,9 @@ def read_card(path: str | os.PathLike[str]) -> RobotCard:
     count = len(given["arm_joints"])
     for name in ("home", "speed"):
         if len(given[name]) != count:
-            raise BackendError(f"the card {path} has {len(given[name])} numbers in {name} for {count} arm joints")
+            raise BackendError(
+                f"the card {path} has {len(given[name])} numbers in {name} for {count} arm joints"
+            )
     if (given.get("gripper_model") is None) != (given.get("attach_at") is None):
         raise BackendError(f"the card {path} must name gripper_model and attach_at (a site) together")
     for name in ("model", "gripper_model"):
@@ -114,8 +118,19 @@ def card_text(card: RobotCard, folder: Path | None = None) -> str:
         if name in ("model", "gripper_model") and value is not None and folder is not None:
             inside = Path(value).is_relative_to(folder)
             value = Path(value).relative_to(folder).as_posix() if inside else value
-        lines.append(yaml.safe_dump({name: value}, default_flow_style=None, width=110, sort_keys=False))
+        lines.append(
+            f"{name}: {_flow(value)}\n" if name != "gripper" or value is None else _gripper_text(value)
+        )
     return "".join(lines)
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _gripper_text(gripper: dict[str, Any]) -> str:
+    return "gripper:\n" + "".join(f"  {name}: {_flow(value)}\n" for name, value in gripper.items())
 
 
 def _plain(value: Any) -> Any:
@@ -201,7 +216,10 @@ FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, list) and len(value) == 2 and all(map(_interval, value)),
         "it is [[lowest x, highest x], [lowest y, highest y]] in m",
     ),
-    "timestep": (lambda value: _number(value) and 0 < value <= 0.05, "it is the physics' time step in s, at most 0.05"),
+    "timestep": (
+        lambda value: _number(value) and 0 < value <= 0.05,
+        "it is the physics' time step in s, at most 0.05",
+    ),
 }
 TOOL_FORMS = {
     "body": (_text, "it is the name of a body"),

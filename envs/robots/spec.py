@@ -1,5 +1,220 @@
-"""stub until A"""
+"""A robot's MJCF file as a part of a world: for physics only what collides, for pictures only what is seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import mujoco
-from envs.backends.mujoco.sawyer import sawyer_xml
-def robot_spec(card, looks):
-    return mujoco.MjSpec.from_string(sawyer_xml(looks))
+import numpy as np
+
+from envs.backends.base import BackendError
+from envs.robots.card import RobotCard
+from envs.robots.servos import drive_arm, drive_gripper
+from envs.robots.shapes import add_shapes
+
+GRIPPER_PREFIX = "gripper/"  # of every name in a gripper's file that is hung on an arm's
+LOOKS_GROUP = 1  # of shapes that are seen
+HIDDEN_GROUP = 3  # from here on MuJoCo does not draw a group
+
+
+def robot_spec(card: RobotCard, looks: bool) -> Any:
+    """The robot without the scene that its file draws around it, with the sites "tool" and "proximity".
+
+    For physics (``looks`` False) shapes are convex and collide with the table (contype 1) and with objects
+    (contype 2), never with each other; those that touch an object are named left_pad0, … and right_pad0, ….
+    The arm's actuators have the names of the joints, and their commands are velocities (rad/s). With ``looks``
+    there are the same joints in the same order, what is seen in group 1, and nothing else.
+
+    Raises BackendError, in one line, for a file that cannot be read and a card that contradicts it.
+    """
+    if card.model is None:
+        return _sawyer(looks)
+    spec = read_model(card.model, card.gripper_model, card.attach_at)
+    check_card(card, spec)
+    _fix_other_joints(spec, card)
+    model = compiled(spec, card.model)
+    add_tool(spec, card)
+    if looks:
+        _keep_looks(spec)
+        for actuator in list(spec.actuators):
+            spec.delete(actuator)
+        return spec
+    keep_inertias(spec, model)
+    drive_arm(spec, model, card)
+    drive_gripper(spec, model, card)
+    add_shapes(spec, model, card)
+    for site in [site for site in spec.sites if site.name not in ("tool", "proximity")]:
+        spec.delete(site)
+    return spec
+
+
+def read_model(path: str, gripper: str | None = None, attach_at: str | None = None) -> Any:
+    """The file's spec with the gripper's hung on the site ``attach_at``, less all that is no robot, and with a
+    name for every body, joint and actuator.
+    """
+    spec = _parse(path)
+    if gripper is not None:
+        sites = [site for site in spec.sites if site.name == attach_at]
+        if not sites:
+            known = ", ".join(site.name for site in spec.sites if site.name) or "none"
+            raise BackendError(f"{path} has no site {attach_at!r} to hang the gripper on; its sites: {known}")
+        hand = _parse(gripper)
+        _strip(hand)
+        spec.attach(hand, site=sites[0], prefix=GRIPPER_PREFIX)
+    _strip(spec)
+    for kind, elements in (("body", spec.bodies[1:]), ("joint", spec.joints), ("actuator", spec.actuators)):
+        for number, element in enumerate(elements):
+            element.name = element.name or f"{kind}{number}"
+    return spec
+
+
+def _parse(path: str) -> Any:
+    if not Path(path).is_file():
+        raise BackendError(f"there is no robot {path}: name an MJCF file")
+    try:
+        return mujoco.MjSpec.from_file(path)
+    except (ValueError, mujoco.FatalError) as error:
+        raise BackendError(f"cannot read the robot {path}: {' '.join(str(error).split())}") from error
+
+
+def compiled(spec: Any, path: str) -> Any:
+    try:
+        return spec.compile()
+    except (ValueError, mujoco.FatalError) as error:
+        raise BackendError(f"cannot build the robot {path}: {' '.join(str(error).split())}") from error
+
+
+def _strip(spec: Any) -> None:
+    """Remove the scene around the robot: floor, lights, cameras, keyframes, things that lie about."""
+    for elements in (spec.keys, spec.sensors, spec.pairs, spec.excludes, spec.cameras, spec.lights):
+        for element in list(elements):
+            spec.delete(element)
+    for geom in list(spec.geoms):
+        if geom.type in (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD):
+            spec.delete(geom)
+    for body in list(spec.worldbody.bodies):
+        loose = any(joint.type == mujoco.mjtJoint.mjJNT_FREE for joint in body.joints)
+        if body.mocap or (loose and not body.bodies):
+            spec.delete(body)
+    spec.compiler.fusestatic = False
+
+
+def check_card(card: RobotCard, spec: Any) -> None:
+    """Raise BackendError where the card names what the model does not have."""
+    joints = {joint.name: joint for joint in spec.joints}
+    bodies = {body.name for body in spec.bodies}
+    actuators = {actuator.name for actuator in spec.actuators}
+    gripper = card.gripper
+    wanted: list[tuple[str, str, set[str]]] = [
+        *(("arm joint", name, set(joints)) for name in card.arm_joints),
+        ("body", card.tool.body, bodies),
+    ]
+    if gripper is not None:
+        wanted += [("joint", name, set(joints)) for name in gripper.joints]
+        wanted += [("body", name, bodies) for finger in gripper.fingers for name in finger]
+        wanted += [("actuator or joint", name, actuators | set(joints)) for name in gripper.drives]
+    for kind, name, known in wanted:
+        if name not in known:
+            raise BackendError(
+                f"the card of {card.name} names the {kind} {name!r}, which {card.model} does not have"
+            )
+    for name, position in zip(card.arm_joints, card.home, strict=True):
+        joint = joints[name]
+        if joint.type != mujoco.mjtJoint.mjJNT_HINGE:
+            raise BackendError(
+                f"the card of {card.name} has {name!r} among the arm's joints, which is no hinge"
+            )
+
+
+def _fix_other_joints(spec: Any, card: RobotCard) -> None:
+    """Only the arm's and the gripper's joints move: a head stays where it is."""
+    hand = set()
+    if card.gripper is not None:
+        last = spec.joint(card.arm_joints[-1]).parent
+        hand = {joint.name for body in _below(last) for joint in body.joints}
+    others = [joint for joint in spec.joints if joint.name not in hand | set(card.arm_joints)]
+    gone = {joint.name for joint in others}
+    if not gone:
+        return
+    for tendon in list(spec.tendons):
+        if card.gripper is None or any(getattr(wrap.target, "name", None) in gone for wrap in tendon.path):
+            spec.delete(tendon)
+    for equality in list(spec.equalities):
+        if card.gripper is None or {equality.name1, equality.name2} & gone:
+            spec.delete(equality)
+    kept = {tendon.name for tendon in spec.tendons} | {joint.name for joint in spec.joints} - gone
+    for actuator in list(spec.actuators):
+        if actuator.target not in kept:
+            spec.delete(actuator)
+    for joint in others:
+        spec.delete(joint)
+
+
+def _below(body: Any) -> list[Any]:
+    return [inner for child in body.bodies for inner in (child, *_below(child))]
+
+
+def keep_inertias(spec: Any, model: Any) -> None:
+    """Masses as they were with all shapes, which are about to be taken away."""
+    for body in spec.bodies[1:]:
+        index = model.body(body.name).id
+        body.explicitinertial = True
+        body.mass = model.body_mass[index]
+        body.ipos, body.iquat = model.body_ipos[index], model.body_iquat[index]
+        body.inertia = model.body_inertia[index]
+        body.fullinertia = np.full(6, np.nan)
+    spec.compiler.inertiafromgeom = mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_AUTO
+    spec.compiler.settotalmass = -1
+    spec.compiler.boundmass = spec.compiler.boundinertia = 0
+
+
+def add_tool(spec: Any, card: RobotCard) -> None:
+    """The sites "tool", and "proximity", from which a ray looks between the fingers: as far behind the tool as the
+    fingers are apart.
+    """
+    for site in [site for site in spec.sites if site.name in ("tool", "proximity")]:
+        spec.delete(site)
+    body = spec.body(card.tool.body)
+    turn = np.zeros(9)
+    quaternion = np.array(card.tool.quaternion) / np.linalg.norm(card.tool.quaternion)
+    mujoco.mju_quat2Mat(turn, quaternion)
+    behind = np.array(card.tool.position) - proximity_distance(card) * turn.reshape(3, 3)[:, 2]
+    body.add_site(name="tool", pos=card.tool.position, quat=quaternion, group=5)
+    body.add_site(name="proximity", pos=behind, quat=quaternion, group=5)
+
+
+def proximity_distance(card: RobotCard) -> float:
+    """m from the site "proximity" to the tool point."""
+    return card.gripper.width if card.gripper is not None else 0.07
+
+
+def _keep_looks(spec: Any) -> None:
+    """Only shapes that are seen, which touch nothing."""
+    seen = [geom for geom in spec.geoms if geom.group < HIDDEN_GROUP]
+    for geom in list(spec.geoms):
+        if seen and geom.group >= HIDDEN_GROUP:
+            spec.delete(geom)
+            continue
+        geom.group, geom.contype, geom.conaffinity = LOOKS_GROUP, 0, 0
+    for site in spec.sites:
+        site.group = 5
+
+
+def set_physics(spec: Any, timestep: float) -> None:
+    """The solver's settings of a world with robots, as the Sawyer's."""
+    option = spec.option
+    option.timestep = timestep
+    option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    option.impratio = 10
+    option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+
+
+def _sawyer(looks: bool) -> Any:
+    from envs.backends.mujoco.model import sawyer_xml
+
+    spec = mujoco.MjSpec.from_string(sawyer_xml(looks))
+    spec.delete(spec.body("object"))
+    spec.delete(spec.geom("table"))
+    return spec
