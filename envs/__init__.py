@@ -1,4 +1,4 @@
-"""Simulated Sawyer tasks for gymnasium; ``import envs`` registers them and imports no simulator."""
+"""Simulated tasks for robot arms, for gymnasium; ``import envs`` registers them and imports no simulator."""
 
 from __future__ import annotations
 
@@ -9,10 +9,24 @@ import gymnasium
 from envs.backends.base import Backend, BackendError, Readings
 from envs.backends.choice import SAWYER_IDS, Resolved, resolve
 
-__all__ = ["SAWYER_IDS", "Backend", "BackendError", "Readings", "Resolved", "make", "resolve"]
+__all__ = ["SAWYER_IDS", "TASKS", "Backend", "BackendError", "Readings", "Resolved", "make", "resolve"]
 
-gymnasium.register("SawyerGrasp-v0", entry_point="envs.tasks.sawyer:SawyerGraspEnv")
-gymnasium.register("SawyerLift-v0", entry_point="envs.tasks.sawyer:SawyerLiftEnv")
+TASKS = {
+    "Reach-v0": "envs.tasks.reach:ReachEnv",
+    "Grasp-v0": "envs.tasks.grasp:GraspEnv",
+    "Lift-v0": "envs.tasks.lift:LiftEnv",
+    "Push-v0": "envs.tasks.goals:PushEnv",
+    "PickAndPlace-v0": "envs.tasks.goals:PickAndPlaceEnv",
+    "Stack-v0": "envs.tasks.assembly:StackEnv",
+    "Clutter-v0": "envs.tasks.lift:ClutterEnv",
+    "Drawer-v0": "envs.tasks.fixtures:DrawerEnv",
+    "Button-v0": "envs.tasks.fixtures:ButtonEnv",
+    "Peg-v0": "envs.tasks.assembly:PegEnv",
+    "SawyerGrasp-v0": "envs.tasks.grasp:GraspEnv",
+    "SawyerLift-v0": "envs.tasks.lift:LiftEnv",
+}
+for _id, _entry_point in TASKS.items():
+    gymnasium.register(_id, entry_point=_entry_point)
 
 
 def make(id: str, **options: Any) -> gymnasium.Env:

@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from envs.backends.base import Backend, BackendError
 from envs.backends.coppelia.probe import probe, strange
-from envs.objects.primitives import box
 from envs.objects.scene import Scene
-from envs.robots.sawyer import CARD
+from envs.robots.card import RobotCard
 
 SAWYER_IDS = ("SawyerGrasp-v0", "SawyerLift-v0")
 BACKENDS = ("auto", "mujoco", "coppelia")
@@ -98,20 +97,26 @@ def has_display() -> bool:
 
 def start_backend(
     backend: str | Callable[[], Backend],
+    card: RobotCard,
+    scenes: tuple[Scene, ...],
+    mujoco_only: str | None = None,
     scene: str | None = None,
     window: bool = False,
     reinit_every: int | None = None,
     as_the_book: bool = False,
 ) -> Backend:
-    """A running simulator: by name, or from a factory. The other arguments are CoppeliaBackend's;
-    ``as_the_book`` makes it a BookBackend.
+    """A running simulator: by name, or from a factory. ``card`` and ``scenes`` are MujocoBackend's, what follows
+    them CoppeliaBackend's; ``as_the_book`` makes it a BookBackend. ``mujoco_only`` says what CoppeliaSim does
+    not have.
 
     Raises:
-        BackendError: it is missing or does not start, or MuJoCo is given what only CoppeliaSim has.
+        BackendError: it is missing or does not start, or is given what only the other one has.
         ValueError: an unknown name.
     """
     if not isinstance(backend, str):
         return backend()
+    if mujoco_only is not None and backend == "auto" and scene is None:
+        backend = "mujoco"
     name = resolve("SawyerGrasp-v0", backend, scene).backend
     if name == "mujoco":
         given = {
@@ -129,7 +134,9 @@ def start_backend(
                 f"mujoco does not import with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({error}): unset it"
             ) from error
 
-        return MujocoBackend(CARD, (Scene((box((0.02, 0.02, 0.03), 0.1),)),))
+        return MujocoBackend(card, scenes)
+    if mujoco_only is not None:
+        raise BackendError(f"{mujoco_only} is for the backend mujoco, not coppelia")
     obstacle = coppelia_obstacle()
     if obstacle is not None:
         raise BackendError(f"backend coppelia does not work: {obstacle}")

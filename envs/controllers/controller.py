@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.backends.base import Backend, Readings
-from envs.controllers.kinematics import stop_at_limits
+from envs.controllers.kinematics import stop_at_limits, tool_to_joint_velocities
 from envs.robots.arm import Arm
 
 
@@ -17,8 +17,6 @@ class Controller:
     ``rest_pose`` (J,) rad is where a free degree of freedom returns to. ``unbounded`` leaves out the stop before
     joint limits, as the book's code does.
     """
-
-    meaning: tuple[str, ...]  # a row of the table of actions each: index, what it is, what an action of 1 is
 
     def __init__(self, arm: Arm, rest_pose: np.ndarray, unbounded: bool = False) -> None:
         self.arm, self.rest_pose, self.unbounded = arm, rest_pose, unbounded
@@ -39,6 +37,21 @@ class Controller:
         """(J,) rad/s."""
         wanted = self.wanted(action, readings, backend)
         return wanted if self.unbounded else stop_at_limits(wanted, readings.joint_positions, self.arm)
+
+    def towards(self, linear: np.ndarray, yaw_rate: float, readings: Readings, backend: Backend) -> np.ndarray:
+        """The action (A,) that moves the tool at ``linear`` (3,) m/s and turns it about the vertical at
+        ``yaw_rate`` rad/s, while it is held pointing down; for scripts and people.
+        """
+        velocities = tool_to_joint_velocities(
+            backend.jacobian(),
+            readings.joint_positions,
+            readings.tool_rotation,
+            linear,
+            yaw_rate,
+            self.rest_pose,
+            self.arm,
+        )
+        return stop_at_limits(velocities, readings.joint_positions, self.arm) / self.arm.max_velocity
 
     def memory(self) -> dict[str, Any]:
         """What it keeps between steps, for an exact resume."""

@@ -6,7 +6,11 @@ import numpy as np
 
 from envs.backends.base import CONTROL_TIMESTEP, Backend, Readings
 from envs.controllers.controller import Controller
-from envs.controllers.kinematics import tool_to_joint_velocities, twist_to_joint_velocities
+from envs.controllers.kinematics import (
+    tool_to_joint_velocities,
+    twist_to_joint_velocities,
+    upright,
+)
 from envs.robots.arm import YAW_RATE
 
 BEYOND = 0.25  # m that the tool may leave the objects' region, for an arm of the Sawyer's size
@@ -34,6 +38,10 @@ class EndPosition(Controller):
         )
 
 
+    def towards(self, linear: np.ndarray, yaw_rate: float, readings: Readings, backend: Backend) -> np.ndarray:
+        return np.append(linear / self.arm.tool_speed, yaw_rate / YAW_RATE)
+
+
 class EndPose(Controller):
     """Three velocities of the tool and three turns about the base's axes. An action of 1 is 0.4 m/s x size, or
     1 rad/s. An arm of fewer than six joints comes as near as it can.
@@ -49,6 +57,11 @@ class EndPose(Controller):
         return twist_to_joint_velocities(
             backend.jacobian(), readings.joint_positions, twist, self.rest_pose, self.arm
         )
+
+
+    def towards(self, linear: np.ndarray, yaw_rate: float, readings: Readings, backend: Backend) -> np.ndarray:
+        turn = upright(readings.tool_rotation, yaw_rate) / YAW_RATE
+        return np.concatenate([linear / self.arm.tool_speed, turn])
 
 
 def within_workspace(linear: np.ndarray, readings: Readings, backend: Backend) -> np.ndarray:

@@ -47,3 +47,5 @@ def find_objects(text: str, width: float) -> tuple[Object, ...]:
     if Path(text).suffix.lower() in SUFFIXES:
         return (mesh_object(Path(text), width),)
     raise BackendError(f"no object {text!r}: choose {', '.join(NAMED)}, random, held-out, FILE.obj or FILE.stl")
+
+CLUTTER = ("box", "cylinder", "sphere", "ellipsoid", "hammer")

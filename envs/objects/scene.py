@@ -21,4 +21,5 @@ class Placing:
     """Where the things of a scene are at the start of an episode, on the table; m and rad in the base's frame."""
 
     objects: tuple[tuple[float, float, float], ...] = ()  # x, y, yaw of each
-    fixture: tuple[float, float, float] | None = None
+    fixture: tuple[float, float, float] | None = None  # the same
+    height: float = 0.0  # m above the table of the point that the hand goes to, in a scene without things

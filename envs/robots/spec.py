@@ -212,9 +212,6 @@ def set_physics(spec: Any, timestep: float) -> None:
 
 
 def _sawyer(looks: bool) -> Any:
-    from envs.backends.mujoco.model import sawyer_xml
+    from envs.backends.mujoco.sawyer import sawyer_xml
 
-    spec = mujoco.MjSpec.from_string(sawyer_xml(looks))
-    spec.delete(spec.body("object"))
-    spec.delete(spec.geom("table"))
-    return spec
+    return mujoco.MjSpec.from_string(sawyer_xml(looks))

@@ -52,6 +52,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     hand: ClassVar[float | None] = None  # where it does not: the opening at which the task holds the gripper
     needs_gripper: ClassVar[bool] = True
     needs_mujoco: ClassVar[bool] = False  # for what CoppeliaSim's scenes do not have
+    touch_cost: ClassVar[float] = 0.05  # of a step in which the robot touches the table, in the augmented reward
     mechanics_known: ClassVar[tuple[str, ...]] = ("clean",)
     remembers: ClassVar[tuple[str, ...]] = ()  # attributes that change during an episode, for get_state
 
@@ -109,13 +110,13 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.scenes = self.stage()
         self.backend: Backend = start_backend(
             backend,
+            self.card,
+            self.scenes,
+            self._mujoco_only(objects),
             scene,
             render_mode == "human",
             reinit_every,
             self.as_the_book,
-            self.card,
-            self.scenes,
-            self.needs_mujoco or objects != "box",
         )
         self.arm = self.backend.arm
         if start not in self.arm.start_poses:
@@ -166,18 +167,14 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """What a step costs in the dense and the augmented reward, 0 when all is done; about 1 at the start."""
         raise NotImplementedError
 
-    def untidiness(self, readings: Readings) -> float:
-        """What it costs beside in the augmented reward."""
-        touch = 0.05 if readings.table_contact else 0.0
-        return 0.02 * (terms.tilt(readings) + abs(terms.yaw_error(readings))) + touch
-
     def reward(self, readings: Readings, success: bool) -> float:
         """Of the step that led to ``readings``."""
         reward = terms.SUCCESS_REWARD if success else terms.FALL_REWARD if self.failed(readings) else 0.0
         if self.reward_mode != "sparse":
             reward -= self.cost(readings)
         if self.reward_mode == "augmented":
-            reward -= self.untidiness(readings)
+            reward -= 0.02 * (terms.tilt(readings) + abs(terms.yaw_error(readings)))
+            reward -= self.touch_cost if readings.table_contact else 0.0
         return reward
 
     def finish(self, readings: Readings) -> tuple[Readings, bool]:
@@ -290,6 +287,14 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             far = np.flatnonzero(gaps >= apart * self.size)
             spots.append(tried[far[0] if len(far) else int(gaps.argmax())])
         return np.array(spots[len(taken) :])
+
+    def _mujoco_only(self, objects: str) -> str | None:
+        """What of the task CoppeliaSim's scenes do not have, for a message."""
+        if self.needs_mujoco:
+            return type(self).__name__.removesuffix("Env")
+        if self.card.model is not None:
+            return f"robot {self.card.name}"
+        return None if objects == "box" else f"objects {objects}"
 
     def _observation(self) -> np.ndarray:
         readings = self.readings

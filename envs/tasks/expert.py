@@ -9,9 +9,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.controllers.joint_velocity import stop_at_limits, tool_to_joint_velocities
+from envs.robots.arm import YAW_RATE
 from envs.tasks import terms
-from envs.tasks.sawyer import TOOL_SPEED, YAW_RATE, SawyerEnv
+from envs.tasks.arm import ArmEnv
 
 APPROACH_GAIN = 8.0  # 1/s from a distance to a velocity
 CLEARANCE = 0.06  # m of the tool-centre point above the object's centre: the finger tips pass over its top
@@ -29,7 +29,7 @@ class Expert:
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         task = env.unwrapped
-        if not isinstance(task, SawyerEnv):
+        if not isinstance(task, ArmEnv):
             raise ValueError(f"the expert knows the Sawyer tasks, not {type(task).__name__}")
         self.env = task
 
@@ -38,18 +38,7 @@ class Expert:
         linear, yaw_rate, opening = self._plan()
         env, readings = self.env, self.env.readings
         assert readings is not None
-        if env.control == "end_position":
-            arm = np.append(linear / TOOL_SPEED, yaw_rate / YAW_RATE)
-        else:
-            velocities = tool_to_joint_velocities(
-                env.backend.jacobian(),
-                readings.joint_positions,
-                readings.tool_rotation,
-                linear,
-                yaw_rate,
-                env.arm.start_poses[env.start],
-            )
-            arm = stop_at_limits(velocities, readings.joint_positions, env.arm) / env.arm.max_velocity
+        arm = env.controller.towards(linear, yaw_rate, readings, env.backend)
         action = np.append(arm, 2.0 * opening - 1.0) if env.gripper_action else arm
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
@@ -61,11 +50,12 @@ class Expert:
             return np.array([0.0, 0.0, LIFT_SPEED]), 0.0, 0.0
         offset = readings.object_position - readings.tool_position
         yaw = terms.yaw_error(readings)
+        speed = self.env.arm.tool_speed
         across = float(np.hypot(offset[0], offset[1]))
         misaligned = max(across, 0.12 * abs(yaw)) - ALIGNED
         goal_above = GRASP_DEPTH + (min(CLEARANCE, 6.0 * misaligned + 0.045) if misaligned > 0 else 0.0)
         offset[2] += goal_above
-        linear = np.clip(APPROACH_GAIN * offset, -TOOL_SPEED, TOOL_SPEED)
+        linear = np.clip(APPROACH_GAIN * offset, -speed, speed)
         closing = misaligned <= 0 and abs(offset[2]) < 0.01
         if closing:
             linear[:] = 0.0

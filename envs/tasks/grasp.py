@@ -44,6 +44,7 @@ class GraspEnv(ArmEnv):
 
     default_horizon = 30
     gripper_action = False
+    touch_cost = 1.0
     mechanics_known = ("clean", "book")
 
     def finish(self, readings: Readings) -> tuple[Readings, bool]:
@@ -73,7 +74,3 @@ class GraspEnv(ArmEnv):
 
     def cost(self, readings: Readings) -> float:
         return self.distance(readings)
-
-    def untidiness(self, readings: Readings) -> float:
-        touch = 1.0 if readings.table_contact else 0.0
-        return 0.02 * (terms.tilt(readings) + abs(terms.yaw_error(readings))) + touch

@@ -99,16 +99,18 @@ class MujocoBackend:
         mujoco.mj_resetData(self.model, data)  # clears velocities, commands, warm starts and time
         now.open_gripper(data)
         data.qpos[now.arm_qpos] = joint_positions
-        now.drive.reset(data)
         now.place(data, (*object_xy, object_yaw), placing)
         mujoco.mj_forward(self.model, data)
+        if now.drive.has_targets:
+            now.drive.reset(data)  # which needs the weight that the first pass found
+            mujoco.mj_forward(self.model, data)
         return self._read()
 
     def step(self, joint_velocities: np.ndarray, opening: float | None) -> Readings:
         data, now = self.data, self._now
         now.drive.command(data, joint_velocities)
-        if opening is not None:
-            now.command_gripper(data, min(max(opening, 0.0), 1.0))
+        if opening is not None and now.gripper is not None:
+            now.gripper.command(data, opening)
         mujoco.mj_step(self.model, data, self._substeps)
         mujoco.mj_kinematics(self.model, data)  # mj_step leaves the poses of the instant before its last move
         return self._read()
@@ -176,7 +178,7 @@ class MujocoBackend:
             tool_rotation=rotation,
             object_position=now.object_position.copy(),
             object_rotation=now.object_rotation.reshape(3, 3).copy(),
-            opening=now.opening(data),
+            opening=1.0 if now.gripper is None else now.gripper.opening(data),
             left_contact=left,
             right_contact=right,
             table_contact=table,

@@ -11,7 +11,7 @@ from envs.backends.base import BackendError
 from envs.backends.mujoco.world import FIXTURE, object_name, world_spec
 from envs.objects.scene import Placing, Scene
 from envs.robots.card import RobotCard
-from envs.robots.drive import ArmDrive
+from envs.robots.drive import ArmDrive, GripperDrive, pads
 from envs.robots.workplace import table_of
 
 # What a shape is, as bits, so that those of a touching pair can be put together.
@@ -19,7 +19,6 @@ TABLE, OBJECT, LEFT, RIGHT, ROBOT = 1, 2, 4, 8, 16
 LEFT_ON_OBJECT, RIGHT_ON_OBJECT = LEFT | ROBOT | OBJECT, RIGHT | ROBOT | OBJECT
 SHORT_OF_TOOL = 0.001  # m; the proximity ray ends so far before the tool frame's origin
 SETTLING = 1.0  # s in which a gripper with a linkage opens before the first episode
-HELD_WITHIN = 0.8  # of the fingers' width: only so near the tool does a fixed jaw count
 
 
 class Parts:
@@ -32,7 +31,6 @@ class Parts:
         self.model = compiled(card, world_spec(card, table, scene, looks=False))
         self.data = mujoco.MjData(self.model)
         self._find_arm()
-        self._find_gripper()
         self._find_object()
         self._find_roles()
         self._settle()
@@ -45,6 +43,7 @@ class Parts:
         limited = model.jnt_limited[joints].astype(bool)[:, None]
         self.joint_limits = np.where(limited, model.jnt_range[joints], (-math.tau, math.tau))
         self.drive = ArmDrive(model, self.card)
+        self.gripper = GripperDrive(model, self.card.gripper) if self.card.gripper is not None else None
         self.tool = model.site("tool").id
         self.tool_position = data.site("tool").xpos
         self.tool_rotation = data.site("tool").xmat
@@ -53,20 +52,6 @@ class Parts:
         length = float(np.linalg.norm(data.site("tool").xpos - data.site("proximity").xpos))
         self._proximity_range = round(length - SHORT_OF_TOOL, 6)
         self.jacobian = np.zeros((6, model.nv))
-
-    def _find_gripper(self) -> None:
-        model, gripper = self.model, self.card.gripper
-        drives = {} if gripper is None else gripper.drives
-        self._commands = run([model.actuator(name).id for name in drives])
-        self._closed = np.array([closed for closed, _ in drives.values()])
-        self._opening = np.array([opened for _, opened in drives.values()]) - self._closed
-        joints = {} if gripper is None else gripper.joints
-        # (address, sign, closed) of each joint that the opening is read from
-        self._fingers = [
-            (int(model.jnt_qposadr[model.joint(name).id]), math.copysign(1.0, opened - closed), closed)
-            for name, (closed, opened) in joints.items()
-        ]
-        self._finger_way = sum(abs(opened - closed) for closed, opened in joints.values())
 
     def _find_object(self) -> None:
         model, data, scene = self.model, self.data, self.scene
@@ -101,14 +86,12 @@ class Parts:
         ]
 
     def _find_roles(self) -> None:
-        model, gripper = self.model, self.card.gripper
+        model = self.model
         roles = np.zeros(model.ngeom, int)
-        robot = self.robot_bodies = robot_bodies(model)
-        roles[geoms_of(model, robot)] = ROBOT
-        for side, bodies in zip((LEFT, RIGHT), gripper.fingers if gripper is not None else (), strict=False):
-            for geom in geoms_of(model, [model.body(name).id for name in bodies]):
-                if model.geom_priority[geom] > 0:  # of a finger only the pad
-                    roles[geom] = ROBOT | side
+        self.robot_bodies = robot_bodies(model)
+        roles[geoms_of(model, self.robot_bodies)] = ROBOT
+        for side, geoms in zip((LEFT, RIGHT), pads(model), strict=True):
+            roles[list(geoms)] |= side
         roles[self._object_geoms] = OBJECT
         roles[model.geom("table").id] = TABLE
         self.roles: list[int] = roles.tolist()
@@ -148,18 +131,8 @@ class Parts:
     def open_gripper(self, data: mujoco.MjData) -> None:
         """As it is at the start of an episode."""
         data.qpos[self._hand_qpos] = self._open
-        self.command_gripper(data, 1.0)
-
-    def command_gripper(self, data: mujoco.MjData, opening: float) -> None:
-        data.ctrl[self._commands] = self._closed + self._opening * opening
-
-    def opening(self, data: mujoco.MjData) -> float:
-        """0 closed … 1 open."""
-        if not self._fingers:
-            return 1.0
-        qpos = data.qpos
-        way = sum([sign * (qpos[address] - closed) for address, sign, closed in self._fingers])
-        return float(min(max(way / self._finger_way, 0.0), 1.0))
+        if self.gripper is not None:
+            self.gripper.command(data, 1.0)
 
     def fixture(self, data: mujoco.MjData) -> float:
         """How far its part is moved, 0 … 1."""
@@ -175,6 +148,8 @@ class Parts:
             data.qpos[address : address + 2] = x, y
             data.qpos[address + 2] = top + thing.rest_height
             data.qpos[address + 3 : address + 7] = np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)
+        if not scene.objects and scene.fixture is None:
+            self._goal[:] = first[0], first[1], top + (placing.height if placing is not None else 0.0)
         if scene.fixture is not None:
             x, y, yaw = first if not scene.objects else placing.fixture  # type: ignore[union-attr,misc]
             data.mocap_pos[0] = x, y, top

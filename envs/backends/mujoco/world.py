@@ -15,7 +15,7 @@ from envs.objects.fixtures import Fixture
 from envs.objects.scene import Scene
 from envs.robots.arm import Table
 from envs.robots.card import RobotCard
-from envs.robots.spec import robot_spec
+from envs.robots.spec import robot_spec, set_physics
 
 TABLE, OBJECTS = 1, 2  # contact types; robots have none and meet both
 FIXTURE = "fixture"  # the body that places it, and its joint
@@ -32,12 +32,7 @@ def world_spec(card: RobotCard, table: Table, scene: Scene, looks: bool) -> mujo
         BackendError: the robot's model does not load or contradicts its card.
     """
     spec = robot_spec(card, looks)
-    option = spec.option
-    option.timestep = card.timestep
-    option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-    option.impratio = 10
-    option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    set_physics(spec, card.timestep)
     spec.worldbody.add_geom(
         name="table",
         type=mujoco.mjtGeom.mjGEOM_BOX,

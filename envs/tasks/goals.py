@@ -1,0 +1,108 @@
+"""Tasks that bring the object to a goal: push, and pick and place."""
+
+from __future__ import annotations
+
+from math import tanh
+from typing import Any
+
+import numpy as np
+
+from envs.backends.base import Readings
+from envs.objects.scene import Placing
+from envs.tasks import terms
+from envs.tasks.arm import ArmEnv
+from envs.tasks.terms import Term
+
+THERE = 0.025  # m between object and goal, for an arm of the Sawyer's size
+LEAST_WAY = 0.10  # m of a goal from where the object lies, the same
+HIGHEST = 0.20  # m of a goal above where the object lies, the same
+IN_THE_AIR = 0.5  # of the goals of pick and place
+
+
+class GoalEnv(ArmEnv):
+    """What both tasks share: a goal for the object's position, drawn anew each episode."""
+
+    needs_mujoco = True
+    remembers = ("goal",)
+
+    def terms(self) -> tuple[Term, ...]:
+        return (
+            *super().terms(),
+            Term("the goal, in the base frame", "m / size", 3, 2.0, lambda task, at: task.goal / task.size),
+            Term(
+                "the goal - the object",
+                "m / size / 5",
+                3,
+                20.0,
+                lambda task, at: 5.0 * (task.goal - at.object_position) / task.size,
+            ),
+        )
+
+    def draw(self, object_xy: np.ndarray) -> Placing | None:
+        self._spot = self.free_spots(1, object_xy, apart=LEAST_WAY)[0]
+        self._height = self.height()
+        return None
+
+    def height(self) -> float:
+        """Draw how far the goal is above where the object lies, in m."""
+        return 0.0
+
+    def begin(self, readings: Readings) -> None:
+        self.goal = np.append(self._spot, readings.object_position[2] + self._height)
+
+    def to_goal(self, readings: Readings) -> float:
+        """From the object to the goal, in m / size."""
+        return float(np.linalg.norm(self.goal - readings.object_position)) / self.size
+
+    def success(self, readings: Readings) -> bool:
+        return self.to_goal(readings) < THERE
+
+    def info(self, readings: Readings, success: bool) -> dict[str, Any]:
+        return {**super().info(readings, success), "to_goal": self.to_goal(readings) * self.size}
+
+
+class PushEnv(GoalEnv):
+    """Push: slide the object over the table to a goal; the gripper stays closed.
+
+    ## Reward
+
+    dense: -0.3 tanh(4 distance) - 0.7 tanh(4 d), with the distance of tool and object and d of object and goal
+    in m / size. augmented: -0.02 (tilt + \\|yaw error\\|), and -0.05 while the robot touches the table, beside.
+    sparse: 0. In every mode +10 on success and -10 if the object falls.
+
+    ## End
+
+    terminated: success (the object is within 2.5 cm x size of the goal), or the object fell off the table.
+    truncated: after ``horizon`` steps (60). ``info`` has "success", "distance" and "to_goal" (m).
+    """
+
+    gripper_action = False
+    needs_gripper = False
+    hand = 0.0
+
+    def cost(self, readings: Readings) -> float:
+        return 0.3 * tanh(4.0 * self.distance(readings)) + 0.7 * tanh(4.0 * self.to_goal(readings))
+
+
+class PickAndPlaceEnv(GoalEnv):
+    """Pick and place: bring the object to a goal, half of the time in the air.
+
+    ## Reward
+
+    dense: -0.25 tanh(4 distance) - 0.25 (not held) - 0.5 tanh(4 d), with the distance of tool and object and d
+    of object and goal in m / size. augmented and sparse, and the ends: as in :class:`PushEnv`, after 80 steps.
+    """
+
+    default_horizon = 80
+
+    def height(self) -> float:
+        in_the_air = self.np_random.uniform() < IN_THE_AIR
+        return float(self.np_random.uniform(0.0, HIGHEST)) * self.size if in_the_air else 0.0
+
+    def cost(self, readings: Readings) -> float:
+        held = terms.is_held(readings)
+        return (
+            0.25 * tanh(4.0 * self.distance(readings))
+            + (0.0 if held else 0.25)
+            + 0.5 * tanh(4.0 * self.to_goal(readings))
+        )
