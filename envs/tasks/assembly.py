@@ -129,7 +129,7 @@ class PegEnv(AssemblyEnv):
         assert self.card.gripper is not None
         width = self.card.gripper.width
         x, y, z = (part * width for part in PEG)
-        self.depth = z
+        self.deep = z
         return (Scene((box((x, y, z), 0.1),), hole(x, CLEARANCE * width, z / 2)),)
 
     def draw(self, object_xy: np.ndarray) -> Placing:
@@ -145,4 +145,4 @@ class PegEnv(AssemblyEnv):
 
     def there(self, readings: Readings) -> bool:
         across, up = self._offset(readings)
-        return across < 0.02 and up * self.size < (1.0 - DEEP) * self.depth
+        return across < 0.02 and up * self.size < (1.0 - DEEP) * self.deep

@@ -40,10 +40,10 @@ class GoalEnv(ArmEnv):
 
     def draw(self, object_xy: np.ndarray) -> Placing | None:
         self._spot = self.free_spots(1, object_xy, apart=LEAST_WAY)[0]
-        self._height = self.height()
+        self._height = self.goal_height()
         return None
 
-    def height(self) -> float:
+    def goal_height(self) -> float:
         """Draw how far the goal is above where the object lies, in m."""
         return 0.0
 
@@ -95,7 +95,7 @@ class PickAndPlaceEnv(GoalEnv):
 
     default_horizon = 80
 
-    def height(self) -> float:
+    def goal_height(self) -> float:
         in_the_air = self.np_random.uniform() < IN_THE_AIR
         return float(self.np_random.uniform(0.0, HIGHEST)) * self.size if in_the_air else 0.0
 
