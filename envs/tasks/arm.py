@@ -18,7 +18,7 @@ from gymnasium.spaces import Box
 from envs.backends.base import CONTROL_TIMESTEP, Backend, BackendError, Readings, RestorableBackend
 from envs.backends.choice import BACKENDS, has_display, start_backend
 from envs.controllers import CONTROLLERS
-from envs.objects.library import find_objects
+from envs.objects.library import SAWYER_WIDTH, find_objects
 from envs.objects.scene import Placing, Scene
 from envs.robots.library import find_robot
 from envs.robots.sawyer import START_NOISE
@@ -52,6 +52,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     hand: ClassVar[float | None] = None  # where it does not: the opening at which the task holds the gripper
     needs_gripper: ClassVar[bool] = True
     needs_mujoco: ClassVar[bool] = False  # for what CoppeliaSim's scenes do not have
+    turn: ClassVar[float] = pi / 4  # rad, how far the object is turned at most with random_yaw
     touch_cost: ClassVar[float] = 0.05  # of a step in which the robot touches the table, in the augmented reward
     mechanics_known: ClassVar[tuple[str, ...]] = ("clean",)
     remembers: ClassVar[tuple[str, ...]] = ()  # attributes that change during an episode, for get_state
@@ -106,7 +107,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.card = find_robot(robot)
         if self.needs_gripper and self.card.gripper is None:
             raise BackendError(f"the robot {self.card.name} has no gripper, which {type(self).__name__} needs")
-        self.objects = find_objects(objects, self.card.gripper.width if self.card.gripper else 0.072)
+        self.objects = find_objects(objects, self.fitting_width)
         self.scenes = self.stage()
         self.backend: Backend = start_backend(
             backend,
@@ -143,6 +144,10 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def stage(self) -> tuple[Scene, ...]:
         """What stands on the table: alternatives, one of which is drawn for each episode."""
         return tuple(Scene((thing,)) for thing in self.objects)
+
+    def region(self) -> np.ndarray:
+        """(2, 2) m, x and y of the object with random_target, lowest and highest."""
+        return self.backend.workplace.target_region
 
     def terms(self) -> tuple[Term, ...]:
         """Observations beside those of the arm, the hand and the object."""
@@ -190,15 +195,13 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        place = self.backend.workplace
         noise = 0.0 if self.as_the_book else START_NOISE
         joint_positions = self.arm.start_poses[self.start] + self.np_random.uniform(
             -noise, noise, self.arm.joints
         )
-        object_xy = (
-            self.np_random.uniform(*place.target_region.T) if self.random_target else place.fixed_target
-        )
-        yaw = self.np_random.uniform(-pi / 4, pi / 4) if self.random_yaw else 0.0
+        place = self.backend.workplace
+        object_xy = self.np_random.uniform(*self.region().T) if self.random_target else place.fixed_target
+        yaw = self.np_random.uniform(-self.turn, self.turn) if self.random_yaw else 0.0
         which = int(self.np_random.integers(len(self.scenes))) if len(self.scenes) > 1 else 0
         placing = self.draw(object_xy)
         self._steps = 0
@@ -271,20 +274,28 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     # What tasks share.
 
+    @property
+    def fitting_width(self) -> float:
+        """m between fingers that objects are made for: those of the robot, or fewer where its workplace is small."""
+        most = 2.0 * SAWYER_WIDTH * self.card.size
+        return most if self.card.gripper is None else min(self.card.gripper.width, most)
+
     def distance(self, readings: Readings) -> float:
         """From the tool to the object, in m / size."""
         return terms.distance(readings) / self.size
 
     def free_spots(self, count: int, *taken: np.ndarray, apart: float = APART) -> np.ndarray:
-        """(count, 2) m: places in the region, ``apart`` (m of the Sawyer) from those that are taken and from each
-        other; where there is no room, as far as was found.
+        """(count, 2) m: places in the region, ``apart`` (m of the Sawyer) or, if that is more, the objects' width
+        from those that are taken and from each other; where there is no room, as far as was found.
         """
+        widths = [float(np.hypot(*thing.half[:2])) for thing in self.scenes[0].objects]
+        apart = max(apart * self.size, *(2.0 * width for width in widths), 0.0)
         region = self.backend.workplace.target_region.T
         spots = list(taken)
         for _ in range(count):
             tried = self.np_random.uniform(*region, (TRIES, 2))
             gaps = np.linalg.norm(tried[:, None] - np.array(spots), axis=-1).min(axis=1)
-            far = np.flatnonzero(gaps >= apart * self.size)
+            far = np.flatnonzero(gaps >= apart)
             spots.append(tried[far[0] if len(far) else int(gaps.argmax())])
         return np.array(spots[len(taken) :])
 

@@ -100,8 +100,7 @@ class StackEnv(AssemblyEnv):
     """
 
     def stage(self) -> tuple[Scene, ...]:
-        assert self.card.gripper is not None
-        half = CUBE * self.card.gripper.width
+        half = CUBE * self.fitting_width
         cube = box((half, half, half), 0.1)
         return (Scene((cube, cube)),)
 
@@ -126,8 +125,7 @@ class PegEnv(AssemblyEnv):
     """
 
     def stage(self) -> tuple[Scene, ...]:
-        assert self.card.gripper is not None
-        width = self.card.gripper.width
+        width = self.fitting_width
         x, y, z = (part * width for part in PEG)
         self.deep = z
         return (Scene((box((x, y, z), 0.1),), hole(x, CLEARANCE * width, z / 2)),)

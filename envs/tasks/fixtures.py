@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import tanh
 from typing import Any
 
+import numpy as np
+
 from envs.backends.base import Readings
 from envs.objects.fixtures import Fixture, button, drawer
 from envs.objects.scene import Scene
@@ -12,6 +14,7 @@ from envs.tasks.arm import ArmEnv
 from envs.tasks.terms import Term
 
 DONE = 0.8  # of the way
+ASIDE = 0.6  # of the region's width, where fixtures stand
 
 
 class FixtureEnv(ArmEnv):
@@ -23,12 +26,17 @@ class FixtureEnv(ArmEnv):
     needs_gripper = False
     needs_mujoco = True
     hand = 0.0
+    turn = 0.3
 
     def fixture(self) -> Fixture:
         raise NotImplementedError
 
     def stage(self) -> tuple[Scene, ...]:
         return (Scene(fixture=self.fixture().scaled(self.card.size)),)
+
+    def region(self) -> np.ndarray:
+        (near, far), (right, left) = self.backend.workplace.target_region
+        return np.array([[(near + far) / 2, far], [ASIDE * right, ASIDE * left]])
 
     def terms(self) -> tuple[Term, ...]:
         return (Term("how far it is moved, 0 … 1", "1", 1, 1.0, lambda task, at: at.fixture),)

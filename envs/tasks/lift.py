@@ -69,8 +69,7 @@ class ClutterEnv(LiftEnv):
     default_horizon = 80
 
     def stage(self) -> tuple[Scene, ...]:
-        assert self.card.gripper is not None
-        kinds = [find_objects(name, self.card.gripper.width)[0] for name in CLUTTER]
+        kinds = [find_objects(name, self.fitting_width)[0] for name in CLUTTER]
         return tuple(Scene((*kinds[first:], *kinds[:first])) for first in range(len(kinds)))
 
     def terms(self) -> tuple[Term, ...]:
