@@ -19,6 +19,7 @@ class Fixture:
     still: tuple[Shape, ...]
     handle: Vector  # what the hand goes to: on the moving part, or the mouth of the hole
     half: Vector  # half the lengths of the box around all of it
+    sides: int = 0  # on how many sides of the handle, evenly spaced in yaw, the fingers' line fits along y
     moving: tuple[Shape, ...] = ()
     axis: Vector = (0.0, 0.0, 1.0)  # along which the moving part goes
     travel: float = 0.0  # m
@@ -73,6 +74,7 @@ def drawer() -> Fixture:
         name="drawer",
         still=chest,
         moving=tray,
+        sides=2,
         axis=(-1, 0, 0),
         travel=0.12,
         damping=2.0,

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from math import tanh
+from typing import ClassVar
 
 import numpy as np
 
 from envs.backends.base import Readings
 from envs.objects.fixtures import hole
-from envs.objects.primitives import box
+from envs.objects.primitives import box, cylinder
 from envs.objects.scene import Placing, Scene
 from envs.tasks import terms
 from envs.tasks.arm import ArmEnv
 from envs.tasks.terms import Term
 
 CUBE = 0.28  # half the side of a cube to stack, in parts of the fingers' width
-PEG = (0.17, 0.17, 0.55)  # half the lengths of a peg, the same
+PEG = (0.17, 0.55)  # radius and half length of a peg, the same
 CLEARANCE = 0.05  # of the peg in its hole on each side, the same
 DEEP = 0.6  # of the hole that the peg goes down
 STILL = 0.002  # m that the object moves in a control step, at most, when it counts as let go
-CARRY = 0.05  # m above its place at which it is to be carried there, for an arm of the Sawyer's size
+OVER = 0.02  # m above what stands there at which it is carried to its place, for an arm of the Sawyer's size
 
 
 class AssemblyEnv(ArmEnv):
     """What both tasks share: ``place`` (3,) is where the object's centre belongs, given where its base stands."""
 
     needs_mujoco = True
+    carry: float  # m of the object above its place on its way there
     default_horizon = 100
+    exact: ClassVar[float]  # m beside its place at which a held object may go down, for an arm of the Sawyer's size
     remembers = ("base", "last")
 
     def begin(self, readings: Readings) -> None:
@@ -60,7 +63,7 @@ class AssemblyEnv(ArmEnv):
     def way(self, readings: Readings) -> float:
         """From the object to its place, by way of the point above it, in m / size."""
         across, up = self._offset(readings)
-        target = min(CARRY, 2.0 * across)
+        target = min(self.carry / self.size, 2.0 * across)
         return across + abs(up - target) + target
 
     def _offset(self, readings: Readings) -> tuple[float, float]:
@@ -99,9 +102,12 @@ class StackEnv(AssemblyEnv):
         table. truncated: after ``horizon`` steps (100).
     """
 
+    exact = 0.008
+
     def stage(self) -> tuple[Scene, ...]:
         half = CUBE * self.fitting_width
         cube = box((half, half, half), 0.1)
+        self.carry = half + OVER * self.card.size
         return (Scene((cube, cube)),)
 
     def draw(self, object_xy: np.ndarray) -> Placing:
@@ -120,15 +126,18 @@ class StackEnv(AssemblyEnv):
 
 
 class PegEnv(AssemblyEnv):
-    """Put a standing peg into a hole and let it go. Reward and end as in :class:`StackEnv`; its place is the
+    """Put a standing round peg into a square hole and let it go. Reward and end as in :class:`StackEnv`; its place is the
     bottom of the hole, and it is there once it is down by 60 % of the hole.
     """
 
+    exact = 0.002
+
     def stage(self) -> tuple[Scene, ...]:
         width = self.fitting_width
-        x, y, z = (part * width for part in PEG)
-        self.deep = z
-        return (Scene((box((x, y, z), 0.1),), hole(x, CLEARANCE * width, z / 2)),)
+        radius, half_length = (part * width for part in PEG)
+        self.deep = half_length
+        self.carry = half_length + OVER * self.card.size
+        return (Scene((cylinder(radius, half_length, 0.1),), hole(radius, CLEARANCE * width, half_length / 2)),)
 
     def draw(self, object_xy: np.ndarray) -> Placing:
         spot = self.free_spots(1, object_xy)[0]

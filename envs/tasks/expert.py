@@ -108,41 +108,44 @@ def assemble(env: Any, at: Readings) -> Plan:
         return np.zeros(3), 0.0, OPEN
     if there:
         return np.array([0.0, 0.0, LIFT_SPEED]), 0.0, OPEN
-    if not terms.is_held(at):
+    if not (touched and at.proximity and at.opening < 0.9):
         return take(env, at)
     offset = env.place(at) - at.object_position
-    across = float(np.hypot(offset[0], offset[1]))
-    if across > 0.006 * env.size + 0.002:
-        offset[2] += HEIGHT_OF_CARRYING * env.size
+    if float(np.hypot(offset[0], offset[1])) > env.exact * env.size:
+        offset[2] += env.carry
         if offset[2] > 0.02 * env.size:
             offset[:2] *= 0.2  # first up
     return 0.5 * APPROACH_GAIN * offset, 0.0, CLOSED
 
 
 def push(env: Any, at: Readings) -> Plan:
-    """Behind the object, down, and on towards the goal."""
+    """Behind the object, down, and on towards the goal, with the fingers' line across the way."""
     way = (env.goal - at.object_position)[:2]
     left = float(np.linalg.norm(way))
     ahead = way / max(left, 1e-6)
     behind = float(at.object_half[:2].max()) + BEHIND * env.size
     offset = at.object_position[:2] - at.tool_position[:2]
     along, aside = float(offset @ ahead), float(abs(offset[0] * ahead[1] - offset[1] * ahead[0]))
+    fingers, across_way = np.arctan2(at.tool_rotation[1, 1], at.tool_rotation[0, 1]), np.arctan2(ahead[0], -ahead[1])
+    turn = np.pi / 2 - (np.pi / 2 - (across_way - fingers)) % np.pi
+    yaw_rate = float(np.clip(APPROACH_GAIN * turn, -YAW_RATE, YAW_RATE))
     low = at.table_height + 0.6 * half_height(at) + 0.01
     in_line = along > 0.4 * behind and aside < 0.012 * env.size
-    if in_line and at.tool_position[2] < low + half_height(at):
-        step = np.append(ahead * min(left + 0.02 * env.size, 0.03 * env.size), 0.0)
+    pushing = at.left_contact or at.right_contact or along < behind - 0.01 * env.size
+    if in_line and at.tool_position[2] < low + (half_height(at) if pushing else 0.005):
+        step = np.append(ahead * min(left + 0.02 * env.size, 0.05 * env.size), 0.0)
         step[:2] += offset - along * ahead  # back into the line
-        step[2] = low - at.tool_position[2]
-        return APPROACH_GAIN * step, 0.0, CLOSED
+        step[2] = 0.0 if pushing else low - at.tool_position[2]  # what is pressed down does not slide
+        return APPROACH_GAIN * step, yaw_rate, CLOSED
     target = np.append(at.object_position[:2] - behind * ahead, low)
     if float(np.linalg.norm((target - at.tool_position)[:2])) > 0.01 * env.size:
         target[2] = at.table_height + 2.0 * half_height(at) + OVER_TOP
-    return APPROACH_GAIN * (target - at.tool_position), 0.0, CLOSED
+    return APPROACH_GAIN * (target - at.tool_position), yaw_rate, CLOSED
 
 
 def open_drawer(env: Any, at: Readings) -> Plan:
     """Down between bar and front, and back."""
-    out = -at.object_rotation[:, 0]  # the way that it opens
+    out = at.object_rotation[:, 1]  # the way that it opens
     offset = at.object_position - at.tool_position
     along = float(offset @ out)  # of the bar before the tool
     aside = float(abs(offset[0] * out[1] - offset[1] * out[0]))

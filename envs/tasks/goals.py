@@ -73,9 +73,10 @@ class PushEnv(GoalEnv):
     ## End
 
     terminated: success (the object is within 2.5 cm x size of the goal), or the object fell off the table.
-    truncated: after ``horizon`` steps (60). ``info`` has "success", "distance" and "to_goal" (m).
+    truncated: after ``horizon`` steps (80). ``info`` has "success", "distance" and "to_goal" (m).
     """
 
+    default_horizon = 80
     gripper_action = False
     needs_gripper = False
     hand = 0.0
@@ -90,7 +91,7 @@ class PickAndPlaceEnv(GoalEnv):
     ## Reward
 
     dense: -0.25 tanh(4 distance) - 0.25 (not held) - 0.5 tanh(4 d), with the distance of tool and object and d
-    of object and goal in m / size. augmented and sparse, and the ends: as in :class:`PushEnv`, after 80 steps.
+    of object and goal in m / size. augmented and sparse, and the ends: as in :class:`PushEnv`.
     """
 
     default_horizon = 80

@@ -70,13 +70,15 @@ class Parts:
             thing = scene.objects[0]
             body = model.body(object_name(0)).id
             self.object_position, self.object_rotation = data.xpos[body], data.xmat[body]
+            if thing.sides == 2:  # whose x axis Readings want where the fingers' line fits
+                self.object_rotation = data.site("object/grasp").xmat
             self._object_geoms = geoms_of(model, [body])
             self.sides, self.object_half = thing.sides, thing.half
         elif scene.fixture is not None:
             handle = data.site("fixture/handle")
             self.object_position, self.object_rotation = handle.xpos, handle.xmat
             self._object_geoms = geoms_of(model, [int(model.site("fixture/handle").bodyid[0])])
-            self.sides, self.object_half = 2, np.array(scene.fixture.half)
+            self.sides, self.object_half = scene.fixture.sides, np.array(scene.fixture.half)
         is_mesh = {geom: model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH for geom in self._object_geoms}
         self._meshes = [geom for geom in self._object_geoms if is_mesh[geom]]
         self._solids = [

@@ -18,6 +18,7 @@ from envs.robots.card import RobotCard
 from envs.robots.spec import robot_spec, set_physics
 
 TABLE, OBJECTS = 1, 2  # contact types; robots have none and meet both
+ACROSS = (0.5**0.5, 0.0, 0.0, 0.5**0.5)  # from an object's frame, across whose y axis fingers take it
 FIXTURE = "fixture"  # the body that places it, and its joint
 
 
@@ -44,6 +45,8 @@ def world_spec(card: RobotCard, table: Table, scene: Scene, looks: bool) -> mujo
     )
     for index, thing in enumerate(scene.objects):
         add_to(spec, thing, object_name(index), looks, several=len(scene.objects) > 1 or scene.fixture is not None)
+        if index == 0:
+            spec.body(object_name(0)).add_site(name="object/grasp", quat=ACROSS)
     if scene.fixture is not None:
         add_fixture(spec, scene.fixture, looks)
     if looks:
@@ -85,4 +88,4 @@ def add_fixture(spec: mujoco.MjSpec, fixture: Fixture, looks: bool) -> None:
             )
     if part is not body:
         spec.add_exclude(bodyname1=FIXTURE, bodyname2=part.name)
-    part.add_site(name="fixture/handle", pos=fixture.handle)
+    part.add_site(name="fixture/handle", pos=fixture.handle, quat=ACROSS)
