@@ -15,9 +15,11 @@ from envs.robots.chain import Chain, corners, find_chain
 from envs.robots.hand import Hand
 from envs.robots.reach import HEIGHTS, Kinematics, find_workspace
 from envs.robots.shapes import colliding
-from envs.robots.spec import add_tool, compiled, keep_inertias, read_model
+from envs.robots.spec import add_tool, compiled, drop_looks, keep_inertias, read_model
+from envs.robots.trial import Trial
 
 USUAL = (5, 7)  # hinges of an arm
+TIMESTEPS = (0.005, 0.002)  # s
 SPEED = 1.0  # rad/s
 CLOSEST_SHARE = 0.35  # of the arm's length: a base that is broader than this is a table
 FLANGE = 0.05  # m from the last body to the tool of an arm without a gripper
@@ -33,6 +35,7 @@ def guess_card(
     path = str(Path(path).resolve())
     gripper_path = gripper_path and str(Path(gripper_path).resolve())
     spec = read_model(path, gripper_path, attach_at)
+    drop_looks(spec)
     hint_qpos = _keyframe(path)
     model = compiled(spec, path)
     chain = find_chain(model, path)
@@ -44,9 +47,8 @@ def guess_card(
     tool = _flange(model, data, chain, last)
     if chain.gripper:
         try:
-            hand = Hand(
-                read_model(path, gripper_path, attach_at), chain, data.xaxis[last], data.xanchor[last], path
-            )
+            hand_spec = read_model(path, gripper_path, attach_at)
+            hand = Hand(hand_spec, chain, data.xaxis[last], data.xanchor[last], path)
             gripper, tool = hand.gripper(), hand.tool()
             notes += _hand_notes(hand)
         except BackendError as error:
@@ -77,7 +79,17 @@ def guess_card(
         )
     region = tuple((round(low, 3), round(high, 3)) for low, high in space.region)
     home = tuple(round(float(value), 4) + 0.0 for value in space.home)
-    return replace(card, region=region, home=home, table_height=space.table_height), notes
+    card = replace(card, region=region, home=home, table_height=space.table_height)
+    return _with_timestep(card), notes
+
+
+def _with_timestep(card: RobotCard) -> RobotCard:
+    """The longest time step at which the robot does what it must; the usual one if it never does."""
+    for timestep in TIMESTEPS:
+        tried = replace(card, timestep=timestep)
+        if not Trial(tried).troubles():
+            return tried
+    return card
 
 
 def _keyframe(path: str) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from envs.backends.base import BackendError
 from envs.robots.card import Gripper, Tool
 from envs.robots.chain import Chain, geom_corners
 from envs.robots.shapes import colliding
-from envs.robots.spec import bodies_below, hold_joints, set_physics
+from envs.robots.spec import bodies_below, drop_unused_meshes, hold_joints, set_physics
 
 SETTLES = 1.0  # s
 STILL = 1e-3  # m or rad; what moves less does not move
@@ -344,9 +344,7 @@ def _keep_shapes_from(spec: Any, body: Any) -> None:
     kept = {body.name} | {below.name for below in bodies_below(body)}
     for geom in [geom for geom in spec.geoms if geom.parent.name not in kept]:
         spec.delete(geom)
-    used = {geom.meshname for geom in spec.geoms}
-    for mesh in [mesh for mesh in spec.meshes if mesh.name not in used]:
-        spec.delete(mesh)
+    drop_unused_meshes(spec)
 
 
 def _names_below(body: Any) -> list[str]:

@@ -124,7 +124,7 @@ def find_workspace(
             found = [_rectangle(kinematics, radius, pose, table, height, nearest) for radius, pose in poses]
             x, y, pose = max(found, key=lambda each: each[0] * each[1], default=(0.0, 0.0, hint))
             radius = poses[[id(each) for _, each in poses].index(id(pose))][0] if x else 0.0
-            if x * 2 < LEAST * radius / SAWYER_RADIUS and height != HEIGHTS[-1] or not x * y:
+            if (x * 2 < LEAST * radius / SAWYER_RADIUS and height != HEIGHTS[-1]) or not x * y:
                 continue
             region = ((radius - x, radius + x), (-y, y))
             return Workspace(region, _home(kinematics, radius, pose, table, height), table, height)

@@ -162,7 +162,9 @@ def _add(
 ) -> None:
     kind = mujoco.mjtGeom(model.geom_type[index])
     values = {name: getattr(model, f"geom_{name}")[index] for name in KEPT} | ROBOT | settings
-    geom = body.add_geom(type=kind, material="", **values)  # a default's material is not renamed when attached
+    geom = body.add_geom(
+        type=kind, material="", **values
+    )  # a default's material is not renamed when attached
     if kind != mujoco.mjtGeom.mjGEOM_MESH:
         geom.size = model.geom_size[index]
         return

@@ -33,6 +33,8 @@ def robot_spec(card: RobotCard, looks: bool) -> Any:
     if card.model is None:
         return _sawyer(looks)
     spec = read_model(card.model, card.gripper_model, card.attach_at)
+    if not looks:
+        drop_looks(spec)
     check_card(card, spec)
     _fix_other_joints(spec, card)
     model = compiled(spec, card.model)
@@ -170,6 +172,24 @@ def bodies_below(body: Any) -> list[Any]:
     return [inner for child in body.bodies for inner in (child, *bodies_below(child))]
 
 
+def drop_looks(spec: Any) -> None:
+    """Leave out, before their meshes are read, shapes that neither collide nor weigh."""
+    if spec.compiler.inertiafromgeom == mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_TRUE:
+        return
+    for body in spec.bodies:
+        solid = [geom for geom in body.geoms if geom.contype or geom.conaffinity]
+        if solid and (body.explicitinertial or body.name == "world"):
+            for geom in [geom for geom in body.geoms if not (geom.contype or geom.conaffinity)]:
+                spec.delete(geom)
+    drop_unused_meshes(spec)
+
+
+def drop_unused_meshes(spec: Any) -> None:
+    used = {geom.meshname for geom in spec.geoms}
+    for mesh in [mesh for mesh in spec.meshes if mesh.name not in used]:
+        spec.delete(mesh)
+
+
 def keep_inertias(spec: Any, model: Any) -> None:
     """Masses as they were with all shapes, which are about to be taken away."""
     for body in spec.bodies[1:]:
@@ -232,4 +252,8 @@ def _sawyer(looks: bool) -> Any:
     spec = mujoco.MjSpec.from_string(sawyer_xml(looks))
     spec.delete(spec.body("object"))
     spec.delete(spec.geom("table"))
+    for actuator in list(spec.actuators):
+        actuator.name = actuator.target
+        if looks:
+            spec.delete(actuator)
     return spec
