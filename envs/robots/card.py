@@ -1,8 +1,8 @@
 """A robot's card: which parts of its MJCF file the tasks are about. Imports no simulator.
 
-Positions are in m and angles in rad, in the frame of the MJCF file's world; +x is forward. The tool frame has
-its origin at the grasp point between the finger tips, z along the approach (out of the hand), y along the line
-on which the fingers close, from the right finger to the left one.
+Positions are in m and angles in rad, in the frame of the MJCF file's world; +x is forward. The tool frame
+has its origin at the grasp point between the finger tips, z along the approach (out of the hand), y along the
+line on which the fingers close, from the right finger to the left one.
 """
 
 from __future__ import annotations
@@ -70,6 +70,16 @@ class RobotCard:
         return math.hypot((left + right) / 2, (near + far) / 2) / SAWYER_RADIUS
 
 
+def need_gripper(card: RobotCard, task: str) -> Gripper:
+    """The robot's gripper. Raises BackendError if it has none."""
+    if card.gripper is None:
+        raise BackendError(
+            f"{card.model or card.name} has no gripper, which {task} needs: reach and push work without; a card "
+            "can name one (gripper), or a second file (gripper_model)"
+        )
+    return card.gripper
+
+
 def read_card(path: str | os.PathLike[str]) -> RobotCard:
     """Raises BackendError, in one line, for a file that is no card."""
     path = Path(path)
@@ -80,7 +90,8 @@ def read_card(path: str | os.PathLike[str]) -> RobotCard:
     if not isinstance(given, dict):
         raise BackendError(f"the card {path} is no table of fields: it has {', '.join(FORMS)}")
     given = {"name": path.stem} | given
-    given.setdefault("speed", [1.0] * len(given["arm_joints"]) if _names(given.get("arm_joints")) else [])
+    if given.get("speed") is None and _names(given.get("arm_joints")):
+        given["speed"] = [1.0] * len(given["arm_joints"])
     missing = [name for name in NEEDED if given.get(name) is None]
     if missing:
         raise BackendError(f"the card {path} has no {missing[0]}: {FORMS[missing[0]][1]}")

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import mujoco
 import numpy as np
+
+from envs.backends.base import BackendError
+from envs.robots.card import SAWYER_RADIUS
 
 LIMIT_MARGIN = 0.05  # rad that a solution stays off the joints' limits
 ITERATIONS = 60
 DAMPING = 0.03  # of the damped least squares (Wampler 1986), rad-metres alike
 STEP = 0.4  # rad, of the fastest joint in one iteration
 CLOSE = 1e-3  # m and rad, of a solution
+RADII = 16  # middles of regions that are tried
+STARTS = 12  # poses that the inverse kinematics starts from
+DEPTH, BREADTH = 0.35, 0.6  # m of the largest region along x and y, for an arm of size 1, as the Sawyer's
+LEAST = 0.2  # m of DEPTH that a region of full height must have
+HEIGHTS = (
+    0.25,
+    0.2,
+    0.15,
+)  # m above the table, for an arm of size 1, up to where the tool points straight down
+HOME = 0.22  # m above the table, for an arm of size 1
 
 
 class Kinematics:
@@ -20,6 +34,7 @@ class Kinematics:
     def __init__(self, model: Any, joints: tuple[str, ...]) -> None:
         self.model, self.data = model, mujoco.MjData(model)
         index = [model.joint(name).id for name in joints]
+        self.joints = index
         self.positions = model.jnt_qposadr[index]
         self.dofs = model.jnt_dofadr[index]
         limits = np.where(model.jnt_limited[index, None], model.jnt_range[index], [-np.pi, np.pi])
@@ -73,3 +88,120 @@ class Kinematics:
         vector = np.zeros(3)
         mujoco.mju_quat2Vel(vector, turn, 1.0)
         return vector
+
+
+@dataclass(frozen=True)
+class Workspace:
+    region: tuple[tuple[float, float], tuple[float, float]]  # m, x and y
+    home: np.ndarray  # (J,) rad
+    table_height: float  # m
+    height: float  # m above the table, for an arm of size 1, up to where the tool points straight down
+
+
+def find_workspace(
+    kinematics: Kinematics, tables: list[float], nearest: float, hint: np.ndarray, path: str
+) -> Workspace:
+    """The largest rectangle in front of the arm over which the tool points straight down, from the table's top up
+    to a quarter of the arm's size above it, and the pose at its middle. The first of ``tables`` (m) that can be
+    reached is taken; the region begins at ``nearest`` (m) from the base; ``hint`` (J,) rad is one of the starts.
+
+    Raises BackendError if there is none.
+    """
+    rng = np.random.default_rng(0)
+    starts = [hint, (kinematics.lowest + kinematics.highest) / 2]
+    starts += list(rng.uniform(kinematics.lowest, kinematics.highest, (STARTS, len(hint))))
+    reach = float(np.linalg.norm(kinematics.model.body_pos, axis=1).sum())
+    for table in tables:
+        poses = []
+        for radius in np.linspace(nearest, max(nearest, 0.9 * reach), RADII):
+            size = radius / SAWYER_RADIUS
+            target = np.array([radius, 0.0, table + HEIGHTS[-1] * size])
+            pose = _best(kinematics, target, starts, table, size)
+            if pose is not None:
+                poses.append((radius, pose))
+                starts = [pose, *starts[1:]]
+        for height in HEIGHTS:
+            found = [_rectangle(kinematics, radius, pose, table, height, nearest) for radius, pose in poses]
+            x, y, pose = max(found, key=lambda each: each[0] * each[1], default=(0.0, 0.0, hint))
+            radius = poses[[id(each) for _, each in poses].index(id(pose))][0] if x else 0.0
+            if (x * 2 < LEAST * radius / SAWYER_RADIUS and height != HEIGHTS[-1]) or not x * y:
+                continue
+            region = ((radius - x, radius + x), (-y, y))
+            return Workspace(region, _home(kinematics, radius, pose, table, height), table, height)
+    raise BackendError(
+        f"{path}: the tool cannot point straight down at a table at z = {' or '.join(f'{t:.3g}' for t in tables)} m: "
+        "the arm stands too high or is too short; write a card with table_height, region and home"
+    )
+
+
+def _best(
+    kinematics: Kinematics, target: np.ndarray, starts: list[np.ndarray], table: float, size: float
+) -> np.ndarray | None:
+    """The solution that is far from limits, has its links high and in one plane."""
+    solutions = []
+    for start in starts:
+        pose = kinematics.solve(target, start)
+        if pose is not None:
+            kinematics.place(pose)
+            links = kinematics.data.xpos[kinematics.model.jnt_bodyid[kinematics.joints]][1:]
+            height = min(0.3, float(links[:, 2].min() - table) / size)
+            sideways = float(np.abs(links[:, 1]).max()) / size
+            score = 2 * min(kinematics.margin(pose), 0.15) + height - 0.5 * sideways
+            solutions.append((score, pose))
+    return max(solutions, key=lambda each: each[0])[1] if solutions else None
+
+
+def _rectangle(
+    kinematics: Kinematics, radius: float, pose: np.ndarray, table: float, height: float, nearest: float
+) -> tuple[float, float, np.ndarray]:
+    """Half its sides along x and y in m around (radius, 0), 0 where there is none, and ``pose``."""
+    size = radius / SAWYER_RADIUS
+    levels = (table, table + height * size)
+    step = DEPTH / 10 * size
+    ways = []
+    for z in levels:
+        for sign in (-1, 1):
+            joint_positions, way = kinematics.solve(np.array([radius, 0.0, z]), pose), 0.0
+            while joint_positions is not None and way <= DEPTH / 2 * size:
+                way += step
+                target = np.array([radius + sign * way, 0.0, z])
+                joint_positions = kinematics.solve(target, joint_positions)
+            ways.append(way - step)
+    x = min(*ways, radius - nearest, DEPTH / 2 * size)
+    if x < step:
+        return 0.0, 0.0, pose
+    y = BREADTH / 2 * size
+    while y > step:
+        if all(
+            _reaches(kinematics, radius, pose, z, (dx, dy))
+            for z in levels
+            for dx in (-x, x)
+            for dy in (-y, y)
+        ):
+            return x, y, pose
+        y *= 0.85
+    return 0.0, 0.0, pose
+
+
+def _reaches(
+    kinematics: Kinematics, radius: float, pose: np.ndarray, z: float, corner: tuple[float, float]
+) -> bool:
+    """Whether the tool can go straight from the region's middle to a corner."""
+    joint_positions: np.ndarray | None = pose
+    for share in (0.0, 0.34, 0.67, 1.0):
+        target = np.array([radius + share * corner[0], share * corner[1], z])
+        joint_positions = kinematics.solve(target, joint_positions)
+        if joint_positions is None:
+            return False
+    return True
+
+
+def _home(
+    kinematics: Kinematics, radius: float, pose: np.ndarray, table: float, highest: float
+) -> np.ndarray:
+    size = radius / SAWYER_RADIUS
+    for height in np.arange(HOME, min(highest, HOME) - 1e-6, -0.01):
+        home = kinematics.solve(np.array([radius, 0.0, table + height * size]), pose)
+        if home is not None:
+            return home
+    return pose

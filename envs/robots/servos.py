@@ -10,10 +10,8 @@ import numpy as np
 from envs.backends.base import BackendError
 from envs.robots.card import RobotCard
 
-RESPONSE = 0.002  # s, shortest time constant of our velocity servo, as the Sawyer's
-FULL_FORCE = (
-    0.2  # rad/s, the error of speed at which our velocity servo gives all its torque, as the Sawyer's
-)
+FULL_FORCE = 0.2  # rad/s, the error of speed at which our velocity servo gives all its torque, as the Sawyer's
+OVERSHOOT = 0.5  # of that error, by which a full torque may change the speed within one physics step
 GRAVITY = 9.81  # m/s²
 SPARE_STRENGTH = 3.0  # times what holds the stretched arm, where the model says nothing of forces
 SQUEEZE = 20.0  # N, of a gripper that the model drives by nothing
@@ -27,9 +25,9 @@ def drive_arm(spec: Any, model: Any, card: RobotCard) -> None:
     intvelocity); a velocity servo keeps its gain; everything else becomes a velocity servo, and the weight of
     the bodies that such servos carry is taken off them.
     """
-    inertias = joint_inertias(model, card)
+    mobilities = joint_mobilities(model, card)
     own = []
-    for name, inertia in zip(card.arm_joints, inertias, strict=True):
+    for name, mobility in zip(card.arm_joints, mobilities, strict=True):
         index = arm_actuator(model, name)
         kind, stiffness, damping = servo_of(model, index)
         joint = model.joint(name)
@@ -44,10 +42,10 @@ def drive_arm(spec: Any, model: Any, card: RobotCard) -> None:
             servo.actlimited = bool(joint.range[0] < joint.range[1])
             servo.actrange = joint.range
         else:
-            gain = damping if kind == VELOCITY else strength / FULL_FORCE
+            # a joint that its servo could throw past the commanded speed in one step would chatter
+            stable = OVERSHOOT / (mobility * card.timestep)
+            gain = damping if kind == VELOCITY else min(strength / FULL_FORCE, stable)
             servo.set_to_velocity(kv=gain)
-            # a joint lighter than its servo can hold would chatter
-            spec.joint(name).armature += max(0.0, RESPONSE * gain - inertia)
             own.append(name)
     for body in {spec.joint(name).parent.name for name in own}:
         _lift_weight(spec.body(body))
@@ -113,15 +111,15 @@ def holding_torque(model: Any, name: str) -> float:
     return max(torque, 0.1)
 
 
-def joint_inertias(model: Any, card: RobotCard) -> np.ndarray:
-    """(J,) kg m², what each joint has to turn at home, its motor's inertia included."""
+def joint_mobilities(model: Any, card: RobotCard) -> np.ndarray:
+    """(J,) 1/(kg m²), how much a torque at each joint accelerates it at home, all other joints being free."""
     data = mujoco.MjData(model)
     for name, position in zip(card.arm_joints, card.home, strict=True):
         data.joint(name).qpos[0] = position
     mujoco.mj_forward(model, data)
     full = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, data, full)
-    return full.diagonal()[[model.joint(name).dofadr[0] for name in card.arm_joints]]
+    return np.linalg.inv(full).diagonal()[[model.joint(name).dofadr[0] for name in card.arm_joints]]
 
 
 def drive_gripper(spec: Any, model: Any, card: RobotCard) -> None:

@@ -14,6 +14,7 @@ HULL_VERTICES = 32  # of a link's convex hull
 SLICES = 6  # of a finger's mesh across the approach axis: fingers are hollow, their hull is not
 THINNEST = 1e-4  # m; a slice that is thinner has no volume
 ROBOT = {"contype": 0, "conaffinity": 3, "group": 3}
+KEPT = ("pos", "quat", "rgba", "condim", "friction", "priority", "solmix", "solref", "solimp")
 PAD = {
     "condim": 4,
     "friction": [2.0, 0.05, 0.0001],
@@ -30,7 +31,7 @@ def add_shapes(spec: Any, model: Any, card: RobotCard) -> None:
         data.joint(name).qpos[0] = position
     mujoco.mj_kinematics(model, data)
     sides = pad_bodies(card)
-    shapes = colliding(model, sides)
+    shapes = colliding(model, bare=True)
     for geom in list(spec.geoms):
         spec.delete(geom)
     for mesh in list(spec.meshes):
@@ -71,14 +72,14 @@ def pad_bodies(card: RobotCard) -> dict[str, str]:
     }
 
 
-def colliding(model: Any, fingers: Any = ()) -> list[int]:
-    """Geoms that collide in the file; all of a finger that has none, and all where there are none."""
+def colliding(model: Any, bare: bool = False) -> list[int]:
+    """Geoms that collide in the file; all of them where none does. ``bare``: also those of links without."""
     solid = [i for i in range(model.ngeom) if model.geom_contype[i] or model.geom_conaffinity[i]]
     if not solid:
         return list(range(model.ngeom))
-    bodies = {int(model.geom_bodyid[i]) for i in solid}
-    bare = {model.body(name).id for name in fingers} - bodies
-    return sorted({*solid, *(i for i in range(model.ngeom) if model.geom_bodyid[i] in bare)})
+    links = model.body_weldid[model.geom_bodyid]
+    covered = {int(links[i]) for i in solid}
+    return sorted({*solid, *(i for i in range(model.ngeom) if bare and int(links[i]) not in covered)})
 
 
 def _nearness(spec: Any, model: Any, data: Any, card: RobotCard, body: str) -> float:
@@ -159,9 +160,11 @@ def has_volume(points: np.ndarray) -> bool:
 def _add(
     spec: Any, body: Any, model: Any, index: int, settings: dict[str, Any], points: np.ndarray | None
 ) -> None:
-    values = {**ROBOT, **settings}
     kind = mujoco.mjtGeom(model.geom_type[index])
-    geom = body.add_geom(type=kind, pos=model.geom_pos[index], quat=model.geom_quat[index], **values)
+    values = {name: getattr(model, f"geom_{name}")[index] for name in KEPT} | ROBOT | settings
+    geom = body.add_geom(
+        type=kind, material="", **values
+    )  # a default's material is not renamed when attached
     if kind != mujoco.mjtGeom.mjGEOM_MESH:
         geom.size = model.geom_size[index]
         return

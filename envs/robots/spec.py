@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from envs.robots.shapes import add_shapes
 
 GRIPPER_PREFIX = "gripper/"  # of every name in a gripper's file that is hung on an arm's
 LOOKS_GROUP = 1  # of shapes that are seen
+JOINT_EQUALITIES = (mujoco.mjtEq.mjEQ_JOINT, mujoco.mjtEq.mjEQ_TENDON)
 HIDDEN_GROUP = 3  # from here on MuJoCo does not draw a group
 
 
@@ -31,9 +33,12 @@ def robot_spec(card: RobotCard, looks: bool) -> Any:
     if card.model is None:
         return _sawyer(looks)
     spec = read_model(card.model, card.gripper_model, card.attach_at)
+    if not looks:
+        drop_looks(spec)
     check_card(card, spec)
     _fix_other_joints(spec, card)
     model = compiled(spec, card.model)
+    check_home(card, model)
     add_tool(spec, card)
     if looks:
         _keep_looks(spec)
@@ -119,40 +124,70 @@ def check_card(card: RobotCard, spec: Any) -> None:
             raise BackendError(
                 f"the card of {card.name} names the {kind} {name!r}, which {card.model} does not have"
             )
-    for name, position in zip(card.arm_joints, card.home, strict=True):
-        joint = joints[name]
-        if joint.type != mujoco.mjtJoint.mjJNT_HINGE:
+    for name in card.arm_joints:
+        if joints[name].type != mujoco.mjtJoint.mjJNT_HINGE:
             raise BackendError(
                 f"the card of {card.name} has {name!r} among the arm's joints, which is no hinge"
             )
 
 
+def check_home(card: RobotCard, model: Any) -> None:
+    for name, position in zip(card.arm_joints, card.home, strict=True):
+        joint = model.joint(name)
+        low, high = joint.range
+        if model.jnt_limited[joint.id] and not low <= position <= high:
+            raise BackendError(
+                f"the card of {card.name} has {name} at {position:.3f} rad at home: its limits are "
+                f"{low:.3f} and {high:.3f}"
+            )
+
+
 def _fix_other_joints(spec: Any, card: RobotCard) -> None:
     """Only the arm's and the gripper's joints move: a head stays where it is."""
-    hand = set()
+    moving = set(card.arm_joints)
     if card.gripper is not None:
         last = spec.joint(card.arm_joints[-1]).parent
-        hand = {joint.name for body in _below(last) for joint in body.joints}
-    others = [joint for joint in spec.joints if joint.name not in hand | set(card.arm_joints)]
-    gone = {joint.name for joint in others}
-    if not gone:
-        return
+        moving |= {joint.name for body in bodies_below(last) for joint in body.joints}
+    hold_joints(spec, {joint.name for joint in spec.joints} - moving)
+
+
+def hold_joints(spec: Any, names: Collection[str]) -> None:
+    """Take these joints out, with all that moves them or couples them to others."""
+    gone = set(names)
     for tendon in list(spec.tendons):
-        if card.gripper is None or any(getattr(wrap.target, "name", None) in gone for wrap in tendon.path):
+        if any(getattr(wrap.target, "name", None) in gone for wrap in tendon.path):
+            gone |= {tendon.name} - {""}
             spec.delete(tendon)
-    for equality in list(spec.equalities):
-        if card.gripper is None or {equality.name1, equality.name2} & gone:
-            spec.delete(equality)
-    kept = {tendon.name for tendon in spec.tendons} | {joint.name for joint in spec.joints} - gone
     for actuator in list(spec.actuators):
-        if actuator.target not in kept:
+        if actuator.target in gone:
             spec.delete(actuator)
-    for joint in others:
+    for equality in list(spec.equalities):
+        if {equality.name1, equality.name2} & gone and equality.type in JOINT_EQUALITIES:
+            spec.delete(equality)
+    for joint in [joint for joint in spec.joints if joint.name in gone]:
         spec.delete(joint)
 
 
-def _below(body: Any) -> list[Any]:
-    return [inner for child in body.bodies for inner in (child, *_below(child))]
+def bodies_below(body: Any) -> list[Any]:
+    return [inner for child in body.bodies for inner in (child, *bodies_below(child))]
+
+
+def drop_looks(spec: Any) -> None:
+    """Leave out, before their meshes are read, shapes that neither collide nor weigh."""
+    if spec.compiler.inertiafromgeom == mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_TRUE:
+        return
+    for body in spec.bodies:
+        solid = [geom for geom in body.geoms if geom.contype or geom.conaffinity]
+        if solid and (body.explicitinertial or body.name == "world"):
+            for geom in [geom for geom in body.geoms if not (geom.contype or geom.conaffinity)]:
+                spec.delete(geom)
+    drop_unused_meshes(spec)
+
+
+def drop_unused_meshes(spec: Any) -> None:
+    used = {geom.meshname for geom in spec.geoms}
+    for mesh in [mesh for mesh in spec.meshes if mesh.name not in used]:
+        spec.delete(mesh)
 
 
 def keep_inertias(spec: Any, model: Any) -> None:
@@ -214,4 +249,8 @@ def set_physics(spec: Any, timestep: float) -> None:
 def _sawyer(looks: bool) -> Any:
     from envs.backends.mujoco.sawyer import sawyer_xml
 
-    return mujoco.MjSpec.from_string(sawyer_xml(looks))
+    spec = mujoco.MjSpec.from_string(sawyer_xml(looks))
+    if looks:
+        for actuator in list(spec.actuators):
+            spec.delete(actuator)
+    return spec
