@@ -10,8 +10,9 @@ import numpy as np
 from envs.backends.base import BackendError
 from envs.robots.card import RobotCard
 
-FULL_FORCE = 0.2  # rad/s, the error of speed at which our velocity servo gives all its torque, as the Sawyer's
-OVERSHOOT = 0.5  # of that error, by which a full torque may change the speed within one physics step
+FULL_FORCE = 0.5  # rad/s, the error of speed at which our velocity servo gives all its torque
+OVERSHOOT = 1.0  # of that error, by which a full torque may change the speed within one physics step
+PAYLOAD = 0.5  # kg in the hand, where the model says nothing of forces
 GRAVITY = 9.81  # m/s²
 SPARE_STRENGTH = 3.0  # times what holds the stretched arm, where the model says nothing of forces
 SQUEEZE = 20.0  # N, of a gripper that the model drives by nothing
@@ -42,10 +43,11 @@ def drive_arm(spec: Any, model: Any, card: RobotCard) -> None:
             servo.actlimited = bool(joint.range[0] < joint.range[1])
             servo.actrange = joint.range
         else:
-            # a joint that its servo could throw past the commanded speed in one step would chatter
-            stable = OVERSHOOT / (mobility * card.timestep)
-            gain = damping if kind == VELOCITY else min(strength / FULL_FORCE, stable)
+            gain = damping if kind == VELOCITY else strength / FULL_FORCE
             servo.set_to_velocity(kv=gain)
+            # a joint that its servo could throw past the commanded speed in one step would chatter: models
+            # leave out the motors' own inertia
+            spec.joint(name).armature += max(0.0, gain * card.timestep / OVERSHOOT - 1.0 / mobility)
             own.append(name)
     for body in {spec.joint(name).parent.name for name in own}:
         _lift_weight(spec.body(body))
@@ -96,11 +98,13 @@ def strength_of(model: Any, name: str, index: int | None) -> float:
 
 
 def holding_torque(model: Any, name: str) -> float:
-    """A bound (N m) of what holds everything beyond the joint against its weight: each mass at its farthest."""
+    """A bound (N m) of what holds everything beyond the joint, and a payload, against its weight: each mass at its
+    farthest.
+    """
     body = int(model.jnt_bodyid[model.joint(name).id])
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
-    torque = 0.0
+    torque = farthest = 0.0
     for index in range(body, model.nbody):
         chain, reach = index, float(np.linalg.norm(model.body_ipos[index]))
         while chain not in (0, body):
@@ -108,7 +112,8 @@ def holding_torque(model: Any, name: str) -> float:
             chain = int(model.body_parentid[chain])
         if chain == body:
             torque += GRAVITY * float(model.body_mass[index]) * reach
-    return max(torque, 0.1)
+            farthest = max(farthest, reach)
+    return torque + GRAVITY * PAYLOAD * farthest
 
 
 def joint_mobilities(model: Any, card: RobotCard) -> np.ndarray:
