@@ -36,12 +36,14 @@ def tube(inner=0.03, outer=0.045, half_height=0.02):
     return vertices, np.concatenate(faces).reshape(-1, 3)
 
 
-def turned(vertices, roll=0.0, pitch=0.0):
-    """About x, then about y, rad."""
+def turned(vertices, roll=0.0, pitch=0.0, yaw=0.0):
+    """About x, then about y, then about z, rad."""
     c, s = np.cos(roll), np.sin(roll)
     about_x = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
     c, s = np.cos(pitch), np.sin(pitch)
-    return vertices @ about_x.T @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]).T
+    about_y = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    c, s = np.cos(yaw), np.sin(yaw)
+    return vertices @ (np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ about_y @ about_x).T
 
 
 def write_obj(path, vertices, faces):

@@ -42,6 +42,16 @@ def test_every_object_of_the_sets_is_in_the_ranges(width):
         assert thing.rest_height > 0.2 * width, f"{thing.name}: fingers touch the table before they are there"
 
 
+def test_fingers_have_room_beside_the_head_of_a_hammer_and_the_bar_of_a_cross():
+    finger = 0.2 * WIDTH  # half of a finger along the handle, with air
+    for thing in find_objects("random", WIDTH) + find_objects("held-out", WIDTH):
+        if thing.name.startswith(("hammer", "cross")):
+            handle, *others = thing.shapes
+            assert handle.bounds[0, 0] < -finger and handle.bounds[1, 0] > finger, thing.name
+            for other in others:
+                assert other.bounds[0, 0] > finger or other.bounds[1, 0] < -finger, thing.name
+
+
 def test_a_set_is_the_same_every_time_and_a_longer_one_begins_alike():
     assert object_set(7, 12, WIDTH) == object_set(7, 20, WIDTH)[:12]
     assert object_set(7, 12, WIDTH) != object_set(8, 12, WIDTH)
@@ -150,7 +160,11 @@ def bad_files(folder):
     yield "flat.obj", b"v 0 0\n", "not a whole OBJ"
     yield "beyond.obj", b"v 0 0 0\nf 1 2 3\n", "vertices that are not there"
     yield "cut.stl", solids.write_stl(folder / "x.stl", vertices, faces).read_bytes()[:-20], "not a whole STL"
-    yield "open.stl", solids.write_stl(folder / "x.stl", vertices, faces[len(faces) // 2 :]).read_bytes(), "not closed"
+    yield (
+        "open.stl",
+        solids.write_stl(folder / "x.stl", vertices, faces[len(faces) // 2 :]).read_bytes(),
+        "not closed",
+    )
     both = np.array([[0, 1, 2], [0, 2, 1]])
     yield "plate.stl", solids.write_stl(folder / "x.stl", plate, both).read_bytes(), "no volume"
     yield "metre.stl", solids.write_stl(folder / "x.stl", vertices * 15, faces).read_bytes(), "1.2 m long"

@@ -136,7 +136,7 @@ def test_looks_change_neither_joints_nor_mass():
 @pytest.mark.parametrize("solid", [solids.block, solids.rod, solids.dumbbell])
 def test_a_mesh_rests_and_is_lifted(tmp_path, solid):
     vertices, faces = solid()
-    lying = solids.turned(vertices, roll=0.1, pitch=1.4)
+    lying = solids.turned(vertices, roll=0.1, pitch=1.4, yaw=0.7)
     (thing,) = find_objects(str(solids.write_stl(tmp_path / "solid.stl", lying, faces)), WIDTH)
     distance, angle, _ = moved(thing)
     assert distance < 0.003 and angle < 3

@@ -95,12 +95,6 @@ def settled(mesh: Mesh) -> Mesh:
         height = float((points @ down).max())
         if height < lowest:
             best, lowest = down, height
-    touching = points[points @ best > lowest - 2e-3 * size]
-    if len(touching) >= 3:  # the descent ends near a face's direction; the face itself is exact
-        _, spread, axes = np.linalg.svd(touching - touching.mean(axis=0))
-        normal = axes[2] * np.sign(axes[2] @ best)
-        if spread[1] > 0.02 * size and (points @ normal).max() < lowest + 2e-3 * size:
-            best = normal
     return Mesh(points @ turn_to_down(best).T, mesh.faces)
 
 

@@ -19,7 +19,8 @@ from envs.objects.shape import (
 
 TABLE_BIT, OBJECT_BIT = 1, 2  # contype of a table and of an object; the robot's conaffinity has both
 EDGE = 0.1  # of the smallest half length, rounded off in pictures
-HULL_VERTICES = 128
+HULL_VERTICES = 256  # of all meshes of an object together; contacts cost time by them
+LEAST_HULL = 16  # MuJoCo takes no fewer than 4
 
 
 def add_to(spec: mujoco.MjSpec, object: Object, name: str, looks: bool, meets_others: bool = False) -> Any:
@@ -47,7 +48,7 @@ def add_to(spec: mujoco.MjSpec, object: Object, name: str, looks: bool, meets_ot
             ],
             group=3,
             **placed(shape),
-            **solid(spec, shape, geom_name),
+            **solid(spec, shape, geom_name, max(HULL_VERTICES // len(object.shapes), LEAST_HULL)),
         )
     if looks:
         add_looks(spec, body, object, name)
@@ -59,7 +60,7 @@ def add_looks(spec: mujoco.MjSpec, body: Any, object: Object, name: str) -> None
     spec.add_material(name=name, rgba=[*object.colour, 1], specular=0.5, shininess=0.6)
     unseen = {"mass": 0, "contype": 0, "conaffinity": 0, "group": 1, "material": name}
     if object.looks is not None:
-        add_mesh(spec, f"{name}_look", object.looks)
+        add_mesh(spec, f"{name}_look", object.looks, LEAST_HULL)
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=f"{name}_look", **unseen)
         return
     for i, shape in enumerate(object.shapes):
@@ -67,7 +68,7 @@ def add_looks(spec: mujoco.MjSpec, body: Any, object: Object, name: str) -> None
             add_rounded(spec, f"{name}_look_{i}", shape)
             look = {"type": mujoco.mjtGeom.mjGEOM_MESH, "meshname": f"{name}_look_{i}"}
         else:
-            look = solid(spec, shape, f"{name}_look_{i}")
+            look = solid(spec, shape, f"{name}_look_{i}", LEAST_HULL)
         body.add_geom(**placed(shape), **look, **unseen)
 
 
@@ -75,22 +76,24 @@ def placed(shape: Shape) -> dict[str, Any]:
     return {"pos": shape.position, "quat": shape.quaternion}
 
 
-def solid(spec: mujoco.MjSpec, shape: Shape, mesh_name: str) -> dict[str, Any]:
-    """Type and size for ``add_geom``; a mesh is added to the model under ``mesh_name``."""
+def solid(spec: mujoco.MjSpec, shape: Shape, mesh_name: str, hull: int) -> dict[str, Any]:
+    """Type and size for ``add_geom``; a mesh is added to the model under ``mesh_name``, its hull of ``hull``
+    vertices.
+    """
     kind = getattr(mujoco.mjtGeom, f"mjGEOM_{shape.type.upper()}")
     if shape.mesh is None:
         return {"type": kind, "size": [*shape.size, 0, 0][:3]}
-    add_mesh(spec, mesh_name, shape.mesh)
+    add_mesh(spec, mesh_name, shape.mesh, hull)
     return {"type": kind, "meshname": mesh_name}
 
 
-def add_mesh(spec: mujoco.MjSpec, name: str, mesh: Mesh) -> None:
+def add_mesh(spec: mujoco.MjSpec, name: str, mesh: Mesh, hull: int) -> None:
     spec.add_mesh(
         name=name,
         uservert=mesh.vertices.ravel(),
         userface=mesh.faces.ravel(),
         inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_EXACT,
-        maxhullvert=HULL_VERTICES,
+        maxhullvert=hull,
     )
 
 
