@@ -45,9 +45,11 @@ setup(
     extras_require={
         # CoppeliaSim's PyRep has no extra: it is not on PyPI, and PyPI's "pyrep" is an unrelated package.
         "data": ["h5py", "minari"],  # robomimic's and Minari's files
+        "meshes": ["coacd"],  # objects from OBJ and STL files in convex pieces; else their hulls collide
         "ray": ["ray>=2.40"],  # --engine ray
         "wandb": ["wandb>=0.31"],  # --wandb PROJECT
         "dev": [
+            "coacd",
             "h5py",
             "minari",
             "ray>=2.40",

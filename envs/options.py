@@ -1,6 +1,6 @@
 """The options of this package's tasks that are flags of the command line.
 
-Each is an argument of the tasks' constructor, ``envs/tasks/sawyer.py``. Imports nothing that takes time: the
+Each is an argument of the tasks' constructor, ``envs/tasks/arm.py``. Imports nothing that takes time: the
 command line reads this file by itself (``sac_dist/cli/flags.py``).
 """
 
@@ -20,12 +20,21 @@ class Option(NamedTuple):
 
 
 OPTIONS = {
+    "robot": Option(
+        str,
+        "sawyer, an MJCF file FILE.xml, a card FILE.yaml, a name of the MuJoCo Menagerie, or ARM+GRIPPER@SITE",
+        data="sawyer",
+    ),
+    "objects": Option(
+        str, "box, cylinder, mug, ..., random (100 objects), held-out (30 others), FILE.obj or FILE.stl"
+    ),
     "backend": Option(
-        ("auto", "mujoco", "coppelia"), "simulator of the Sawyer; auto: CoppeliaSim where it works"
+        ("auto", "mujoco", "coppelia"), "simulator; auto: CoppeliaSim where it has the task and works"
     ),
     "control": Option(
-        ("joint_velocity", "end_position"),
-        "7 joint velocities, or 3 of the tool and a yaw rate",
+        ("joint_velocity", "joint_position", "end_position", "end_pose"),
+        "velocities of the joints; steps of their positions; 3 velocities of the tool and a yaw rate; the same "
+        "and 3 turns",
         data="joint_velocity",
     ),
     "observation": Option(
@@ -51,4 +60,4 @@ OPTIONS = {
         "policies",
     ),
 }
-PATHS = ("scene",)  # made absolute, so that a later --resume finds them from any folder
+PATHS = ("scene", "robot", "objects")  # made absolute, so that a later --resume finds them from any folder

@@ -18,8 +18,8 @@ from backends import in_a_process, maker
 from test_engine import alive, descendants
 
 from envs import BackendError
-from envs.controllers.joint_velocity import tool_to_joint_velocities
-from envs.robots.sawyer import START_POSE, START_POSES, WORKPLACE
+from envs.controllers.kinematics import tool_to_joint_velocities
+from envs.robots.sawyer import SAWYER, START_POSE, START_POSES, WORKPLACE
 from sac_dist.storage import checkpoint
 
 pytestmark = pytest.mark.timeout(180)
@@ -176,6 +176,7 @@ def test_a_pad_that_stands_on_the_object_does_not_hold_it(coppelia: Any):
                 linear,
                 0.0,
                 START_POSE,
+                SAWYER,
             ),
             0.0,
         )

@@ -134,12 +134,13 @@ def test_the_books_mechanics_are_the_books_and_bend_the_gripper_and_ours_do_not(
 
 
 def test_the_books_mechanics_are_for_its_task_and_simulator():
-    from envs.tasks.sawyer import SawyerGraspEnv, SawyerLiftEnv
+    from envs.tasks.grasp import GraspEnv
+    from envs.tasks.lift import LiftEnv
 
     with pytest.raises(ValueError, match="mechanics is 'book'"):
-        SawyerLiftEnv(mechanics="book")
+        LiftEnv(mechanics="book")
     with pytest.raises(BackendError, match="mechanics is for the backend coppelia"):
-        SawyerGraspEnv("mujoco", mechanics="book")
+        GraspEnv(backend="mujoco", mechanics="book")
 
 
 def test_the_books_scene_as_it_is(scene: str):

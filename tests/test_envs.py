@@ -20,7 +20,7 @@ from envs.backends import choice
 from envs.backends.coppelia.probe import Found
 from envs.robots.sawyer import JOINT_LIMITS, START_POSE, START_POSES, WORKPLACE
 from envs.tasks.expert import Expert
-from envs.tasks.sawyer import SawyerGraspEnv
+from envs.tasks.grasp import GraspEnv
 
 
 def draws(make: Any) -> bool:
@@ -182,7 +182,7 @@ def test_the_books_start_keeps_its_distance_to_the_limits(make: Any) -> None:
 )
 def test_bad_option_is_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name) as error:
-        SawyerGraspEnv(**{name: value})
+        GraspEnv(**{name: value})
     assert str(value) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -209,7 +209,7 @@ def test_auto_takes_coppelia_then_mujoco_then_pendulum(monkeypatch: pytest.Monke
     monkeypatch.setattr(choice, "mujoco_obstacle", lambda: None)
     monkeypatch.setattr(choice, "probe", lambda: Found("nothing falls", ""))
     assert envs.resolve("auto") == ("SawyerGrasp-v0", "mujoco", "MuJoCo; no CoppeliaSim: nothing falls")
-    assert envs.resolve("auto", scene="a.ttt")[:2] == ("SawyerGrasp-v0", "coppelia"), (
+    assert envs.resolve("auto", {"scene": "a.ttt"})[:2] == ("SawyerGrasp-v0", "coppelia"), (
         "scenes are for it alone"
     )
     monkeypatch.setattr(choice, "probe", lambda: Found(None, "4.1.0"))

@@ -14,7 +14,7 @@ import envs
 from envs import Readings
 from envs.robots.sawyer import SAWYER, START_POSE, WORKPLACE
 from envs.tasks import terms
-from envs.tasks.sawyer import SawyerGraspEnv
+from envs.tasks.grasp import GraspEnv
 
 DOWN = np.array([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]])  # the tool at the start pose
 AT_REST = Readings(
@@ -101,14 +101,14 @@ def test_yaw_error_is_to_the_nearest_side(object_yaw: float, expected: float) ->
 def test_yaw_error_of_a_long_object_is_to_the_side_that_fits(object_yaw: float, expected: float) -> None:
     readings = replace(AT_REST, object_sides=2, object_rotation=yawed(object_yaw))
     assert terms.yaw_error(readings) == pytest.approx(expected)
-    observed = terms.relative_observation(readings)[26:28]
+    observed = terms.relative_observation(readings, 1.0)[26:28]
     np.testing.assert_allclose(observed, [np.sin(2 * expected), np.cos(2 * expected)], atol=1e-6)
 
 
 def test_the_books_observation_has_the_object_in_the_world() -> None:
     there = replace(AT_REST, base_position=np.array([-0.3, 0.1, 0.76]))
     np.testing.assert_allclose(terms.book_observation(there)[14:], [0.25, 0.1, 0.66], atol=1e-6)
-    np.testing.assert_array_equal(terms.relative_observation(there), terms.relative_observation(AT_REST))
+    np.testing.assert_array_equal(terms.relative_observation(there), terms.relative_observation(AT_REST, 1.0))
 
 
 def test_tilt_is_the_angle_from_straight_down() -> None:
@@ -120,7 +120,7 @@ def test_tilt_is_the_angle_from_straight_down() -> None:
 def test_relative_observation_by_hand() -> None:
     moved = replace(AT_REST, object_rotation=yawed(0.1), object_position=np.array([0.6, 0.1, -0.1]))
     readings = replace(moved, left_contact=True, opening=0.25)
-    observation = terms.relative_observation(readings)
+    observation = terms.relative_observation(readings, 1.0)
     expected = [*START_POSE, *np.zeros(7), 0.6, 0.1, -0.1, 0.55, 0.0, 0.1, 0.25, 0.5, -1.0, 0, 0, -1]
     expected += [np.sin(-0.4), np.cos(-0.4), 0.25, 1, 0]
     np.testing.assert_allclose(observation, expected, atol=1e-6)
@@ -230,4 +230,4 @@ def test_bad_action_raises(action: np.ndarray) -> None:
 
 def test_step_before_reset_raises() -> None:
     with pytest.raises(gymnasium.error.ResetNeeded):
-        SawyerGraspEnv(backend=lambda: ScriptedBackend(AT_REST)).step(np.zeros(7))
+        GraspEnv(backend=lambda: ScriptedBackend(AT_REST)).step(np.zeros(7))

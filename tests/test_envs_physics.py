@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from envs import BackendError
-from envs.controllers.joint_velocity import tool_to_joint_velocities
+from envs.controllers.kinematics import tool_to_joint_velocities
 from envs.robots.arm import LIMIT_MARGIN
-from envs.robots.sawyer import JOINT_LIMITS, START_POSE, WORKPLACE
+from envs.robots.sawyer import JOINT_LIMITS, SAWYER, START_POSE, WORKPLACE
 from envs.tasks import terms
 from envs.tasks.expert import Expert
 
@@ -109,6 +109,7 @@ def test_grasped_object_is_carried(make: Any) -> None:
                 np.array([0, 0, 0.3]),
                 0.0,
                 START_POSE,
+                SAWYER,
             )
             now = env.backend.step(up, None)
         assert now.object_position[2] - start.object_position[2] > 0.15

@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from envs.backends.base import Backend, BackendError
 from envs.backends.coppelia.probe import probe, strange
 from envs.objects.scene import Scene
 from envs.robots.card import RobotCard
+from envs.tasks import BOTH_SIMULATORS, TASKS
 
-SAWYER_IDS = ("SawyerGrasp-v0", "SawyerLift-v0")
 BACKENDS = ("auto", "mujoco", "coppelia")
 
 
@@ -26,29 +26,38 @@ class Resolved(NamedTuple):
     reason: str
 
 
-def resolve(id: str, backend: str = "auto", scene: str | None = None) -> Resolved:
-    """Turn the id "auto" and the backend "auto" into what works here; other ids pass through. CoppeliaSim is
-    seen to simulate before it is chosen; a ``scene`` is for it alone.
+def resolve(id: str, options: Mapping[str, Any] | None = None) -> Resolved:
+    """Turn the id "auto" and the option ``backend`` "auto" into what works here; ids of others pass through.
+    CoppeliaSim is seen to simulate before it is chosen; the option ``scene`` is for it alone.
 
     Raises:
-        BackendError: a Sawyer id was asked for and no simulator works.
+        BackendError: a task was asked for and no simulator that has it works.
         ValueError: an unknown backend.
     """
+    if id != "auto" and id not in TASKS:
+        return Resolved(id, None, "as asked")
+    options = options or {}
+    backend = options.get("backend", "auto")
+    if not isinstance(backend, str):  # what makes one
+        return Resolved("SawyerGrasp-v0" if id == "auto" else id, None, "as asked")
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}: choose one of {', '.join(BACKENDS)}")
-    if id != "auto" and id not in SAWYER_IDS:
-        return Resolved(id, None, "as asked")
+    task = "SawyerGrasp-v0" if id == "auto" else id
     if backend != "auto":
-        return Resolved("SawyerGrasp-v0" if id == "auto" else id, backend, "as asked")
-    sawyer = "SawyerGrasp-v0" if id == "auto" else id
-    if scene is not None:
-        return Resolved(sawyer, "coppelia", "CoppeliaSim, as a scene was given")
+        return Resolved(task, backend, "as asked")
+    if options.get("scene") is not None:
+        return Resolved(task, "coppelia", "CoppeliaSim, as a scene was given")
+    if options.get("robot", "sawyer") != "sawyer" or task not in BOTH_SIMULATORS:
+        no_mujoco = mujoco_obstacle()
+        if no_mujoco is not None:
+            raise BackendError(f"{id} needs MuJoCo: {no_mujoco}; pip install mujoco")
+        return Resolved(task, "mujoco", "MuJoCo")
     no_coppelia, no_mujoco = coppelia_obstacle() or simulation_obstacle(), mujoco_obstacle()
     if no_coppelia is None:
         seen = probe().version
-        return Resolved(sawyer, "coppelia", strange(seen) or f"CoppeliaSim {seen}")
+        return Resolved(task, "coppelia", strange(seen) or f"CoppeliaSim {seen}")
     if no_mujoco is None:
-        return Resolved(sawyer, "mujoco", f"MuJoCo; no CoppeliaSim: {no_coppelia}")
+        return Resolved(task, "mujoco", f"MuJoCo; no CoppeliaSim: {no_coppelia}")
     if id == "auto":
         return Resolved("Pendulum-v1", None, f"no CoppeliaSim: {no_coppelia}; no MuJoCo: {no_mujoco}")
     raise BackendError(f"{id} finds no simulator: {no_coppelia}; {no_mujoco}; pip install mujoco")
@@ -117,7 +126,7 @@ def start_backend(
         return backend()
     if mujoco_only is not None and backend == "auto" and scene is None:
         backend = "mujoco"
-    name = resolve("SawyerGrasp-v0", backend, scene).backend
+    name = resolve("SawyerGrasp-v0", {"backend": backend, "scene": scene}).backend
     if name == "mujoco":
         given = {
             "scene": scene is not None,

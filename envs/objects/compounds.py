@@ -47,8 +47,8 @@ def hammer(
     friction: float = 1.0,
     **fields: Any,
 ) -> Object:
-    """A handle along x with a round head across it at its end, as thick as the handle is high. Fingers take the
-    handle where it is nearest to the centre of mass, ``clearance`` before the head.
+    """A handle along x with a round head across it at its end, as thick as the handle is high. Fingers take
+    the handle as near to the centre of mass as they can, ``clearance`` before the head.
     """
     length, across, height = handle_half
     head_x = length + height
@@ -82,7 +82,12 @@ def cross(
 
 
 def ring(
-    radius: float, half_thickness: float, half_height: float, mass: float, friction: float = 1.0, **fields: Any
+    radius: float,
+    half_thickness: float,
+    half_height: float,
+    mass: float,
+    friction: float = 1.0,
+    **fields: Any,
 ) -> Object:
     """It lies; ``radius`` is that of the middle of its rim. Fingers take the rim, one of them in the hole."""
     half = ((radius + half_thickness) * tan(pi / SEGMENTS), half_thickness, half_height)

@@ -1,5 +1,5 @@
-"""Sets of objects that are drawn once from a seed and then stay, so that each is compiled once. All of them can be
-taken from above with fingers ``width`` m apart.
+"""Sets of objects that are drawn once from a seed and then stay, so that each is compiled once. All of them
+can be taken from above with fingers ``width`` m apart.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ LIGHTEST, HEAVIEST = 0.03, 0.3  # kg
 DENSITY = (200.0, 1200.0)  # kg/m³
 FRICTION = (0.6, 1.2)
 NARROW, WIDE = 0.25, 0.75  # grasp widths, in parts of the fingers' width
-# What follows is in parts of the fingers' width too. A grasp point lies as high as a finger tip is long below the
-# tool frame's origin.
-LOW = 0.21  # least height of a grasp point above the table
+# What follows is in parts of the fingers' width too.
+LOW = 0.21  # least height of a grasp point above the table; finger tips reach below the tool frame's origin
 HIGH = 0.55  # half the height of the tallest
 SLENDER = 2.2  # the height of what stands over its width, at most
 CLEARANCE = 0.24  # from a grasp point to what a finger must not touch, along x
@@ -40,12 +39,13 @@ def draw(family: str, random: np.random.Generator, width: float, suffix: str = "
     volume = sum(shape.volume for shape in sized.shapes)
     density = np.exp(random.uniform(*np.log(DENSITY)))
     friction = float(random.uniform(*FRICTION))
+    red, green, blue = random.uniform(0.05, 0.95, 3).tolist()
     return replace(
         sized,
         name=sized.name + suffix,
         shapes=tuple(replace(shape, friction=friction) for shape in sized.shapes),
         mass=float(np.clip(volume * density, LIGHTEST, HEAVIEST)),
-        colour=tuple(float(part) for part in random.uniform(0.05, 0.95, 3)),
+        colour=(red, green, blue),
     )
 
 

@@ -46,6 +46,6 @@ def find_objects(text: str, width: float) -> tuple[Object, ...]:
         return object_set(HELD_OUT_SEED, HELD_OUT, width)
     if Path(text).suffix.lower() in SUFFIXES:
         return (mesh_object(Path(text), width),)
-    raise BackendError(f"no object {text!r}: choose {', '.join(NAMED)}, random, held-out, FILE.obj or FILE.stl")
-
-CLUTTER = ("box", "cylinder", "sphere", "ellipsoid", "hammer")
+    raise BackendError(
+        f"no object {text!r}: choose {', '.join(NAMED)}, random, held-out, FILE.obj or FILE.stl"
+    )

@@ -35,7 +35,7 @@ def read_mesh(path: Path) -> Mesh:
         vertices, length = vertices / 1000, length / 1000
     if not SMALLEST <= length <= LARGEST:
         raise BackendError(
-            f"{path} is {length:.4g} m long, an object {SMALLEST} to {LARGEST} m: scale it, its unit is the metre"
+            f"{path} is {length:.4g} m long, an object {SMALLEST} to {LARGEST} m: scale it, in metres"
         )
     mesh = Mesh(vertices, faces)
     edges = open_edges(faces)
@@ -93,12 +93,12 @@ def read_stl(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     if len(content) == 84 + 50 * count:
         records = np.frombuffer(content, np.dtype([("floats", "<f4", 12), ("rest", "<u2")]), offset=84)
         corners = records["floats"][:, 3:].reshape(-1, 3).astype(np.float64)
-    elif content.lstrip()[:5].lower() == b"solid":
+    elif content.lstrip()[:5].lower() == b"solid" and b"endsolid" in content[-1000:].lower():
         words = [line.split() for line in content.decode("utf-8", errors="replace").splitlines()]
         rows = [[float(word) for word in line[1:4]] for line in words if line[:1] == ["vertex"]]
         corners = np.array(rows, np.float64).reshape(-1, 3)
     else:
-        raise ValueError(f"{len(content)} bytes do not fit {count} triangles")
+        raise ValueError(f"its {len(content)} bytes are not those of {max(count, 0)} triangles")
     return corners, np.arange(len(corners)).reshape(-1, 3)
 
 

@@ -11,7 +11,7 @@ Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]  # w, x, y, z
 
 BLUE = (0.08, 0.40, 0.98)
-ROUND = ("sphere", "capsule", "cylinder", "ellipsoid")
+ROUND = ("sphere", "capsule", "cylinder", "ellipsoid", "mesh")  # a mesh may be
 TORSIONAL_FRICTION = 0.005  # m, MuJoCo's default, as the two rolling frictions are lengths too
 ROLLING_FRICTION = 0.002  # m; a ball of 15 mm that rolls at 0.2 m/s stops within 0.3 s
 EDGED_ROLLING_FRICTION = 0.0001

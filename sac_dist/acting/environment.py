@@ -47,7 +47,7 @@ def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env
     name = config.name
     maker, kwargs = unpacked(config)
     if maker == "auto":
-        resolved = envs.resolve(maker, scene=kwargs.get("scene"))
+        resolved = envs.resolve(maker, kwargs)
         maker = name = resolved.id
         if resolved.backend is not None:
             kwargs.setdefault("backend", resolved.backend)

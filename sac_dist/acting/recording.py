@@ -171,7 +171,7 @@ def _resolve(config: EnvConfig) -> EnvConfig:
     if not isinstance(config.id, str):
         return config
     try:
-        resolved = envs.resolve(config.id, config.kwargs.get("backend", "auto"), config.kwargs.get("scene"))
+        resolved = envs.resolve(config.id, config.kwargs)
     except (BackendError, ValueError) as error:
         raise ConfigError(str(error)) from error
     simulator = {} if resolved.backend is None else {"backend": resolved.backend}

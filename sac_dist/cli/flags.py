@@ -75,7 +75,7 @@ def build_parser(own: Sequence[str] = ()) -> Parser:
     for section in dict.fromkeys(map(settings_class, (*own, *ALGORITHMS))):
         if options_of(section):
             add_algorithm(parser, section)
-    group = parser.add_argument_group("options of SawyerGrasp-v0 and SawyerLift-v0")
+    group = parser.add_argument_group("options of the tasks of this package")
     for name, (kind, help, _) in task_options().items():
         if isinstance(kind, tuple):
             group.add_argument(spelled(name), choices=kind, help=help)

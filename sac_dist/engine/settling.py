@@ -45,7 +45,7 @@ def settle_environment(env: EnvConfig) -> tuple[EnvConfig, str]:
     choice = "as given"
     if isinstance(env.id, str):
         try:
-            resolved = envs.resolve(env.id, env.kwargs.get("backend", "auto"), env.kwargs.get("scene"))
+            resolved = envs.resolve(env.id, env.kwargs)
         except (envs.BackendError, ValueError) as error:
             raise ConfigError(str(error)) from None
         choice = resolved.reason

@@ -25,9 +25,9 @@ from pyrep.robots.end_effectors.gripper import Gripper
 from envs.backends.base import BackendError
 from envs.backends.coppelia.card import Card
 from envs.backends.coppelia.models import model_files
-from envs.backends.mujoco.model import OBJECT_HALF, OBJECT_MASS, TABLE_CENTRE, TABLE_HALF, TABLE_TOP
+from envs.objects.library import BOX
 from envs.robots.arm import Arm, Workplace
-from envs.robots.sawyer import SAWYER, WORKPLACE
+from envs.robots.sawyer import SAWYER, TABLE, WORKPLACE
 
 BASE = np.array([0.0, 0.0, 0.92])  # m, the base in the world of a built scene
 GRIPPER_PLACE = (
@@ -219,20 +219,20 @@ def build(simulator: Any) -> None:
     hand.set_position(list(GRIPPER_PLACE), flange)
     hand.set_orientation([0.0, 0.0, 0.0], flange)
     hand.set_parent(flange)
-    x, y = TABLE_CENTRE
-    place = BASE + np.array([x, y, TABLE_TOP - 0.02])
+    x, y = TABLE.centre
+    place = BASE + np.array([x, y, TABLE.top - 0.02])
     table = Shape.create(
         PrimitiveShape.CUBOID,
-        [2 * TABLE_HALF[0], 2 * TABLE_HALF[1], 0.04],
+        [2 * TABLE.half[0], 2 * TABLE.half[1], 0.04],
         static=True,
         position=place.tolist(),
         color=[0.6, 0.5, 0.4],
     )
     table.set_name(Card.table)
-    place = BASE + np.append(WORKPLACE.fixed_target, TABLE_TOP + OBJECT_HALF[2])
-    size = [2 * half for half in OBJECT_HALF]
+    place = BASE + np.append(WORKPLACE.fixed_target, TABLE.top + BOX.rest_height)
+    size = [2 * half for half in BOX.half.tolist()]
     target = Shape.create(
-        PrimitiveShape.CUBOID, size, mass=OBJECT_MASS, position=place.tolist(), color=[0.1, 0.3, 0.9]
+        PrimitiveShape.CUBOID, size, mass=BOX.mass, position=place.tolist(), color=[0.1, 0.3, 0.9]
     )
     target.set_name(Card.target)
     target.set_detectable(True)

@@ -71,27 +71,33 @@ class Shapes:
         return f'<geom {LOOK} type="capsule" material="{material}" fromto="{text(start)} {text(end)}" size="{radius:.5g}"/>'
 
     def _add(self, points: np.ndarray, normals: np.ndarray) -> str:
-        """Register the closed surface over a grid (rows, columns, 3), capped at its first and last row;
-        return its name.
-        """
-        rows, columns, _ = points.shape
-        ends = points[[0, -1]].mean(axis=1)
-        vertices = np.concatenate([points.reshape(-1, 3), ends])
-        directions = np.concatenate([normals.reshape(-1, 3), [[0, 0, -1], [0, 0, 1]]])
-        here = np.arange(rows * columns).reshape(rows, columns)
-        right = np.roll(here, -1, axis=1)
-        sides = [(here[:-1], right[:-1], right[1:]), (here[:-1], right[1:], here[1:])]
-        caps = [
-            (np.full(columns, rows * columns), right[0], here[0]),
-            (np.full(columns, rows * columns + 1), here[-1], right[-1]),
-        ]
-        faces = np.concatenate([np.stack(corners, axis=-1).reshape(-1, 3) for corners in sides + caps])
+        """Register the closed surface over a grid; return its name."""
+        vertices, directions, faces = closed_surface(points, normals)
         data = f'vertex="{text(vertices)}" normal="{text(directions)}" face="{" ".join(map(str, faces.ravel()))}"'
         name = next(
             (name for name, known in self.meshes.items() if data in known), f"solid{len(self.meshes)}"
         )
         self.meshes[name] = f'<mesh name="{name}" inertia="shell" {data}/>'
         return name
+
+
+def closed_surface(points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices and normals, each (V, 3), and triangles (F, 3) of the surface over a grid (rows, columns, 3), capped
+    at its first and last row.
+    """
+    rows, columns, _ = points.shape
+    ends = points[[0, -1]].mean(axis=1)
+    vertices = np.concatenate([points.reshape(-1, 3), ends])
+    directions = np.concatenate([normals.reshape(-1, 3), [[0, 0, -1], [0, 0, 1]]])
+    here = np.arange(rows * columns).reshape(rows, columns)
+    right = np.roll(here, -1, axis=1)
+    sides = [(here[:-1], right[:-1], right[1:]), (here[:-1], right[1:], here[1:])]
+    caps = [
+        (np.full(columns, rows * columns), right[0], here[0]),
+        (np.full(columns, rows * columns + 1), here[-1], right[-1]),
+    ]
+    faces = np.concatenate([np.stack(corners, axis=-1).reshape(-1, 3) for corners in sides + caps])
+    return vertices, directions, faces
 
 
 def barrel_grid(
