@@ -46,7 +46,9 @@ class Readings:
     base_position: np.ndarray  # (3,) m, the robot's base in the simulator's world, whose axes are the base's
     # on how many sides of the object the fingers fit: 4 of a square section, 2 of a long box, 0: at any yaw
     object_sides: int
-    object_half: np.ndarray = field(default_factory=lambda: NOTHING)  # (3,) m, half the lengths of the box around the object
+    object_half: np.ndarray = field(
+        default_factory=lambda: NOTHING
+    )  # (3,) m, half the lengths of the box around the object
     others: np.ndarray = field(default_factory=lambda: NOTHING)  # (K, 3) m, the centres of the other objects
     fixture: float = 0.0  # how far the drawer is open, the button pressed: 0 … 1
 

@@ -38,7 +38,9 @@ class Controller:
         wanted = self.wanted(action, readings, backend)
         return wanted if self.unbounded else stop_at_limits(wanted, readings.joint_positions, self.arm)
 
-    def towards(self, linear: np.ndarray, yaw_rate: float, readings: Readings, backend: Backend) -> np.ndarray:
+    def towards(
+        self, linear: np.ndarray, yaw_rate: float, readings: Readings, backend: Backend
+    ) -> np.ndarray:
         """The action (A,) that moves the tool at ``linear`` (3,) m/s and turns it about the vertical at
         ``yaw_rate`` rad/s, while it is held pointing down; for scripts and people.
         """

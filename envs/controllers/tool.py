@@ -37,8 +37,9 @@ class EndPosition(Controller):
             self.arm,
         )
 
-
-    def towards(self, linear: np.ndarray, yaw_rate: float, readings: Readings, backend: Backend) -> np.ndarray:
+    def towards(
+        self, linear: np.ndarray, yaw_rate: float, readings: Readings, backend: Backend
+    ) -> np.ndarray:
         return np.append(linear / self.arm.tool_speed, yaw_rate / YAW_RATE)
 
 
@@ -58,8 +59,9 @@ class EndPose(Controller):
             backend.jacobian(), readings.joint_positions, twist, self.rest_pose, self.arm
         )
 
-
-    def towards(self, linear: np.ndarray, yaw_rate: float, readings: Readings, backend: Backend) -> np.ndarray:
+    def towards(
+        self, linear: np.ndarray, yaw_rate: float, readings: Readings, backend: Backend
+    ) -> np.ndarray:
         turn = upright(readings.tool_rotation, yaw_rate) / YAW_RATE
         return np.concatenate([linear / self.arm.tool_speed, turn])
 

@@ -111,6 +111,4 @@ def hole(half_width: float, clearance: float, half_height: float) -> Fixture:
         box((inner, wall, half_height), (0, inner + wall, half_height)),
         box((inner, wall, half_height), (0, -inner - wall, half_height)),
     )
-    return Fixture(
-        name="hole", still=block, handle=(0, 0, 2 * half_height), half=(outer, outer, half_height)
-    )
+    return Fixture(name="hole", still=block, handle=(0, 0, 2 * half_height), half=(outer, outer, half_height))

@@ -30,6 +30,9 @@ NAMED: dict[str, Callable[[float], Object]] = {
     "ring": lambda scale: compounds.ring(0.046 * scale, 0.01 * scale, 0.018 * scale, 0.1),
 }
 
+CLUTTER = ("box", "cylinder", "sphere", "ellipsoid", "hammer")  # on the table of Clutter-v0
+BOX = NAMED["box"](1.0)  # the Sawyer tasks'
+
 
 def find_objects(text: str, width: float) -> tuple[Object, ...]:
     """What ``text`` names, fit for fingers ``width`` m apart: one of NAMED, "random" (the training set),

@@ -43,7 +43,9 @@ BOOK_OPEN = 0.75  # the book opens a gripper that is less open than this
 
 
 WORKPLACE = Workplace(np.array([[0.42, 0.77], [-0.30, 0.30]]), np.array([0.65, 0.15]))
-TABLE = Table(top=-0.12, centre=(0.72, 0.0), half=(0.38, 0.55), floor=-0.92, middle=np.array([0.595, 0.0, -0.12]))
+TABLE = Table(
+    top=-0.12, centre=(0.72, 0.0), half=(0.38, 0.55), floor=-0.92, middle=np.array([0.595, 0.0, -0.12])
+)
 
 CARD = RobotCard(
     name="sawyer",

@@ -53,7 +53,9 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     needs_gripper: ClassVar[bool] = True
     needs_mujoco: ClassVar[bool] = False  # for what CoppeliaSim's scenes do not have
     turn: ClassVar[float] = pi / 4  # rad, how far the object is turned at most with random_yaw
-    touch_cost: ClassVar[float] = 0.05  # of a step in which the robot touches the table, in the augmented reward
+    touch_cost: ClassVar[float] = (
+        0.05  # of a step in which the robot touches the table, in the augmented reward
+    )
     mechanics_known: ClassVar[tuple[str, ...]] = ("clean",)
     remembers: ClassVar[tuple[str, ...]] = ()  # attributes that change during an episode, for get_state
 
@@ -106,7 +108,9 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             self.metadata = {**self.metadata, "render_modes": ["rgb_array"]}  # type: ignore[misc]  # what works on this machine
         self.card = find_robot(robot)
         if self.needs_gripper and self.card.gripper is None:
-            raise BackendError(f"the robot {self.card.name} has no gripper, which {type(self).__name__} needs")
+            raise BackendError(
+                f"the robot {self.card.name} has no gripper, which {type(self).__name__} needs"
+            )
         self.objects = find_objects(objects, self.fitting_width)
         self.scenes = self.stage()
         self.backend: Backend = start_backend(

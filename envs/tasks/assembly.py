@@ -29,7 +29,9 @@ class AssemblyEnv(ArmEnv):
     needs_mujoco = True
     carry: float  # m of the object above its place on its way there
     default_horizon = 100
-    exact: ClassVar[float]  # m beside its place at which a held object may go down, for an arm of the Sawyer's size
+    exact: ClassVar[
+        float
+    ]  # m beside its place at which a held object may go down, for an arm of the Sawyer's size
     remembers = ("base", "last")
 
     def begin(self, readings: Readings) -> None:
@@ -45,7 +47,13 @@ class AssemblyEnv(ArmEnv):
 
     def terms(self) -> tuple[Term, ...]:
         return (
-            Term("its place, in the base frame", "m / size", 3, 2.0, lambda task, at: task.place(at) / task.size),
+            Term(
+                "its place, in the base frame",
+                "m / size",
+                3,
+                2.0,
+                lambda task, at: task.place(at) / task.size,
+            ),
             Term(
                 "its place - the object",
                 "m / size / 5",
@@ -122,7 +130,10 @@ class StackEnv(AssemblyEnv):
 
     def there(self, readings: Readings) -> bool:
         across, up = self._offset(readings)
-        return across * self.size < readings.object_half[0] and abs(up) * self.size < 0.2 * readings.object_half[2]
+        return (
+            across * self.size < readings.object_half[0]
+            and abs(up) * self.size < 0.2 * readings.object_half[2]
+        )
 
 
 class PegEnv(AssemblyEnv):
@@ -137,7 +148,9 @@ class PegEnv(AssemblyEnv):
         radius, half_length = (part * width for part in PEG)
         self.deep = half_length
         self.carry = half_length + OVER * self.card.size
-        return (Scene((cylinder(radius, half_length, 0.1),), hole(radius, CLEARANCE * width, half_length / 2)),)
+        return (
+            Scene((cylinder(radius, half_length, 0.1),), hole(radius, CLEARANCE * width, half_length / 2)),
+        )
 
     def draw(self, object_xy: np.ndarray) -> Placing:
         spot = self.free_spots(1, object_xy)[0]

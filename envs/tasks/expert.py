@@ -126,7 +126,10 @@ def push(env: Any, at: Readings) -> Plan:
     behind = float(at.object_half[:2].max()) + BEHIND * env.size
     offset = at.object_position[:2] - at.tool_position[:2]
     along, aside = float(offset @ ahead), float(abs(offset[0] * ahead[1] - offset[1] * ahead[0]))
-    fingers, across_way = np.arctan2(at.tool_rotation[1, 1], at.tool_rotation[0, 1]), np.arctan2(ahead[0], -ahead[1])
+    fingers, across_way = (
+        np.arctan2(at.tool_rotation[1, 1], at.tool_rotation[0, 1]),
+        np.arctan2(ahead[0], -ahead[1]),
+    )
     turn = np.pi / 2 - (np.pi / 2 - (across_way - fingers)) % np.pi
     yaw_rate = float(np.clip(APPROACH_GAIN * turn, -YAW_RATE, YAW_RATE))
     low = at.table_height + 0.6 * half_height(at) + 0.01

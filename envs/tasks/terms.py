@@ -95,7 +95,13 @@ class Term(NamedTuple):
 
 
 OBJECT_SIZE = (
-    Term("half the lengths of the box around the object", "m / size", 3, 1.0, lambda task, at: at.object_half / task.size),
+    Term(
+        "half the lengths of the box around the object",
+        "m / size",
+        3,
+        1.0,
+        lambda task, at: at.object_half / task.size,
+    ),
 )
 
 

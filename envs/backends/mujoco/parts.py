@@ -82,7 +82,12 @@ class Parts:
         is_mesh = {geom: model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH for geom in self._object_geoms}
         self._meshes = [geom for geom in self._object_geoms if is_mesh[geom]]
         self._solids = [
-            (data.geom_xpos[geom], data.geom_xmat[geom], model.geom_size[geom].copy(), int(model.geom_type[geom]))
+            (
+                data.geom_xpos[geom],
+                data.geom_xmat[geom],
+                model.geom_size[geom].copy(),
+                int(model.geom_type[geom]),
+            )
             for geom in self._object_geoms
             if not is_mesh[geom]
         ]
@@ -105,7 +110,9 @@ class Parts:
         model, data, gripper = self.model, self.data, self.card.gripper
         arm = {model.joint(name).id for name in self.card.arm_joints}
         hand = [
-            joint for joint in range(model.njnt) if joint not in arm and model.jnt_bodyid[joint] in self.robot_bodies
+            joint
+            for joint in range(model.njnt)
+            if joint not in arm and model.jnt_bodyid[joint] in self.robot_bodies
         ]
         self._hand_qpos = [int(model.jnt_qposadr[joint]) for joint in hand]
         self._open = np.array([model.qpos0[address] for address in self._hand_qpos])
@@ -161,7 +168,11 @@ class Parts:
         """Whether the ray from the palm towards the tool frame's origin meets the object."""
         start = self._proximity_position
         for position, rotation, size, kind in self._solids:
-            if 0.0 <= mujoco.mju_rayGeom(position, rotation, size, start, direction, kind) <= self._proximity_range:
+            if (
+                0.0
+                <= mujoco.mju_rayGeom(position, rotation, size, start, direction, kind)
+                <= self._proximity_range
+            ):
                 return True
         return any(
             0.0 <= mujoco.mj_rayMesh(self.model, self.data, mesh, start, direction) <= self._proximity_range
@@ -173,13 +184,19 @@ def compiled(card: RobotCard, spec: mujoco.MjSpec) -> mujoco.MjModel:
     try:
         return spec.compile()
     except ValueError as error:
-        raise BackendError(f"the robot {card.name} does not compile: {' '.join(str(error).split())}") from error
+        raise BackendError(
+            f"the robot {card.name} does not compile: {' '.join(str(error).split())}"
+        ) from error
 
 
 def robot_bodies(model: mujoco.MjModel) -> list[int]:
     """All but the world, the objects and the fixture, whose names begin so."""
     mine = ("object", FIXTURE)
-    tops = {body for body in range(1, model.nbody) if model.body(int(model.body_rootid[body])).name.startswith(mine)}
+    tops = {
+        body
+        for body in range(1, model.nbody)
+        if model.body(int(model.body_rootid[body])).name.startswith(mine)
+    }
     return [body for body in range(1, model.nbody) if body not in tops]
 
 

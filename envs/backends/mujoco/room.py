@@ -44,7 +44,7 @@ def add_room(spec: mujoco.MjSpec, table: Table, size: float) -> None:
     spec.stat.extent, spec.stat.center = 1.4, (*table.middle[:2] * (0.45 / SAWYER_MIDDLE[0]), 0)
     visual.map.znear, visual.map.zfar, visual.map.shadowclip, visual.map.haze = 0.05, 30, 1.2, 0.35
     visual.rgba.haze = (0.80, 0.86, 0.92, 1)
-    
+
 
 def room_xml(table: Table, size: float) -> str:
     """MJCF of floor, table, lights and cameras."""
@@ -71,17 +71,21 @@ def room_xml(table: Table, size: float) -> str:
             (0.06 - half_x, 0, 0.011, half_y - 0.06),
         )
     )
-    board = f'<geom {LOOK} type="box" pos="{x} {y} {top - 0.02}" size="{half_x} {half_y} 0.02" material="wood"/>'
+    board = (
+        f'<geom {LOOK} type="box" pos="{x} {y} {top - 0.02}" size="{half_x} {half_y} 0.02" material="wood"/>'
+    )
     floor = f'<geom {LOOK} type="plane" pos="0 0 {table.floor}" size="12 12 1" material="tiles"/>'
     world = LIGHTS + cameras(table, size) + floor + board + legs + apron
-    return f"<mujoco><compiler angle=\"radian\"/><asset>{TEXTURES}{shapes.assets()}</asset><worldbody>{world}</worldbody></mujoco>"
+    return f'<mujoco><compiler angle="radian"/><asset>{TEXTURES}{shapes.assets()}</asset><worldbody>{world}</worldbody></mujoco>'
 
 
 def cameras(table: Table, size: float) -> str:
     """As the Sawyer's, about the middle of the region, at distances that go with the arm's size."""
     xml = ""
     for name, (position, target, fovy) in CAMERAS.items():
-        position, target = (table.middle + size * np.subtract(place, SAWYER_MIDDLE) for place in (position, target))
+        position, target = (
+            table.middle + size * np.subtract(place, SAWYER_MIDDLE) for place in (position, target)
+        )
         back = np.subtract(position, target)
         right = np.cross([0, 0, 1], back)
         xml += f'<camera name="{name}" pos="{text(position)}" xyaxes="{text(right)} {text(np.cross(back, right))}" fovy="{fovy}"/>'

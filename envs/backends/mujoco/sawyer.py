@@ -8,7 +8,6 @@ from envs.backends.mujoco import sawyer_looks
 from envs.robots.sawyer import FINGER_RANGE, JOINT_LIMITS
 
 
-
 @dataclass(frozen=True)
 class Link:
     """A link of the arm with the joint that moves it about its z axis; offsets in m, inertia in kg m², torque

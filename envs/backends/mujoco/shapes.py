@@ -9,18 +9,18 @@ import numpy as np
 Vector = tuple[float, float, float]
 
 MATERIALS = {  # name: attributes in MJCF
-    'leg': 'rgba="0.40 0.26 0.15 1" specular="0.2" shininess="0.3"',
-    'red': 'rgba="0.70 0.035 0.045 1" specular="0.7" shininess="0.75"',
-    'dark': 'rgba="0.105 0.11 0.12 1" specular="0.45" shininess="0.5"',
-    'grey': 'rgba="0.22 0.23 0.25 1" specular="0.5" shininess="0.6"',
-    'metal': 'rgba="0.62 0.64 0.67 1" specular="0.9" shininess="0.85"',
-    'rubber': 'rgba="0.06 0.06 0.065 1" specular="0.1" shininess="0.1"',
-    'blue': 'rgba="0.08 0.40 0.98 1" specular="0.5" shininess="0.6"',
-    'screen': 'rgba="0.04 0.09 0.20 1" specular="0.6" shininess="0.9" emission="0.4"',
-    'white': 'rgba="0.95 0.96 0.97 1" specular="0.2" emission="0.5"',
-    'iris': 'rgba="0.10 0.45 0.85 1" emission="0.5"',
-    'pupil': 'rgba="0.01 0.01 0.02 1" specular="0.2"',
-    'light': 'rgba="0.35 0.95 0.55 1" emission="0.9"',
+    "leg": 'rgba="0.40 0.26 0.15 1" specular="0.2" shininess="0.3"',
+    "red": 'rgba="0.70 0.035 0.045 1" specular="0.7" shininess="0.75"',
+    "dark": 'rgba="0.105 0.11 0.12 1" specular="0.45" shininess="0.5"',
+    "grey": 'rgba="0.22 0.23 0.25 1" specular="0.5" shininess="0.6"',
+    "metal": 'rgba="0.62 0.64 0.67 1" specular="0.9" shininess="0.85"',
+    "rubber": 'rgba="0.06 0.06 0.065 1" specular="0.1" shininess="0.1"',
+    "blue": 'rgba="0.08 0.40 0.98 1" specular="0.5" shininess="0.6"',
+    "screen": 'rgba="0.04 0.09 0.20 1" specular="0.6" shininess="0.9" emission="0.4"',
+    "white": 'rgba="0.95 0.96 0.97 1" specular="0.2" emission="0.5"',
+    "iris": 'rgba="0.10 0.45 0.85 1" emission="0.5"',
+    "pupil": 'rgba="0.01 0.01 0.02 1" specular="0.2"',
+    "light": 'rgba="0.35 0.95 0.55 1" emission="0.9"',
 }
 SEGMENTS = 36  # around a barrel
 ARC = 4  # points along a rounded edge

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mujoco
 
-from envs.backends.mujoco.objects import add_to
+from envs.backends.mujoco.objects import LEAST_HULL, OBJECT_BIT, TABLE_BIT, add_to, placed, solid
 from envs.backends.mujoco.room import add_room
 from envs.objects.fixtures import Fixture
 from envs.objects.scene import Scene
@@ -17,7 +17,7 @@ from envs.robots.arm import Table
 from envs.robots.card import RobotCard
 from envs.robots.spec import robot_spec, set_physics
 
-TABLE, OBJECTS = 1, 2  # contact types; robots have none and meet both
+STILL_COLOUR, MOVING_COLOUR = (0.55, 0.57, 0.60, 1), (0.85, 0.60, 0.20, 1)  # of a fixture
 ACROSS = (0.5**0.5, 0.0, 0.0, 0.5**0.5)  # from an object's frame, across whose y axis fingers take it
 FIXTURE = "fixture"  # the body that places it, and its joint
 
@@ -39,12 +39,12 @@ def world_spec(card: RobotCard, table: Table, scene: Scene, looks: bool) -> mujo
         type=mujoco.mjtGeom.mjGEOM_BOX,
         pos=(*table.centre, table.top - 0.02),
         size=(*table.half, 0.02),
-        contype=TABLE,
+        contype=TABLE_BIT,
         conaffinity=0,
         group=3,
     )
     for index, thing in enumerate(scene.objects):
-        add_to(spec, thing, object_name(index), looks, several=len(scene.objects) > 1 or scene.fixture is not None)
+        add_to(spec, thing, object_name(index), looks, meets_others=len(scene.objects) > 1)
         if index == 0:
             spec.body(object_name(0)).add_site(name="object/grasp", quat=ACROSS)
     if scene.fixture is not None:
@@ -74,17 +74,16 @@ def add_fixture(spec: mujoco.MjSpec, fixture: Fixture, looks: bool) -> None:
             part.gravcomp = 1.0
         volume = sum(shape.volume for shape in shapes)
         for index, shape in enumerate(shapes):
+            geom_name = f"fixture/{name}{index}"
             part.add_geom(
-                name=f"fixture/{name}{index}",
-                type=getattr(mujoco.mjtGeom, f"mjGEOM_{shape.type.upper()}"),
-                size=(*shape.size, *(0.0,) * (3 - len(shape.size))),
-                pos=shape.position,
-                friction=(shape.friction, 0.005, 0.0001),
+                name=geom_name,
                 mass=fixture.mass * shape.volume / volume,
-                contype=OBJECTS,
-                conaffinity=OBJECTS,
+                contype=OBJECT_BIT,
+                conaffinity=OBJECT_BIT,
                 group=1 if looks else 3,
-                rgba=(0.85, 0.60, 0.20, 1) if name == "moving" else (0.55, 0.57, 0.60, 1),
+                rgba=MOVING_COLOUR if name == "moving" else STILL_COLOUR,
+                **placed(shape),
+                **solid(spec, shape, geom_name, LEAST_HULL),
             )
     if part is not body:
         spec.add_exclude(bodyname1=FIXTURE, bodyname2=part.name)
