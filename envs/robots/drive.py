@@ -68,7 +68,14 @@ class GripperDrive:
             (int(model.joint(name).qposadr[0]), math.copysign(1.0, opened - closed), closed)
             for name, (closed, opened) in gripper.joints.items()
         ]
-        self._way = sum(abs(opened - closed) for closed, opened in gripper.joints.values())
+        self._ends = tuple(gripper.joints.values())
+        self._way = sum(abs(opened - closed) for closed, opened in self._ends)
+
+    def reset(self, data: Any, opening: float = 1.0) -> None:
+        """Put the joints that the card names, and the commands, there."""
+        for (address, _, closed), (_, opened) in zip(self._joints, self._ends, strict=True):
+            data.qpos[address] = closed + (opened - closed) * opening
+        self.command(data, opening)
 
     def command(self, data: Any, opening: float) -> None:
         data.ctrl[self._actuators] = self._closed + self._range * min(max(opening, 0.0), 1.0)
