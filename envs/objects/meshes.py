@@ -26,6 +26,7 @@ TIP = 0.18  # length of a finger below the grasp point
 PALM = 0.8  # from the grasp point up to the hand
 ROOM = 0.85  # from the grasp point to the far side of an open finger
 GAP = 0.08  # between two things; nearer ones are one
+CONCAVITY = 0.1  # that CoACD leaves in a piece
 MOST_PIECES = 16
 SLIVER = 1e-4  # of the volume; MuJoCo refuses a piece that is all but flat
 
@@ -65,9 +66,12 @@ def convex_pieces(mesh: Mesh, path: Path) -> list[Mesh]:
     coacd.set_log_level("error")
     pieces = coacd.run_coacd(
         coacd.Mesh(mesh.vertices, mesh.faces),
+        threshold=CONCAVITY,
         max_convex_hull=MOST_PIECES,
-        mcts_iterations=60,  # and fewer nodes: half the seconds, and hulls as close
-        mcts_nodes=10,
+        preprocess_mode="off",  # the mesh is closed
+        mcts_iterations=30,  # this and what follows: a tenth of the seconds of CoACD's defaults
+        mcts_nodes=5,
+        mcts_max_depth=2,
         resolution=500,
         seed=0,
     )
