@@ -22,12 +22,13 @@ from envs.tasks.lift import LiftEnv
 from envs.tasks.reach import ReachEnv
 
 APPROACH_GAIN = 8.0  # 1/s from a distance to a velocity
+CARRY_GAIN = 4.0  # 1/s, the same with an object in the hand
 OVER_TOP = 0.03  # m of the tool above the object's top: the finger tips pass over it
 ALIGNED = 0.012  # m and, alike, 0.1 rad: below it the fingers go down around the object
 GRASP_DEPTH = 0.005  # m above the object's centre, where the gripper closes
 LIFT_SPEED = 0.3  # m/s
 HEIGHT_OF_CARRYING = 0.05  # m of a held object above its place, for an arm of the Sawyer's size
-BEHIND = 0.035  # m of the tool behind what it pushes, the same
+BEHIND = 0.035  # m of the tool behind what it pushes: hands of small arms are not much thinner
 OPEN, CLOSED = 1.0, 0.0
 
 Plan = tuple[np.ndarray, float, float]  # tool velocity (3,) m/s, yaw rate rad/s, opening 0 … 1
@@ -94,10 +95,17 @@ def lift(env: Any, at: Readings) -> Plan:
 def place(env: Any, at: Readings) -> Plan:
     if not terms.is_held(at):
         return take(env, at)
-    offset = env.goal - at.object_position
-    if np.hypot(offset[0], offset[1]) > 0.03 * env.size:
-        offset[2] += HEIGHT_OF_CARRYING * env.size
-    return APPROACH_GAIN * offset, 0.0, CLOSED
+    return carry(env.goal - at.object_position, 0.03 * env.size, HEIGHT_OF_CARRYING * env.size), 0.0, CLOSED
+
+
+def carry(offset: np.ndarray, near: float, above: float) -> np.ndarray:
+    """(3,) m/s for a held object with ``offset`` (3,) m to its place: first up, then over it, then down."""
+    offset = offset.copy()
+    if float(np.hypot(offset[0], offset[1])) > near:
+        offset[2] += above
+        if offset[2] > 0.4 * above:
+            offset[:2] *= 0.2
+    return CARRY_GAIN * offset
 
 
 def assemble(env: Any, at: Readings) -> Plan:
@@ -110,12 +118,7 @@ def assemble(env: Any, at: Readings) -> Plan:
         return np.array([0.0, 0.0, LIFT_SPEED]), 0.0, OPEN
     if not (touched and at.proximity and at.opening < 0.9):
         return take(env, at)
-    offset = env.place(at) - at.object_position
-    if float(np.hypot(offset[0], offset[1])) > env.exact * env.size:
-        offset[2] += env.carry
-        if offset[2] > 0.02 * env.size:
-            offset[:2] *= 0.2  # first up
-    return 0.5 * APPROACH_GAIN * offset, 0.0, CLOSED
+    return carry(env.place(at) - at.object_position, env.exact * env.size, env.carry), 0.0, CLOSED
 
 
 def push(env: Any, at: Readings) -> Plan:
@@ -123,7 +126,7 @@ def push(env: Any, at: Readings) -> Plan:
     way = (env.goal - at.object_position)[:2]
     left = float(np.linalg.norm(way))
     ahead = way / max(left, 1e-6)
-    behind = float(at.object_half[:2].max()) + BEHIND * env.size
+    behind = float(at.object_half[:2].max()) + BEHIND
     offset = at.object_position[:2] - at.tool_position[:2]
     along, aside = float(offset @ ahead), float(abs(offset[0] * ahead[1] - offset[1] * ahead[0]))
     fingers, across_way = (
@@ -134,7 +137,7 @@ def push(env: Any, at: Readings) -> Plan:
     yaw_rate = float(np.clip(APPROACH_GAIN * turn, -YAW_RATE, YAW_RATE))
     low = at.table_height + 0.6 * half_height(at) + 0.01
     in_line = along > 0.4 * behind and aside < 0.012 * env.size
-    pushing = at.left_contact or at.right_contact or along < behind - 0.01 * env.size
+    pushing = at.left_contact or at.right_contact or along < behind - 0.01
     if in_line and at.tool_position[2] < low + (half_height(at) if pushing else 0.005):
         step = np.append(ahead * min(left + 0.02 * env.size, 0.05 * env.size), 0.0)
         step[:2] += offset - along * ahead  # back into the line
