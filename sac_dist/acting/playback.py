@@ -19,7 +19,7 @@ from sac_dist.acting.evaluation import Evaluation, evaluation_seed
 from sac_dist.acting.observation import check_policy_fits
 from sac_dist.acting.video import video_writer
 from sac_dist.book.policy_files import load_book_policy
-from sac_dist.settings import Config, ConfigError, EnvConfig
+from sac_dist.settings import Config, ConfigError, EnvConfig, check_path
 from sac_dist.storage.checkpoint import Checkpoint, read
 from sac_dist.storage.run_folder import RunFolder, newest_models
 from sac_dist.system.files import models_dir
@@ -130,10 +130,11 @@ def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:
             f"no trained policy for {env} in runs/ or {models_dir()}: train one with --train, or name "
             "one with --model"
         )
+    check_path(path)
     if path.is_dir():
         folder = RunFolder(path)
         path = folder.best if folder.best.is_file() else folder.last
-    elif not path.exists() and path.with_name(path.name + "_policy").exists():
+    elif not path.exists() and os.path.exists(f"{path}_policy"):  # False for too long a name
         return path, read_book(path)
     return path, read(path)
 

@@ -4,6 +4,7 @@ transition by transition.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -158,7 +159,7 @@ class _Recorder(gymnasium.Wrapper):
 
 
 def _read_policy(path: Path) -> Checkpoint:
-    if not path.exists() and not Path(f"{path}_policy").exists():
+    if not path.exists() and not os.path.exists(f"{path}_policy"):
         raise ConfigError(
             f"there is no policy {path}: give expert, random, or a run folder, a checkpoint or the "
             "book's prefix"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sac_dist.cli.given import refuse_rest
+from sac_dist.cli.terminal import show
 
 
 def run_export(settings: dict[str, Any], prefix: Path) -> int:
@@ -16,5 +17,5 @@ def run_export(settings: dict[str, Any], prefix: Path) -> int:
 
     path, policy = find_policy(model, "auto")
     save_book_policy(policy.build_agent(), prefix)
-    print(f"{path} written as {prefix}_q1, {prefix}_q2, {prefix}_policy")
+    show(f"{path} written as {prefix}_q1, {prefix}_q2, {prefix}_policy")
     return 0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from sac_dist.cli.flags import Parser, build_parser, spelled, task_options
+from sac_dist.cli.flags import Parser, build_parser, file_path, spelled, task_options
 from sac_dist.cli.settings_file import read_settings
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.settings.config import take
@@ -35,7 +34,7 @@ def named_algorithms(arguments: Sequence[str]) -> list[str]:
     parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("--algo")
     parser.add_argument("--online-algo")
-    parser.add_argument("--config", type=Path)
+    parser.add_argument("--config", type=file_path)
     given = vars(parser.parse_known_args(arguments)[0])
     if "config" in given:
         given = vars(parser.parse_known_args(read_settings(given.pop("config")))[0]) | given

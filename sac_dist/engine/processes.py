@@ -99,7 +99,7 @@ def call_apart(
             raise SystemExit(  # the line alone: the traceback of the script's own call says nothing more
                 "sac-dist: each process of a run imports the script that calls train() or resume(): put the "
                 'call under if __name__ == "__main__":'
-            )
+            ) from None
         raise ConfigError(f"{what} {_end_of(process)}") from None
     finally:
         if process.pid is not None:

@@ -34,10 +34,10 @@ def exit_on_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred_signals() -> Iterator[None]:
-    """The handlers of ``STOPPING`` are called after the block: one that raised in the middle of the start of a
-    process would leave one that nobody knows.
+    """The handlers of ``STOPPING`` are called after the block: one that raised in the middle of the start of
+    a process would leave one that nobody knows.
 
-    Blocking signals is not enough: a library's thread gets them, and Python calls the handler in the main one.
+    Blocking signals is not enough: a library's thread gets them, and the main one calls the handler.
     """
     came: list[int] = []
 

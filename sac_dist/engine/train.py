@@ -86,18 +86,19 @@ def train(
         )
         try:
             reporter = Reporter(folder.path, config, all_sinks, callbacks)
+            of_files = (files.notes(part, name) for name, part in zip(config.data.files, demos, strict=True))
+            for note in (choice, *notes, *filter(None, of_files)):
+                reporter.note(note)
+            return _run(
+                folder,
+                reporter,
+                lambda signals: Supervisor(config, folder, schema, reporter, engine, signals, _joined(demos)),
+            )
         except ConfigError:
             folder.unlock()
-            shutil.rmtree(folder.path, ignore_errors=True)
+            if not folder.last.exists():  # nothing has been trained
+                shutil.rmtree(folder.path, ignore_errors=True)
             raise
-        of_files = (files.notes(part, name) for name, part in zip(config.data.files, demos, strict=True))
-        for note in (choice, *notes, *filter(None, of_files)):
-            reporter.note(note)
-        return _run(
-            folder,
-            reporter,
-            lambda signals: Supervisor(config, folder, schema, reporter, engine, signals, _joined(demos)),
-        )
 
 
 def resume(

@@ -17,7 +17,8 @@ from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.schema import Schema
 from sac_dist.networks.build import least_size
 from sac_dist.settings import Config, ConfigError
-from sac_dist.system.files import replacing
+from sac_dist.system.files import read_whole, replacing
+from sac_dist.system.shared import available_memory
 
 VERSION = 2
 SIZES_ALONE = 1  # what sac_dist 0.1 wrote: a version that knows the sizes of observation and action alone
@@ -68,12 +69,13 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
 def read(path: Path) -> Checkpoint:
     """Raise ConfigError with the file and what is wrong with it; nothing in the file is executed."""
     try:
-        data = (
-            path.read_bytes()
-        )  # at once: safetensors opens a path several times, and a run may replace the file in between
+        # at once: safetensors opens a path several times, and a run may replace the file in between
+        data = read_whole(path, available_memory())
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         meta = json.loads(header.get("__metadata__", {}).get("sac_dist", "null"))
+    except ConfigError:
+        raise
     except FileNotFoundError:
         raise ConfigError(f"no such checkpoint: {path}") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from sac_dist.settings import Config, ConfigError
+from sac_dist.settings import Config, ConfigError, check_path
 from sac_dist.system.files import replacing
 
 
@@ -35,6 +35,7 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path) -> RunFolder:
         """Raise ConfigError if the folder holds something, cannot be made or cannot be written."""
+        check_path(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
@@ -75,6 +76,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """Raise ConfigError if there is no run to go on with, or another process is at it."""
+        check_path(path)
         folder = cls(path)
         if not folder.last.is_file():
             raise ConfigError(f"no run to resume in {path}: {folder.last} does not exist")
