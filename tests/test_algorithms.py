@@ -77,7 +77,7 @@ def test_it_trains_on_demonstrations_is_saved_and_goes_on_with_the_same_bits(tmp
     replay = ReplayBuffer(1, schema)
 
     def updates(agent: SACAgent, rng: np.random.Generator, count: int) -> dict[str, float]:
-        batches = Batches(replay, data, config.data, 64, config.agent.discount)
+        batches = Batches(replay, data, config.data, 64, config.agent)
         metrics = [agent.update(batches.offline(rng)) for _ in range(count)]
         return {name: value.item() for name, value in metrics[-1].items()}
 
