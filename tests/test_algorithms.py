@@ -211,8 +211,9 @@ def test_a_name_can_be_registered_and_taken_once() -> None:
 
 
 def test_flags_of_an_algorithm_reach_its_settings() -> None:
-    given = parse(["--train", "--algo", NAME, "--expectile", "0.7", "--cql-weight", "2"])
-    settings = {name: value for name, value in given.items() if name not in ("train", "algo")}
+    phases = ["--train", "--demos", "x", "--offline-steps", "9", "--algo", NAME, "--online-algo", "cql"]
+    given = parse([*phases, "--expectile", "0.7", "--cql-weight", "2"])
+    settings = {name: given[name] for name in ("expectile", "cql_weight")}
     assert routed(settings, NAME) == {NAME: IQLSettings(expectile=0.7), "cql": CQLSettings(cql_weight=2.0)}
     assert not settings
 

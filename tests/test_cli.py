@@ -159,7 +159,7 @@ def test_config_of_a_run_can_be_given_to_the_next(tmp_path):
     from sac_dist.storage.run_folder import RunFolder
 
     train = TrainConfig(workers=2, seed=7, success_target=0.5)
-    data = DataConfig(demos=("a.npz", "b c.npz"), bc_steps=5)
+    data = DataConfig(demos=("a.npz", "b c.npz"), bc_steps=5, offline_steps=7)
     algorithms = {"cql": CQLSettings(cql_samples=3, cal_ql=True)}
     agent = AgentConfig(alpha=0.2, hidden_width=32)
     config = Config(EnvConfig("Pendulum-v1"), agent, train, data, algorithms=algorithms)

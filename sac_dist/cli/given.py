@@ -10,22 +10,33 @@ from sac_dist.cli.flags import Parser, build_parser, file_path, spelled, task_op
 from sac_dist.cli.settings_file import read_settings
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.settings.config import take
+from sac_dist.settings.idle import refuse_idle
 from sac_dist.settings.presets import expanded
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """The settings that were given, by name: file first, flags over it, each over its own preset.
 
-    Raises ConfigError on anything unknown.
+    Raises ConfigError on anything unknown, and on what would do nothing in the run that is asked for.
     """
     parser = build_parser(named_algorithms(arguments))
-    flags = expanded(vars(parser.parse_args(arguments)))
+    flags = vars(parser.parse_args(arguments))
     if "config" not in flags:
-        return flags
-    file = folded(expanded(vars(parser.parse_args(read_settings(flags.pop("config"))))))
-    flags = folded(flags)  # both, so that a flag goes over the file's value under either name
+        settings, asked = expanded(flags), flags.keys()
+    else:
+        file = vars(parser.parse_args(read_settings(flags.pop("config"))))
+        settings, asked = over(folded(expanded(file)), folded(expanded(flags))), file.keys() | flags.keys()
+    if "train" in settings or "offline" in settings:
+        refuse_idle(settings, asked)
+    return settings
+
+
+def over(file: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """The file's settings and the flags' over them: folded both, so that a flag goes over the file's value
+    under either name.
+    """
     if "env_kwargs" in file and "env_kwargs" in flags:
-        flags["env_kwargs"] = file["env_kwargs"] | flags["env_kwargs"]
+        return file | flags | {"env_kwargs": file["env_kwargs"] | flags["env_kwargs"]}
     return file | flags
 
 

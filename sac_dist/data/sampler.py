@@ -47,9 +47,7 @@ class Batches:
         self.calibrated, self.n_step = calibrated, n_step
         self.bias = agent.reward_bias / agent.reward_scale  # in units of the stored rewards
         if n_step > 1 and self.bias and agent.normalize_rewards:
-            raise ConfigError(
-                "reward_bias is of single rewards, normalize_rewards of sums of n: give one"
-            )
+            raise ConfigError("reward_bias is of single rewards, normalize_rewards of sums of n: give one")
         self.schema = schema = replay.schema
         appended = len(data) if data is not None and config.demo_mode == "append" else 0
         rows = self._rows = np.empty((batch_size + appended, schema.row_width), np.float32)

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from sac_dist.settings import Config, ConfigError, check_path
+from sac_dist.settings.idle import idle_settings
 from sac_dist.system.files import replacing
 
 
@@ -105,9 +106,14 @@ class RunFolder:
         self._lock_file.close()
 
     def write_config(self, config: Config) -> None:
-        """config.yaml, flat as the flags are: ``--config`` reads it back."""
+        """config.yaml, flat as the flags are: ``--config`` reads it back. What does nothing in the run is
+        left out.
+        """
+        settings = config.flat()
+        for name in idle_settings(settings):
+            del settings[name]
         with replacing(self.path / "config.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(config.flat(), sort_keys=False))
+            temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
 def _cannot_write(path: Path, error: OSError) -> ConfigError:
