@@ -300,6 +300,42 @@ def test_nobody_has_to_read_what_a_command_prints(tmp_path, monkeypatch, capsys,
     assert cli.main(["--train", "--wrkers"]) == 2
 
 
+def test_the_newest_run_that_can_be_shown_is_taken_and_the_others_are_named(capsys):
+    paths = {name: RunFolder.create(Path("runs") / name) for name in ("old", "good", "broken", "empty")}
+    for number, (name, folder) in enumerate(paths.items()):
+        if name != "empty":
+            pendulum_policy(folder.last)
+            if name == "broken":
+                folder.last.write_bytes(b"half")
+            os.utime(folder.last, (number, number))
+        folder.unlock()
+    assert cli.main(["--test", "--episodes", "1", "--no-render", "--horizon", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "runs/empty is passed over: it has no policy yet"
+    assert lines[1].startswith("runs/broken is passed over: runs/broken/checkpoints/last.safetensors is not")
+    assert lines[2].startswith("policy runs/good/")
+
+
+def test_what_a_run_says_of_its_environment_is_said_where_a_policy_is_shown_or_recorded(capsys):
+    noted = "toy_envs:Endless-v0 has no limit of its own: its episodes are truncated after 1,000 steps"
+    arguments = [
+        "--record-demos",
+        "1",
+        "--env",
+        "toy_envs:Endless-v0",
+        "--policy",
+        "random",
+        "--out",
+        "d.npz",
+    ]
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.startswith(noted)
+    env, agent = EnvConfig("toy_envs:Endless-v0"), AgentConfig(hidden_width=8)
+    save_policy(Path("p.safetensors"), SACAgent(Schema.vector(2, 2), agent), Config(env, agent), {})
+    assert cli.main(["--test", "--model", "p.safetensors", "--episodes", "1", "--no-render"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(noted)
+
+
 def test_preset_of_the_book_and_flags_over_it():
     given = parse(["--train", "--preset", "book"])
     assert (given["hidden_width"], given["hidden_depth"], given["critic_depth"]) == (512, 4, 3)

@@ -25,7 +25,7 @@ def run_record(settings: dict[str, Any], episodes: int) -> int:
     from sac_dist.reporting.describe import describe
 
     files.check_new(out)
-    demos = record(config, policy, episodes, seed, only_success, show_episode)
+    demos = record(config, policy, episodes, seed, only_success, show_episode, show)
     files.write(demos, out)
     show(describe(demos, str(out)))
     return 0

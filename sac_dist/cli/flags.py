@@ -159,6 +159,13 @@ def add_modes(parser: Parser) -> None:
         metavar="N",
         help="train: stop after so many episodes; test: episodes to show (default 30)",
     )
+    parser.add_argument(
+        "--no-success-target",
+        dest="success_target",
+        action="store_const",
+        const=None,
+        help="resume: train on, whatever the success",
+    )
     test = parser.add_argument_group("showing a policy")
     test.add_argument(
         "--model",

@@ -26,7 +26,7 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
     from sac_dist.acting.failures import NoPicture
     from sac_dist.acting.playback import find_policy, play
 
-    path, policy = find_policy(model, overrides.name)
+    path, policy = find_policy(model, overrides.name, show)
     show(f"policy {path}: {policy.config.env.name}, {policy.info.get('steps', '?')} training steps")
     wanted = video is not None
     if render and video is None and not has_display():
@@ -34,14 +34,14 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
         show(f"no display: writing {video} instead")
     window = render and video is None
     try:
-        evaluation = play(policy, overrides, episodes, deterministic, video, window, show_episode)
+        evaluation = play(policy, overrides, episodes, deterministic, video, window, show_episode, show)
     except NoPicture as error:
         if wanted:
             raise
         show(f"no picture, the policy is measured without: {' '.join(str(error).split())}")
         video = None
-        evaluation = play(policy, overrides, episodes, deterministic, on_episode=show_episode)
-    show(evaluation)
+        evaluation = play(policy, overrides, episodes, deterministic, on_episode=show_episode, note=show)
+    show(str(evaluation))
     if video is not None:
         show(f"video {video}")
     return 0

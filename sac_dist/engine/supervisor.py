@@ -83,6 +83,7 @@ class Supervisor:
         self.agent.load_state_dict(saved.agent)
         self.checkpoints.restore(saved, self.engine)
         self.evaluations.best_score = saved.run["best_score"]
+        self.evaluations.best_rate = saved.run.get("best_rate")
         self.evaluations.evaluated = saved.run.get("evaluated", self.control.clock())
 
     def _more_of_state(self) -> dict[str, Any]:
@@ -91,6 +92,7 @@ class Supervisor:
         """
         return {
             "best_score": self.evaluations.best_score,
+            "best_rate": self.evaluations.best_rate,
             "evaluated": self.evaluations.evaluated,
             "data": self.data_digest,
             "log": self.reporter.state(),

@@ -155,7 +155,8 @@ def _damaged_part(run: dict[str, Any], workers_of_run: int) -> str | None:
             for rank, state in enumerate(workers)  # a learner's comes after the workers'
         ),
         "best_score": isinstance(run.get("best_score"), float | int | None),
-        "evaluated": isinstance(run.get("evaluated", 0), int),  # runs of earlier versions lack it
+        "best_rate": isinstance(run.get("best_rate"), float | int | None),  # runs of earlier versions lack it
+        "evaluated": isinstance(run.get("evaluated", 0), int),  # likewise
         "exact": isinstance(run.get("exact", ""), str),  # likewise
         "log": isinstance(log, dict) and isinstance(log.get("wall_time_s"), float | int),
         "replay": isinstance(replay, dict) and isinstance(replay.get("segments"), list),

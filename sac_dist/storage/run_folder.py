@@ -121,10 +121,13 @@ def _cannot_write(path: Path, error: OSError) -> ConfigError:
     return ConfigError(f"cannot write the run folder {path}: {reason}; choose another with --run-dir")
 
 
-def newest_models(root: Path = Path("runs")) -> list[Path]:
-    """The best policy (else the last) of each run, the run that was written to most recently first."""
-    policies = []
+def newest_runs(root: Path = Path("runs")) -> list[tuple[RunFolder, Path | None]]:
+    """The runs in ``root``, that which was written to most recently first, each with its best policy, else
+    its last; None: it has none yet.
+    """
+    found = []
     for path in root.glob("*/checkpoints"):
         folder = RunFolder(path.parent)
-        policies += [policy for policy in (folder.best, folder.last) if policy.is_file()][:1]
-    return sorted(policies, key=lambda path: path.stat().st_mtime, reverse=True)
+        policy = next((policy for policy in (folder.best, folder.last) if policy.is_file()), None)
+        found.append(((policy or path).stat().st_mtime, folder, policy))
+    return [(folder, policy) for _, folder, policy in sorted(found, key=lambda run: run[0], reverse=True)]
