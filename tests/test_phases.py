@@ -272,6 +272,8 @@ def test_offline_then_online_then_offline_again(demos: str, tmp_path: Path) -> N
     saved = run(tmp_path, data, eval_interval=20)
     steps, updates, _, offline = counters(saved)
     assert offline == 30 * (1 + steps // 25) == 90 and updates == steps - 20 + offline
+    best = checkpoint.read(tmp_path / "run" / "checkpoints" / "best.safetensors").info
+    assert 0 < best["steps"] <= steps and 0 < best["offline_updates"] <= offline
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     assert int(rows[-1]["step"]) == steps + offline and int(rows[-1]["offline_updates"]) == offline
 

@@ -27,7 +27,11 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
     from sac_dist.acting.playback import find_policy, play
 
     path, policy = find_policy(model, overrides.name, show)
-    show(f"policy {path}: {policy.config.env.name}, {policy.info.get('steps', '?')} training steps")
+    offline = policy.info.get("offline_updates", 0)
+    trained = f"{policy.info.get('steps', '?')} training steps" + (
+        f", {offline} offline updates" if offline else ""
+    )
+    show(f"policy {path}: {policy.config.env.name}, {trained}")
     wanted = video is not None
     if render and video is None and not has_display():
         video = Path("rollout.mp4")

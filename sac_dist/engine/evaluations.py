@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sac_dist.acting.evaluation import Evaluation
 from sac_dist.engine.children import Children
-from sac_dist.engine.control import Control
+from sac_dist.engine.control import OFFLINE_UPDATES, Control
 from sac_dist.engine.evaluator import TARGET_EPISODES, Request, Result
 from sac_dist.engine.parts import Engine, Part
 from sac_dist.settings import Config
@@ -34,7 +34,8 @@ class Evaluations:
 
     def request(self, episodes: int, trained_s: float) -> None:
         """Have the present policy measured; nothing happens if the evaluator has died just now."""
-        request = Request(self.control.clock(), episodes, max(SHORTEST_LIMIT, trained_s))
+        offline = self.control.total(OFFLINE_UPDATES)
+        request = Request(self.control.clock(), episodes, max(SHORTEST_LIMIT, trained_s), offline)
         with contextlib.suppress(OSError):
             self.engine.ask(self.evaluator, request)
             self.pending, self.obstacle, self._asked = True, "", self.evaluator.generation

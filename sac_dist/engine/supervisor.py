@@ -208,7 +208,9 @@ class Supervisor:
                 self._write_checkpoint()
                 next_checkpoint = after(self.control.clock(), train.checkpoint_interval)
             if train.keep_interval and clock >= next_kept and all_finite(self.engine.gather()):
-                checkpoint.save_policy(self.folder.kept(clock), self.agent, self.config, {"steps": clock})
+                offline = self.control.total(OFFLINE_UPDATES)
+                info = {"steps": clock - offline, "offline_updates": offline}
+                checkpoint.save_policy(self.folder.kept(clock), self.agent, self.config, info)
                 next_kept = after(clock, train.keep_interval)
 
     def _reason_to_stop(self) -> str | None:
