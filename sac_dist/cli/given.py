@@ -22,7 +22,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     parser = build_parser(named_algorithms(arguments))
     flags = vars(parser.parse_args(arguments))
     if "config" not in flags:
-        settings, asked = expanded(flags), flags.keys()
+        settings, asked = expanded(flags), set(flags)
     else:
         file = vars(parser.parse_args(read_settings(flags.pop("config"))))
         settings, asked = over(folded(expanded(file)), folded(expanded(flags))), file.keys() | flags.keys()

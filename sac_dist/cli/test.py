@@ -28,9 +28,8 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
 
     path, policy = find_policy(model, overrides.name, show)
     offline = policy.info.get("offline_updates", 0)
-    trained = f"{policy.info.get('steps', '?')} training steps" + (
-        f", {offline} offline updates" if offline else ""
-    )
+    trained = f"{policy.info.get('steps', '?')} training steps"
+    trained += f", {offline} offline updates" if offline else ""
     show(f"policy {path}: {policy.config.env.name}, {trained}")
     wanted = video is not None
     if render and video is None and not has_display():

@@ -87,8 +87,8 @@ class TerminalSink(Sink):
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
         steps_per_s, updates_per_s = self.rates()
         self.note(
-            f"{step:>9,} {self.config.data.clock_unit}  evaluation: {evaluation}  ({steps_per_s:.0f} steps/s, "
-            f"{updates_per_s:.0f} updates/s)"
+            f"{step:>9,} {self.config.data.clock_unit}  evaluation: {evaluation}  "
+            f"({steps_per_s:.0f} steps/s, {updates_per_s:.0f} updates/s)"
         )
 
     def note(self, text: str) -> None:

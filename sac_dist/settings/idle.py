@@ -85,7 +85,8 @@ def idle_settings(settings: Mapping[str, Any]) -> dict[str, str]:
     """Those of ``settings``, by their flags' names, that would do nothing in a run of them, and why. One at
     its default value asks for nothing.
     """
-    algorithms = {settings.get("algo"), settings.get("online_algo"), *ALGORITHMS} - {None}
+    named = (settings[name] for name in ("algo", "online_algo") if name in settings)
+    algorithms = {*named, *ALGORITHMS}
     sections = [*SECTIONS.values(), *map(settings_class, algorithms)]
     defaults = {flag_of(option): option.default for section in sections for option in options_of(section)}
 
