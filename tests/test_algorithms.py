@@ -224,7 +224,7 @@ def test_a_file_can_name_the_algorithm_and_its_settings(tmp_path: Path) -> None:
     assert flat["expectile"] == 0.7 and "algorithms" not in flat
     assert set(Config().algorithms) == {"cql", "sac"}  # those in use, not all that somebody has registered
     (tmp_path / "settings.yaml").write_text(f"algo: {NAME}\nexpectile: 0.7\n")
-    assert parse(["--train", "--config", str(tmp_path / "settings.yaml")])["expectile"] == 0.7
+    assert parse(["--offline", "x", "--config", str(tmp_path / "settings.yaml")])["expectile"] == 0.7
 
 
 def test_settings_of_version_0_1_0_are_routed_to_cql() -> None:

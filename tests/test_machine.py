@@ -245,7 +245,7 @@ def test_too_little_memory_is_met_before_the_start(tmp_path, temporary):
     [
         ({"hidden_width": 200_000}, {}, "of 200,000 units: .*; give --hidden-width at most"),
         ({"hidden_depth": 10**9}, {}, "1,000,000,000 hidden layers .*; ask for less of each"),
-        ({"critics": 10**9}, {}, "and 1,000,000,000 critics of 2, .*; give --hidden-width at most|batches"),
+        ({"critics": 10**9}, {}, "and 1,000,000,000 critics of 2, .*; ask for less of each"),
         ({}, {"batch_size": 10**8}, "batches of 100,000,000 transitions: .*; give --batch-size at most"),
         ({}, {"buffer_size": 10**12}, "a buffer of .*; give --buffer-size at most"),
     ],

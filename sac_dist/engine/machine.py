@@ -67,12 +67,14 @@ def check_memory(config: Config, schema: Schema) -> None:
     there, sizes = available_memory(), [bytes_of(value) for _, _, value, bytes_of in needs]
     if sum(sizes) <= there:
         return
-    size, (setting, what, value, bytes_of) = max(zip(sizes, needs, strict=True), key=lambda pair: pair[0])
+    sized = list(zip(sizes, needs, strict=True))
+    alone = [pair for pair in sized if pair[0] > there]  # too large by themselves: the first is the cause
+    size, (setting, what, value, bytes_of) = alone[0] if alone else max(sized, key=lambda pair: pair[0])
     left = there - (sum(sizes) - size)
     fits = largest(lambda smaller: bytes_of(smaller) <= left, value)
     raise ConfigError(
         f"the memory does not hold {what}: that is {size / 2**20:.1f} MiB, and "
-        f"{max(left, 0) / 2**20:.1f} MiB are left; "
+        f"{there / 2**20:.1f} MiB are free; "
         + (f"give --{setting.replace('_', '-')} at most {fits}" if fits else "ask for less of each")
     )
 
