@@ -189,7 +189,7 @@ def _check_unfinished(config: Config, saved: Checkpoint, path: Path) -> None:
     target, rate = config.train.success_target, saved.run.get("best_rate")
     if target is not None and rate is not None and rate >= target:
         raise TargetReached(
-            f"{path} has reached its success target {target:g}: {rate:g} of the unseen episodes succeeded; "
+            f"{path} has reached its success target {target:g}: {rate:.0%} of the unseen episodes succeeded; "
             "to train on, give a higher --success-target or --no-success-target"
         )
     # runs of before there were offline phases have three counters
