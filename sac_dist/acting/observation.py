@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from typing import Any
 
 import gymnasium
@@ -14,7 +15,8 @@ from sac_dist.settings import ConfigError
 
 
 class FlatObservation(gymnasium.ObservationWrapper):
-    """The parts of an observation side by side, each flattened, in the schema's order: that of their names.
+    """The parts of an observation side by side, each flattened, in the schema's order: that of their names,
+    and so within parts that have names themselves.
 
     Raises ConfigError for a space that does not become numbers.
     """
@@ -26,7 +28,7 @@ class FlatObservation(gymnasium.ObservationWrapper):
         self.schema = Schema.from_spaces(space, env.action_space)
         self.is_dict = isinstance(space, spaces.Dict)
         self.parts = {
-            field.name: space.spaces[field.name] if isinstance(space, spaces.Dict) else space
+            field.name: in_order(space.spaces[field.name] if isinstance(space, spaces.Dict) else space)
             for field in self.schema.fields
         }
         boxes = [spaces.flatten_space(part) for part in self.parts.values()]
@@ -46,7 +48,24 @@ class FlatObservation(gymnasium.ObservationWrapper):
     def reordered(self) -> bool:
         """Whether the environment has its parts in another order, which sac_dist 0.1's policies saw."""
         own = self.env.observation_space
-        return isinstance(own, spaces.Dict) and list(own.spaces) != list(self.parts)
+        return _names(own) != _names(in_order(own))
+
+
+def in_order(space: spaces.Space) -> spaces.Space:
+    """``space`` with the names of every dict in it sorted, as whoever reads files sorts them."""
+    if isinstance(space, spaces.Dict):
+        parts = {name: in_order(space.spaces[name]) for name in sorted(space.spaces)}
+        return spaces.Dict(OrderedDict(parts))
+    if isinstance(space, spaces.Tuple):
+        return spaces.Tuple([in_order(part) for part in space.spaces])
+    return space
+
+
+def _names(space: spaces.Space) -> list[object]:
+    """The names of the dicts in ``space`` in their order, level by level."""
+    if isinstance(space, spaces.Dict):
+        return [(name, _names(part)) for name, part in space.spaces.items()]
+    return [_names(part) for part in space.spaces] if isinstance(space, spaces.Tuple) else []
 
 
 def schema_of(env: gymnasium.Env) -> Schema:

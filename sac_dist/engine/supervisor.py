@@ -83,6 +83,7 @@ class Supervisor:
         self.agent.load_state_dict(saved.agent)
         self.checkpoints.restore(saved, self.engine)
         self.evaluations.best_score = saved.run["best_score"]
+        self.evaluations.best_rate = saved.run.get("best_rate")
         self.evaluations.evaluated = saved.run.get("evaluated", self.control.clock())
 
     def _more_of_state(self) -> dict[str, Any]:
@@ -91,6 +92,7 @@ class Supervisor:
         """
         return {
             "best_score": self.evaluations.best_score,
+            "best_rate": self.evaluations.best_rate,
             "evaluated": self.evaluations.evaluated,
             "data": self.data_digest,
             "log": self.reporter.state(),
@@ -206,7 +208,9 @@ class Supervisor:
                 self._write_checkpoint()
                 next_checkpoint = after(self.control.clock(), train.checkpoint_interval)
             if train.keep_interval and clock >= next_kept and all_finite(self.engine.gather()):
-                checkpoint.save_policy(self.folder.kept(clock), self.agent, self.config, {"steps": clock})
+                offline = self.control.total(OFFLINE_UPDATES)
+                info = {"steps": clock - offline, "offline_updates": offline}
+                checkpoint.save_policy(self.folder.kept(clock), self.agent, self.config, info)
                 next_kept = after(clock, train.keep_interval)
 
     def _reason_to_stop(self) -> str | None:
