@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from envs import resolve
-from sac_dist.acting.environment import make_env
+from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import Episode, check_picture, run_episode
 from sac_dist.acting.evaluation import Evaluation, evaluation_seed
 from sac_dist.acting.observation import check_policy_fits
@@ -43,6 +43,7 @@ def play(
     environment, and NoPicture, before the first step, where the environment cannot be drawn.
     """
     config = overrides.over(policy.config.env)
+    video = None if video is None else video.absolute()  # an environment may change the folder
     if not window:
         os.environ.setdefault(
             "SDL_VIDEODRIVER", "dummy"
@@ -67,7 +68,7 @@ def play(
                 played.append(run_episode(env, act, evaluation_seed(index), on_frame, config.success))
                 on_episode(index, played[-1])
     finally:
-        env.close()
+        close(env)
     return Evaluation.of(played)
 
 
@@ -105,7 +106,7 @@ def film(
             except _FilmEnds:
                 return False
     finally:
-        env.close()
+        close(env)
     return True
 
 
