@@ -81,7 +81,7 @@ def test_parts_are_flattened_to_a_vector():
             "DiscreteActions-v0",
             r"DiscreteActions-v0 has the action space Discrete\(4\): SAC needs continuous actions",
         ),
-        ("MatrixActions-v0", "one-dimensional Box of floats"),
+        ("IntegerActions-v0", "a Box of floats"),
         ("UnboundedActions-v0", "each action needs a finite range"),
         ("Image-v0", "the networks need numbers that flatten to a vector"),
         ("PartsWithImage-v0", "the networks need numbers that flatten to a vector"),

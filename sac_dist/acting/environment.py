@@ -234,7 +234,8 @@ class ClippedRescaleAction(RescaleAction):
     """From [-1, 1] to the environment's own range, whose ends rounding cannot pass."""
 
     def __init__(self, env: gymnasium.Env) -> None:
-        super().__init__(env, np.float32(-1), np.float32(1))
+        with np.errstate(over="ignore"):  # gymnasium compares the largest float64 as a float32
+            super().__init__(env, np.float32(-1), np.float32(1))
         inner = env.action_space
         assert isinstance(inner, Box)
         self.low, self.high, self.inner_dtype = inner.low, inner.high, inner.dtype

@@ -21,8 +21,8 @@ STEP = "gymnasium wants step(self, action) to return (observation, reward, termi
 def check_interface(env: gymnasium.Env, name: str) -> None:
     """Reset ``env``, as ``make_env`` makes it, and take one step.
 
-    Where that fails the environment itself is looked at without its wrappers, which would be blamed for what it
-    returns; first it is not, since it may need them (Meta-World's choose its task). Raises ConfigError in one
+    Where that fails the environment itself is looked at without its wrappers, which would be blamed for what
+    it returns; not before, since it may need them (Meta-World's choose its task). Raises ConfigError in one
     line that says what is wrong and what gymnasium wants.
     """
     try:

@@ -25,9 +25,9 @@ from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.storage.checkpoint import Checkpoint
 
-# Training stays below 2**30, and evaluation counts up from there and comes nowhere near this. All are below
-# 2**31, since environments in C++ keep a seed in 32 bits with a sign.
-DEMONSTRATION_SEEDS = TRAINING_SEEDS * 3 // 2
+DEMONSTRATION_SEEDS = (
+    2 * TRAINING_SEEDS
+)  # training stays below 2**30, evaluation counts up from there and comes nowhere near this
 LEAST_TRIES, TRIES_PER_EPISODE = 20, 10  # after so many tries a policy that does not succeed is given up
 WORDS = ("expert", "random")  # policies that are no file
 
@@ -35,11 +35,11 @@ Act = Callable[[np.ndarray], np.ndarray]  # (O,) float32 → (A,) float32 in [-1
 
 
 def demonstration_seed(seed: int, index: int) -> int:
-    """The reset seed, in [3 * 2**29, 2**31), of try ``index`` (0, 1, …): never one of training's or of
+    """The reset seed, in [2**31, 2**31 + 2**30), of try ``index`` (0, 1, …): never one of training's or of
     evaluation's.
     """
     return DEMONSTRATION_SEEDS + int(
-        np.random.SeedSequence((seed, index)).generate_state(1)[0] % (TRAINING_SEEDS // 2)
+        np.random.SeedSequence((seed, index)).generate_state(1)[0] % TRAINING_SEEDS
     )
 
 
