@@ -270,6 +270,7 @@ def test_arguments_reach_any_constructor_and_missing_ones_are_named():
 def test_the_package_of_a_bare_id_is_named():
     line = refusal(EnvConfig("FetchReach-v4"))
     assert "gymnasium_robotics:FetchReach-v4" in line and "Reacher" not in line
+    assert "shimmy:dm_control/cartpole-swingup-v0" in refusal(EnvConfig("dm_control/cartpole-swingup-v0"))
     assert "package:Name-v0" in refusal(EnvConfig("Pendulm-v1"))
 
 

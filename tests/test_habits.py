@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
@@ -136,6 +137,25 @@ def test_an_assertion_without_words_says_what_it_asserts(tmp_path, monkeypatch):
     with pytest.raises(AssertionError) as caught:
         importlib.import_module("asserts").reset()
     assert reason(caught.value).startswith("AssertionError: assert task is not None (")
+
+
+# A suite that fails under this machine's mujoco (robosuite#814; docs/suites.md)
+
+
+@pytest.mark.parametrize(("package", "mujoco"), [("robosuite", "3.3.7"), ("dm_control", "3.17.0")])
+def test_the_mujoco_that_a_suite_works_with_is_named(package, mujoco, tmp_path, monkeypatch):
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "binding.py").write_text("def make():\n    return object().flex_vertedge\n")
+    spec = importlib.util.spec_from_file_location("binding", tmp_path / package / "binding.py")
+    assert spec is not None and spec.loader is not None
+    binding = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(binding)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "4.0.0")
+    with pytest.raises(AttributeError) as caught:
+        binding.make()
+    line = reason(caught.value)
+    assert f"{package}/binding.py:2); {package} " in line
+    assert line.endswith(f"works with mujoco {mujoco}, this is 4.0.0: pip install mujoco=={mujoco}")
 
 
 # Spaces that are missing or another package's (Gymnasium#648, stable-baselines3#1714)
