@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from typing import Any
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from sac_dist.acting.episode import EnvironmentFault
 from sac_dist.data.schema import STATE, Schema
 from sac_dist.settings import ConfigError
 
@@ -31,6 +32,7 @@ class FlatObservation(gymnasium.ObservationWrapper):
             field.name: in_order(space.spaces[field.name] if isinstance(space, spaces.Dict) else space)
             for field in self.schema.fields
         }
+        self.sizes = {name: spaces.flatdim(part) for name, part in self.parts.items()}
         boxes = [spaces.flatten_space(part) for part in self.parts.values()]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the bounds lose digits
@@ -41,8 +43,22 @@ class FlatObservation(gymnasium.ObservationWrapper):
 
     def observation(self, observation: Any) -> np.ndarray:
         named = observation if self.is_dict else {STATE: observation}
-        flat: Any = [spaces.flatten(space, named[name]) for name, space in self.parts.items()]
+        flat: Any = [self._flat(named, name, space) for name, space in self.parts.items()]
         return np.concatenate(flat, dtype=np.float32, casting="unsafe")
+
+    def _flat(self, named: Any, name: str, space: spaces.Space) -> Any:
+        try:
+            part = named[name]
+        except (IndexError, KeyError, TypeError):
+            has = ", ".join(map(str, named)) if isinstance(named, dict) else f"a {type(named).__name__}"
+            self._fault(f"the observation has no {name}, as its space has; it has {has}")
+        flat = spaces.flatten(space, part)
+        if len(flat) != self.sizes[name]:  # the sum of all sizes might still be right
+            self._fault(f"the observation's {name} has {len(flat)} numbers, in its space {self.sizes[name]}")
+        return flat
+
+    def _fault(self, what: str) -> NoReturn:
+        raise EnvironmentFault(f"{type(self.env.unwrapped).__name__}: {what}") from None
 
     @property
     def reordered(self) -> bool:

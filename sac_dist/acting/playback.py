@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from envs import resolve
-from sac_dist.acting.environment import make_env
+from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import Episode, check_picture, run_episode
 from sac_dist.acting.evaluation import Evaluation, evaluation_seed
 from sac_dist.acting.interface import notes_on
@@ -50,6 +50,7 @@ def play(
     the environment cannot be drawn.
     """
     config = overrides.over(policy.config.env)
+    video = None if video is None else video.absolute()  # an environment may change the folder
     if not window:
         os.environ.setdefault(
             "SDL_VIDEODRIVER", "dummy"
@@ -76,7 +77,7 @@ def play(
                 played.append(run_episode(env, act, evaluation_seed(index), on_frame, config.success))
                 on_episode(index, played[-1])
     finally:
-        env.close()
+        close(env)
     return Evaluation.of(played)
 
 
@@ -114,7 +115,7 @@ def film(
             except _FilmEnds:
                 return False
     finally:
-        env.close()
+        close(env)
     return True
 
 

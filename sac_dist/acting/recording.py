@@ -17,7 +17,7 @@ import envs
 from envs.backends.base import BackendError
 from envs.tasks.expert import Expert
 from sac_dist import __version__
-from sac_dist.acting.environment import make_env
+from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import TRAINING_SEEDS, Episode, run_episode
 from sac_dist.acting.interface import notes_on
 from sac_dist.acting.observation import check_policy_fits, schema_of
@@ -98,7 +98,7 @@ def record(
                 kept.append(env.rows(config.name))
                 success.append(episode.success)
     finally:
-        env.close()
+        close(env)
     return Transitions(
         env.schema,
         np.concatenate(kept),

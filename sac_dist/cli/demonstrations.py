@@ -25,8 +25,9 @@ def run_record(settings: dict[str, Any], episodes: int) -> int:
     from sac_dist.reporting.describe import describe
 
     files.check_new(out)
+    file = Path(out).absolute()  # an environment may change the folder
     demos = record(config, policy, episodes, seed, only_success, show_episode, show)
-    files.write(demos, out)
+    files.write(demos, file)
     show(describe(demos, str(out)))
     return 0
 

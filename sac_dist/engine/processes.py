@@ -35,7 +35,9 @@ def settle_child() -> None:
     """First call of every child: its role as its name, one torch thread, no Ctrl-C or hang-up; the end of the
     supervisor is the child's end.
     """
-    show_role(multiprocessing.current_process().name)
+    process = multiprocessing.current_process()
+    show_role(process.name)
+    process.daemon = False  # an environment may start processes of its own
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for number in FOR_THE_GROUP:
         signal.signal(number, signal.SIG_IGN)

@@ -13,6 +13,7 @@ from sac_dist.engine.children import MORE_REPORTS, Children, GivenUp
 from sac_dist.engine.compiler import CompilerTask, compiler_main, not_compiled, quick_uncompiled
 from sac_dist.engine.control import EPISODES, OFFLINE_UPDATES, STEPS, UPDATES, Control
 from sac_dist.engine.divergence import Diverged, all_finite, explain, origin
+from sac_dist.engine.ends import EndWatch
 from sac_dist.engine.evaluations import Evaluations
 from sac_dist.engine.evaluator import NotFinite, NotWritten, OutOfTime, Result
 from sac_dist.engine.guard import Guard
@@ -57,6 +58,7 @@ class Supervisor:
         self.agent = SACAgent(schema, config.agent, config.train.seed, config.algorithms)
         self.control = Control(config.train.members)
         self.data_digest = None if demos is None else digest(demos)
+        self.ends = EndWatch()
         self.printed_failures: set[str] = set()
         self.phases = phases(config, 0 if demos is None else len(demos))
         self.checkpoints = Checkpointing(
@@ -121,7 +123,9 @@ class Supervisor:
             self.engine.member(rank, self.checkpoints.state_of_start(rank)) for rank in range(train.members)
         ]
         evaluations = self.evaluations
-        evaluations.evaluator = self.engine.evaluator(self.folder.best, lambda: evaluations.best_score)
+        evaluations.evaluator = self.engine.evaluator(
+            self.folder.best.absolute(), lambda: evaluations.best_score
+        )
         self.compile_at: float | None = None  # s of training
         context = start_context(with_compiler=train.compiles)
         self.compiler = Child(context, "compiler", compiler_main, self._compiler_task, restarts=False)
@@ -294,6 +298,8 @@ class Supervisor:
         elif isinstance(message, (EpisodeDone, UpdatesDone)):
             if isinstance(message, EpisodeDone):
                 self.reporter.episode(self.control.clock(), message.episode)
+                if (line := self.ends.take(message.episode)) is not None:
+                    self.reporter.note(f"{self.config.env.name}: {line}")
             if message.metrics:
                 self.reporter.update(self.control.clock(), message.metrics)
         elif isinstance(message, Result):

@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from sac_dist.acting.environment import make_env
+from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.interface import check_interface, notes_on
 from sac_dist.acting.observation import check_policy_fits, schema_of
 from sac_dist.data.schema import Schema
@@ -268,9 +268,14 @@ def _start_once(config: EnvConfig, known: Schema | None) -> tuple[Schema, list[s
         if known is not None:
             check_policy_fits(known, env, config.name)
         check_interface(env, config.name)
-        return schema_of(env), notes_on(env, config.name)
+        schema, notes = schema_of(env), notes_on(env, config.name)
     finally:
-        env.close()
+        obstacle = close(env)
+    if obstacle is not None:
+        notes.append(
+            f"{config.name}: close fails, and whatever it holds is freed with its process: {obstacle}"
+        )
+    return schema, notes
 
 
 def _context(config: Config) -> BaseContext:
