@@ -10,7 +10,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-
 from envs.tasks.sawyer import SawyerGraspEnv
 
 

@@ -22,7 +22,8 @@ class Option(NamedTuple):
 OPTIONS = {
     "robot": Option(
         str,
-        "sawyer, an MJCF file FILE.xml, a card FILE.yaml, a name of the MuJoCo Menagerie, or ARM+GRIPPER@SITE",
+        "sawyer, a file FILE.xml (MJCF), a card FILE.yaml, a name of the MuJoCo Menagerie, or "
+        "ARM+GRIPPER@SITE",
         data="sawyer",
     ),
     "objects": Option(
@@ -33,14 +34,18 @@ OPTIONS = {
     ),
     "control": Option(
         ("joint_velocity", "joint_position", "end_position", "end_pose"),
-        "velocities of the joints; steps of their positions; 3 velocities of the tool and a yaw rate; the same "
-        "and 3 turns",
+        "velocities of the joints; steps of their positions; 3 velocities of the tool and a yaw rate; the "
+        "same with 3 turns",
         data="joint_velocity",
     ),
     "observation": Option(
         ("relative", "book"), "31 entries relative to the object, or the book's 17", data="relative"
     ),
     "reward": Option(("sparse", "dense", "augmented"), "the book's three reward modes", data="augmented"),
+    "randomize": Option(str, "a YAML file of ranges to draw from each episode, such as 'mass: [0.5, 2]'"),
+    "goal_conditioned": Option(
+        bool, "Reach, Push, PickAndPlace: observations with achieved and desired goal, as for HER"
+    ),
     "random_target": Option(bool, "draw the object's position anew each episode"),
     "random_yaw": Option(bool, "draw the object's yaw anew each episode"),
     "start": Option(
@@ -60,4 +65,9 @@ OPTIONS = {
         "policies",
     ),
 }
-PATHS = ("scene", "robot", "objects")  # made absolute, so that a later --resume finds them from any folder
+PATHS = (
+    "scene",
+    "robot",
+    "objects",
+    "randomize",
+)  # made absolute, so that a later --resume finds them from any folder

@@ -14,7 +14,6 @@ import numpy as np
 
 from envs.robots.arm import Arm, Workplace
 
-
 CONTROL_TIMESTEP = 0.05  # s, one environment step
 
 

@@ -114,9 +114,9 @@ def start_backend(
     reinit_every: int | None = None,
     as_the_book: bool = False,
 ) -> Backend:
-    """A running simulator: by name, or from a factory. ``card`` and ``scenes`` are MujocoBackend's, what follows
-    them CoppeliaBackend's; ``as_the_book`` makes it a BookBackend. ``mujoco_only`` says what CoppeliaSim does
-    not have.
+    """A running simulator: by name, or from a factory. ``card`` and ``scenes`` are MujocoBackend's, what
+    follows them CoppeliaBackend's; ``as_the_book`` makes it a BookBackend. ``mujoco_only`` says what
+    CoppeliaSim does not have.
 
     Raises:
         BackendError: it is missing or does not start, or is given what only the other one has.

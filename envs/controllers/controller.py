@@ -14,8 +14,8 @@ from envs.robots.arm import Arm
 class Controller:
     """Turns the arm's part of an action into joint velocities within the joints' limits and speeds.
 
-    ``rest_pose`` (J,) rad is where a free degree of freedom returns to. ``unbounded`` leaves out the stop before
-    joint limits, as the book's code does.
+    ``rest_pose`` (J,) rad is where a free degree of freedom returns to. ``unbounded`` leaves out the stop
+    before joint limits, as the book's code does.
     """
 
     def __init__(self, arm: Arm, rest_pose: np.ndarray, unbounded: bool = False) -> None:

@@ -24,8 +24,8 @@ class JointVelocity(Controller):
 
 
 class JointPosition(Controller):
-    """J steps of the joints' target positions; an action of 1 is what the joint's speed covers in a control step
-    (0.05 rad of the Sawyer). Unlike velocities, targets do not drift.
+    """J steps of the joints' target positions; an action of 1 is what the joint's speed covers in a control
+    step (0.05 rad of the Sawyer). Unlike velocities, targets do not drift.
     """
 
     @property

@@ -18,8 +18,8 @@ HIGHEST = 0.7  # m above the table, the same
 
 
 class EndPosition(Controller):
-    """Three velocities of the tool along the base's axes and a turn about the vertical, while it is held pointing
-    down. An action of 1 is 0.4 m/s x size, or 1 rad/s.
+    """Three velocities of the tool along the base's axes and a turn about the vertical, while it is held
+    pointing down. An action of 1 is 0.4 m/s x size, or 1 rad/s.
     """
 
     @property
@@ -44,8 +44,8 @@ class EndPosition(Controller):
 
 
 class EndPose(Controller):
-    """Three velocities of the tool and three turns about the base's axes. An action of 1 is 0.4 m/s x size, or
-    1 rad/s. An arm of fewer than six joints comes as near as it can.
+    """Three velocities of the tool and three turns about the base's axes. An action of 1 is 0.4 m/s x size,
+    or 1 rad/s. An arm of fewer than six joints comes as near as it can.
     """
 
     @property

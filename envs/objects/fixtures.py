@@ -1,5 +1,5 @@
-"""What is fixed to the table: a drawer, a button, a block with a hole. Lengths in m for an arm of the Sawyer's size,
-others get them scaled.
+"""What is fixed to the table: a drawer, a button, a block with a hole. Lengths in m for an arm of the
+Sawyer's size, others get them scaled.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from envs.objects.shape import Shape, Vector
 
 @dataclass(frozen=True)
 class Fixture:
-    """Shapes that stand still, and shapes that slide along one axis. The frame's origin is on the table; at yaw 0 a
-    drawer opens along -x, towards the arm.
+    """Shapes that stand still, and shapes that slide along one axis. The frame's origin is on the table; at
+    yaw 0 a drawer opens along -x, towards the arm.
     """
 
     name: str
@@ -102,7 +102,8 @@ def button() -> Fixture:
 
 
 def hole(half_width: float, clearance: float, half_height: float) -> Fixture:
-    """A block with a square hole, open above, ``clearance`` wider on each side than a peg of ``half_width``."""
+    """A block with a square hole, open above, ``clearance`` wider on each side than a peg of ``half_width``.
+    """
     inner, wall = half_width + clearance, 0.015
     outer = inner + 2 * wall
     block = (

@@ -6,7 +6,7 @@ Everything is computed from a backend's Readings, so a task runs on every simula
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from math import pi
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from envs.objects.scene import Placing, Scene
 from envs.robots.library import find_robot
 from envs.robots.sawyer import START_NOISE
 from envs.tasks import terms
+from envs.tasks.randomization import Lag, Randomization
 from envs.tasks.terms import Term
 
 READINGS = tuple(field.name for field in fields(Readings))
@@ -74,6 +75,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         scene: str | None = None,
         reinit_every: int | None = None,
         mechanics: str = "clean",
+        randomize: Mapping[str, Any] | str | None = None,
         render_mode: str | None = None,
         width: int = 640,
         height: int = 480,
@@ -97,6 +99,8 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.observation_mode, self.reward_mode = observation, reward
         self.random_target, self.start = random_target, start
         self.as_the_book = mechanics == "book"
+        self.randomization = None if randomize is None else Randomization(randomize)
+        self.drawn: dict[str, float] = {}  # of the randomization, in this episode
         self.random_yaw = random_target and not self.as_the_book if random_yaw is None else random_yaw
         self.horizon, self.render_mode, self.width, self.height = (
             int(horizon),
@@ -173,7 +177,8 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return terms.has_fallen(readings)
 
     def cost(self, readings: Readings) -> float:
-        """What a step costs in the dense and the augmented reward, 0 when all is done; about 1 at the start."""
+        """What a step costs in the dense and the augmented reward, 0 when all is done; about 1 at the start.
+        """
         raise NotImplementedError
 
     def reward(self, readings: Readings, success: bool) -> float:
@@ -189,6 +194,10 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def finish(self, readings: Readings) -> tuple[Readings, bool]:
         """Complete the environment step: the instant it ends at, and whether the task is done."""
         return readings, self.success(readings)
+
+    def outcome(self, readings: Readings, success: bool) -> tuple[float, bool]:
+        """The reward of the step that led to ``readings``, and whether it ends the episode."""
+        return self.reward(readings, success), success or self.failed(readings)
 
     def info(self, readings: Readings, success: bool) -> dict[str, Any]:
         return {"success": success, "distance": terms.distance(readings)}
@@ -208,6 +217,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         yaw = self.np_random.uniform(-self.turn, self.turn) if self.random_yaw else 0.0
         which = int(self.np_random.integers(len(self.scenes))) if len(self.scenes) > 1 else 0
         placing = self.draw(object_xy)
+        self._randomize(which)
         self._steps = 0
         joint_positions = np.clip(joint_positions, *self.arm.joint_limits.T)
         if placing is None and which == 0:
@@ -218,7 +228,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.begin(self.readings)
         if self.render_mode == "human":
             self._show()
-        return self._observation(), self.info(self.readings, False)
+        return self._first_observation(), self.info(self.readings, False)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         if self.readings is None:
@@ -226,21 +236,23 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         if action.shape != self.action_space.shape or not np.isfinite(action).all():
             raise ValueError(f"action is {action}: it must be finite, of shape {self.action_space.shape}")
+        if self.drawn:
+            action = self._actions(action)
         opening = (float(action[-1]) + 1.0) / 2.0 if self.gripper_action else self.hand
         self._velocities = self.controller.velocities(action, self.readings, self.backend)
         readings = self.backend.step(self._velocities, opening)
         self.readings, success = self.finish(readings)
         self._steps += 1
-        reward = self.reward(self.readings, success)
-        terminated = success or self.failed(self.readings)
+        reward, terminated = self.outcome(self.readings, success)
         truncated = not terminated and self._steps >= self.horizon
         if self.render_mode == "human":
             self._show()
-        return self._observation(), reward, terminated, truncated, self.info(self.readings, success)
+        observation = self._late_observation() if self.drawn else self.observed()
+        return observation, reward, terminated, truncated, self.info(self.readings, success)
 
     def get_state(self) -> dict[str, Any] | None:
-        """What the rest of the episode depends on, as :meth:`set_state` takes it; None: CoppeliaSim, which does
-        not give its own.
+        """What the rest of the episode depends on, as :meth:`set_state` takes it; None: CoppeliaSim, which
+        does not give its own.
         """
         if self.readings is None or not isinstance(self.backend, RestorableBackend):
             return None
@@ -251,13 +263,28 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             "random": self.np_random.bit_generator.state,
             "steps": self._steps,
             "task": {name: getattr(self, name) for name in self.remembers} | self.controller.memory(),
+            "randomization": self.drawn
+            and {
+                "drawn": self.drawn,
+                "scene": self._scene,
+                "actions": self._actions.waiting,
+                "observations": self._observations.waiting,
+            },
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where :meth:`get_state` was called, bit for bit; after a reset. Raises ValueError or LookupError
-        for the state of another task.
+        """Go on where :meth:`get_state` was called, bit for bit; after a reset. Raises ValueError or
+        LookupError for the state of another task.
         """
         assert isinstance(self.backend, RestorableBackend)
+        if self.drawn:
+            kept = state["randomization"]
+            self.drawn = kept["drawn"]
+            self._actions.waiting, self._observations.waiting = (
+                list(kept["actions"]),
+                list(kept["observations"]),
+            )
+            self.backend.randomize(self.drawn, kept["scene"])  # type: ignore[attr-defined]
         self.backend.set_state(state["physics"])
         self.readings = Readings(**state["readings"])
         self.np_random.bit_generator.state = state["random"]
@@ -280,7 +307,9 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     @property
     def fitting_width(self) -> float:
-        """m between fingers that objects are made for: those of the robot, or fewer where its workplace is small."""
+        """m between fingers that objects are made for: those of the robot, or fewer where its workplace is
+        small.
+        """
         most = 2.0 * SAWYER_WIDTH * self.card.size
         return most if self.card.gripper is None else min(self.card.gripper.width, most)
 
@@ -289,19 +318,46 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return terms.distance(readings) / self.size
 
     def free_spots(self, count: int, *taken: np.ndarray, apart: float = APART) -> np.ndarray:
-        """(count, 2) m: places in the region, ``apart`` (m of the Sawyer) or, if that is more, the objects' width
-        from those that are taken and from each other; where there is no room, as far as was found.
+        """(count, 2) m: places in the region, ``apart`` (m of the Sawyer) or, if that is more, the objects'
+        width from those that are taken and from each other; where there is no room, as far as was found.
         """
         widths = [float(np.hypot(*thing.half[:2])) for thing in self.scenes[0].objects]
         apart = max(apart * self.size, *(2.0 * width for width in widths), 0.0)
         region = self.backend.workplace.target_region.T
         spots = list(taken)
         for _ in range(count):
-            tried = self.np_random.uniform(*region, (TRIES, 2))
+            tried = self.np_random.uniform(region[0], region[1], (TRIES, 2))
             gaps = np.linalg.norm(tried[:, None] - np.array(spots), axis=-1).min(axis=1)
             far = np.flatnonzero(gaps >= apart)
             spots.append(tried[far[0] if len(far) else int(gaps.argmax())])
         return np.array(spots[len(taken) :])
+
+    def _randomize(self, scene: int) -> None:
+        if self.randomization is not None:
+            self.drawn, self._scene = self.randomization.draw(self.np_random), scene
+            self.backend.randomize(self.drawn, scene)  # type: ignore[attr-defined]
+
+    def _first_observation(self) -> Any:
+        first = self.observed()
+        if not self.drawn:
+            return first
+        still = np.zeros(self.controller.actions + self.gripper_action)
+        still[-1] = float(self.gripper_action)  # open
+        self._actions = Lag(int(self.drawn.get("action_delay", 0)), still)
+        self._observations = Lag(int(self.drawn.get("observation_delay", 0)), first)
+        return self._late_observation()
+
+    def _late_observation(self) -> Any:
+        """As the policy gets it: old and noisy."""
+        observation: Any = self._observations(self.observed())
+        noise = self.drawn.get("observation_noise", 0.0)
+        if not noise:
+            return observation
+        named = isinstance(observation, dict)
+        vector = observation["observation"] if named else observation
+        seen = vector + self.np_random.normal(0.0, noise, vector.shape).astype(np.float32)
+        seen = np.minimum(np.maximum(seen, self._low), self._high)
+        return {**observation, "observation": seen} if named else seen
 
     def _mujoco_only(self, objects: str) -> str | None:
         """What of the task CoppeliaSim's scenes do not have, for a message."""
@@ -309,9 +365,12 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             return type(self).__name__.removesuffix("Env")
         if self.card.model is not None:
             return f"robot {self.card.name}"
-        return None if objects == "box" else f"objects {objects}"
+        if objects != "box":
+            return f"objects {objects}"
+        return None if self.randomization is None else "randomize"
 
-    def _observation(self) -> np.ndarray:
+    def observed(self) -> Any:
+        """The observation of the present instant."""
         readings = self.readings
         assert readings is not None
         if self.observation_mode == "book":
@@ -319,7 +378,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         else:
             observed = terms.relative_observation(readings, self.size)
             if self._extra:
-                extra = [np.atleast_1d(term.value(self, readings)) for term in self._extra]
+                extra = [np.atleast_1d(term.of(self, readings)) for term in self._extra]
                 observed = np.concatenate([observed, *extra], dtype=np.float32)
         return np.minimum(np.maximum(observed, self._low), self._high)
 

@@ -24,7 +24,9 @@ OVER = 0.02  # m above what stands there at which it is carried to its place, fo
 
 
 class AssemblyEnv(ArmEnv):
-    """What both tasks share: ``place`` (3,) is where the object's centre belongs, given where its base stands."""
+    """What both tasks share: ``place`` (3,) is where the object's centre belongs, given where its base
+    stands.
+    """
 
     needs_mujoco = True
     carry: float  # m of the object above its place on its way there
@@ -100,9 +102,9 @@ class StackEnv(AssemblyEnv):
     ## Reward
 
     dense: -0.2 tanh(4 distance) - 0.2 (not held), both 0 once the cube is at its place, -0.6 tanh(3 w), -0.1
-    while it is held at its place; w is the cube's way to its place, which leads over a point 5 cm above, in m /
-    size. augmented: -0.02 (tilt + \\|yaw error\\|), and -0.05 while the robot touches the table, beside. sparse:
-    0. In every mode +10 on success and -10 if the cube falls off the table.
+    while it is held at its place; w is the cube's way to its place, which leads over a point 5 cm above, in m
+    / size. augmented: -0.02 (tilt + \\|yaw error\\|), and -0.05 while the robot touches the table, beside.
+    sparse: 0. In every mode +10 on success and -10 if the cube falls off the table.
 
     ## End
 
@@ -126,7 +128,7 @@ class StackEnv(AssemblyEnv):
         return readings.others[0]
 
     def place(self, readings: Readings) -> np.ndarray:
-        return readings.others[0] + (0.0, 0.0, 2.0 * readings.object_half[2])
+        return readings.others[0] + [0.0, 0.0, 2.0 * float(readings.object_half[2])]
 
     def there(self, readings: Readings) -> bool:
         across, up = self._offset(readings)
@@ -137,8 +139,8 @@ class StackEnv(AssemblyEnv):
 
 
 class PegEnv(AssemblyEnv):
-    """Put a standing round peg into a square hole and let it go. Reward and end as in :class:`StackEnv`; its place is the
-    bottom of the hole, and it is there once it is down by 60 % of the hole.
+    """Put a standing round peg into a square hole and let it go. Reward and end as in :class:`StackEnv`; its
+    place is the bottom of the hole, and it is there once it is down by 60 % of the hole.
     """
 
     exact = 0.002
@@ -161,7 +163,7 @@ class PegEnv(AssemblyEnv):
         return np.append(self._spot, readings.table_height)
 
     def place(self, readings: Readings) -> np.ndarray:
-        return self.base + (0.0, 0.0, readings.object_half[2])
+        return np.add(self.base, (0.0, 0.0, readings.object_half[2]))
 
     def there(self, readings: Readings) -> bool:
         across, up = self._offset(readings)

@@ -1,5 +1,5 @@
-"""Scripted experts: they show that the tasks can be done, and make demonstrations. They steer the tool, so they work
-with any robot and any control.
+"""Scripted experts: they show that the tasks can be done, and make demonstrations. They steer the tool, so
+they work with any robot and any control.
 """
 
 from __future__ import annotations

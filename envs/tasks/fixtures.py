@@ -18,8 +18,8 @@ ASIDE = 0.6  # of the region's width, where fixtures stand
 
 
 class FixtureEnv(ArmEnv):
-    """What both tasks share. What the hand goes to takes the object's place in the observations; the gripper stays
-    closed.
+    """What both tasks share. What the hand goes to takes the object's place in the observations; the gripper
+    stays closed.
     """
 
     gripper_action = False
@@ -59,7 +59,8 @@ class DrawerEnv(FixtureEnv):
 
     ## Reward
 
-    dense: -0.5 tanh(4 distance) - 0.5 (1 - open), with the distance of tool and handle in m / size and open from
+    dense: -0.5 tanh(4 distance) - 0.5 (1 - open), with the distance of tool and handle in m / size and open
+        from
     0 to 1. augmented: -0.02 (tilt + \\|yaw error\\|), and -0.05 while the robot touches the table, beside.
     sparse: 0. In every mode +10 on success.
 

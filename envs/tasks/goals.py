@@ -10,20 +10,20 @@ import numpy as np
 from envs.backends.base import Readings
 from envs.objects.scene import Placing
 from envs.tasks import terms
-from envs.tasks.arm import ArmEnv
+from envs.tasks.goal_conditioned import GoalTask
 from envs.tasks.terms import Term
 
-THERE = 0.025  # m between object and goal, for an arm of the Sawyer's size
-LEAST_WAY = 0.10  # m of a goal from where the object lies, the same
+LEAST_WAY = 0.10  # m of a goal from where the object lies, for an arm of the Sawyer's size
 HIGHEST = 0.20  # m of a goal above where the object lies, the same
 IN_THE_AIR = 0.5  # of the goals of pick and place
 
 
-class GoalEnv(ArmEnv):
+class GoalEnv(GoalTask):
     """What both tasks share: a goal for the object's position, drawn anew each episode."""
 
     needs_mujoco = True
     remembers = ("goal",)
+    near = 0.025
 
     def terms(self) -> tuple[Term, ...]:
         return (
@@ -50,15 +50,14 @@ class GoalEnv(ArmEnv):
     def begin(self, readings: Readings) -> None:
         self.goal = np.append(self._spot, readings.object_position[2] + self._height)
 
-    def to_goal(self, readings: Readings) -> float:
-        """From the object to the goal, in m / size."""
-        return float(np.linalg.norm(self.goal - readings.object_position)) / self.size
+    def achieved(self, readings: Readings) -> np.ndarray:
+        return readings.object_position / self.size
 
-    def success(self, readings: Readings) -> bool:
-        return self.to_goal(readings) < THERE
+    def desired(self, readings: Readings) -> np.ndarray:
+        return self.goal / self.size
 
     def info(self, readings: Readings, success: bool) -> dict[str, Any]:
-        return {**super().info(readings, success), "to_goal": self.to_goal(readings) * self.size}
+        return {**super().info(readings, success), "to_goal": self.left(readings) * self.size}
 
 
 class PushEnv(GoalEnv):
@@ -66,8 +65,10 @@ class PushEnv(GoalEnv):
 
     ## Reward
 
-    dense: -0.3 tanh(4 distance) - 0.7 tanh(4 d), with the distance of tool and object and d of object and goal
-    in m / size. augmented: -0.02 (tilt + \\|yaw error\\|), and -0.05 while the robot touches the table, beside.
+    dense: -0.3 tanh(4 distance) - 0.7 tanh(4 d), with the distance of tool and object and d of object and
+        goal
+    in m / size. augmented: -0.02 (tilt + \\|yaw error\\|), and -0.05 while the robot touches the table,
+    beside.
     sparse: 0. In every mode +10 on success and -10 if the object falls.
 
     ## End
@@ -82,7 +83,7 @@ class PushEnv(GoalEnv):
     hand = 0.0
 
     def cost(self, readings: Readings) -> float:
-        return 0.3 * tanh(4.0 * self.distance(readings)) + 0.7 * tanh(4.0 * self.to_goal(readings))
+        return 0.3 * tanh(4.0 * self.distance(readings)) + 0.7 * tanh(4.0 * self.left(readings))
 
 
 class PickAndPlaceEnv(GoalEnv):
@@ -90,7 +91,8 @@ class PickAndPlaceEnv(GoalEnv):
 
     ## Reward
 
-    dense: -0.25 tanh(4 distance) - 0.25 (not held) - 0.5 tanh(4 d), with the distance of tool and object and d
+    dense: -0.25 tanh(4 distance) - 0.25 (not held) - 0.5 tanh(4 d), with the distance of tool and object and
+        d
     of object and goal in m / size. augmented and sparse, and the ends: as in :class:`PushEnv`.
     """
 
@@ -105,5 +107,5 @@ class PickAndPlaceEnv(GoalEnv):
         return (
             0.25 * tanh(4.0 * self.distance(readings))
             + (0.0 if held else 0.25)
-            + 0.5 * tanh(4.0 * self.to_goal(readings))
+            + 0.5 * tanh(4.0 * self.left(readings))
         )

@@ -25,9 +25,9 @@ class LiftEnv(ArmEnv):
 
     augmented (default): -0.4 tanh(4 distance) - 0.25 (not held) - 0.35 (1 - h held) - 0.02 (tilt + \\|yaw
     error\\|), -0.05 while the robot touches the table; h is the height above the table in units of 8 cm x
-    size, cut to 0 … 1; held: both pads press with more than 0.5 N and the ray sees the object; the distance is
-    in m / size. dense: the first three terms. sparse: 0. In every mode +10 on success and -10 if the object
-    falls.
+    size, cut to 0 … 1; held: both pads press with more than 0.5 N and the ray sees the object; the distance
+    is in m / size. dense: the first three terms. sparse: 0. In every mode +10 on success and -10 if the
+    object falls.
 
     ## End
 
@@ -61,8 +61,8 @@ class LiftEnv(ArmEnv):
 
 
 class ClutterEnv(LiftEnv):
-    """Lift the named one of five objects of different kinds. The object of the observations is the named one; the
-    centres of the others follow. Reward and end as in :class:`LiftEnv`.
+    """Lift the named one of five objects of different kinds. The object of the observations is the named one;
+    the centres of the others follow. Reward and end as in :class:`LiftEnv`.
     """
 
     needs_mujoco = True

@@ -6,13 +6,12 @@ import numpy as np
 
 from envs.backends.base import Readings
 from envs.objects.scene import Placing, Scene
-from envs.tasks.arm import ArmEnv
+from envs.tasks.goal_conditioned import GoalTask
 
-NEAR = 0.02  # m, for an arm of the Sawyer's size
-HEIGHTS = (0.02, 0.20)  # m above the table, the same
+HEIGHTS = (0.02, 0.20)  # m above the table, for an arm of the Sawyer's size
 
 
-class ReachEnv(ArmEnv):
+class ReachEnv(GoalTask):
     """Reach: bring the tool to a point above the table, which takes the object's place in the observations.
 
     ## Reward
@@ -30,6 +29,7 @@ class ReachEnv(ArmEnv):
     needs_gripper = False
     needs_mujoco = True
     hand = 0.0
+    near = 0.02
 
     def stage(self) -> tuple[Scene, ...]:
         return (Scene(),)
@@ -38,8 +38,11 @@ class ReachEnv(ArmEnv):
         height = self.size * (self.np_random.uniform(*HEIGHTS) if self.random_target else np.mean(HEIGHTS))
         return Placing(height=float(height))
 
-    def success(self, readings: Readings) -> bool:
-        return self.distance(readings) < NEAR
+    def achieved(self, readings: Readings) -> np.ndarray:
+        return readings.tool_position / self.size
+
+    def desired(self, readings: Readings) -> np.ndarray:
+        return readings.object_position / self.size
 
     def cost(self, readings: Readings) -> float:
         return self.distance(readings)

@@ -85,13 +85,19 @@ def book_observation(readings: Readings) -> np.ndarray:
 
 
 class Term(NamedTuple):
-    """Numbers of an observation, and how a task computes them: ``value(task, readings)`` → (size,) or a number."""
+    """Numbers of an observation, and how a task computes them: ``value(task, readings)`` → (size,) or a
+    number.
+    """
 
     meaning: str
     unit: str
     size: int
     bound: float | np.ndarray  # observations are cut to ±; only a collision or a falling object comes near
     value: Callable[[Any, Readings], Any] | None = None
+
+    def of(self, task: Any, readings: Readings) -> Any:
+        assert self.value is not None
+        return self.value(task, readings)
 
 
 OBJECT_SIZE = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,7 @@ class MujocoBackend:
         self._enter(0)
         self.arm = arm_of(card, self._now.joint_limits)
         self._substeps = round(CONTROL_TIMESTEP / card.timestep)
+        self._look: Mapping[str, float] = {}
         self._picture: Any = None  # a Picture once render or show was called
 
     def _enter(self, scene: int) -> None:
@@ -106,6 +108,15 @@ class MujocoBackend:
             mujoco.mj_forward(self.model, data)
         return self._read()
 
+    def randomize(self, values: Mapping[str, float], scene: int | None = None) -> None:
+        """Change the world by the factors that ``values`` names, as envs/tasks/randomization.py has them; before a
+        reset, and to the scene that it will have.
+        """
+        if scene is not None and scene != self._scene:
+            self._enter(scene)
+        self._now.randomize(values)
+        self._look = values
+
     def step(self, joint_velocities: np.ndarray, opening: float | None) -> Readings:
         data, now = self.data, self._now
         now.drive.command(data, joint_velocities)
@@ -116,23 +127,25 @@ class MujocoBackend:
         return self._read()
 
     def get_state(self) -> np.ndarray:
-        """Everything that later steps depend on, (n,) float64; its last number is that of the scene, where there
-        are several.
+        """Everything that later steps depend on, (n,) float64: MuJoCo's state, the point of a scene without things,
+        and the scene's number where there are several.
         """
         state = np.empty(mujoco.mj_stateSize(self.model, INTEGRATION))
         mujoco.mj_getState(self.model, self.data, state, INTEGRATION)
-        return np.append(state, self._scene) if len(self._scenes) > 1 else state
+        scene = [float(self._scene)] if len(self._scenes) > 1 else []
+        return np.concatenate([state, self._now.goal, scene])
 
     def set_state(self, state: np.ndarray) -> None:
         """After a reset. Raises ValueError if it is not of this model."""
         several = len(self._scenes) > 1
-        size = mujoco.mj_stateSize(self.model, INTEGRATION) + several
-        if state.shape != (size,) or state.dtype != np.float64:
-            raise ValueError(f"a state of {state.dtype} {state.shape} instead of float64 ({size},)")
+        size = mujoco.mj_stateSize(self.model, INTEGRATION)
+        expected = size + len(self._now.goal) + several
+        if state.shape != (expected,) or state.dtype != np.float64:
+            raise ValueError(f"a state of {state.dtype} {state.shape} instead of float64 ({expected},)")
         if several:
             self._enter(int(state[-1]))
-            state = state[:-1]
-        mujoco.mj_setState(self.model, self.data, state, INTEGRATION)
+        self._now.goal[:] = state[size : size + len(self._now.goal)]
+        mujoco.mj_setState(self.model, self.data, state[:size], INTEGRATION)
         mujoco.mj_kinematics(self.model, self.data)  # jacobian() and the proximity ray read poses
 
     def jacobian(self) -> np.ndarray:
@@ -142,7 +155,7 @@ class MujocoBackend:
         return now.jacobian[:, now.arm_dofs].copy()
 
     def render(self, camera: str, width: int, height: int) -> np.ndarray:
-        return self._get_picture().render(self.data, camera, width, height)
+        return self._get_picture().render(self.data, camera, width, height, self._look)
 
     def show(self) -> None:
         self._get_picture().show(self.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import mujoco
 import numpy as np
@@ -17,6 +18,10 @@ from envs.robots.workplace import table_of
 # What a shape is, as bits, so that those of a touching pair can be put together.
 TABLE, OBJECT, LEFT, RIGHT, ROBOT = 1, 2, 4, 8, 16
 LEFT_ON_OBJECT, RIGHT_ON_OBJECT = LEFT | ROBOT | OBJECT, RIGHT | ROBOT | OBJECT
+RANDOMIZED = (
+    *("body_mass", "body_inertia", "geom_friction", "dof_damping"),
+    *("actuator_gainprm", "actuator_biasprm"),
+)
 SHORT_OF_TOOL = 0.001  # m; the proximity ray ends so far before the tool frame's origin
 SETTLING = 1.0  # s in which a gripper with a linkage opens before the first episode
 
@@ -26,6 +31,7 @@ class Parts:
 
     def __init__(self, card: RobotCard, scene: Scene) -> None:
         self.card, self.scene = card, scene
+        self._usual: dict[str, np.ndarray] | None = None  # what randomize changes
         table = table_of(card)
         self._table_top = table.top
         self.model = compiled(card, world_spec(card, table, scene, looks=False))
@@ -62,9 +68,10 @@ class Parts:
         self.slide = None
         if scene.fixture is not None and scene.fixture.moving:
             self.slide = int(model.jnt_qposadr[model.joint(FIXTURE).id])
-        self._goal = np.zeros(3)  # where the hand goes to, in a scene without things
+        is_empty = not scene.objects and scene.fixture is None
+        self.goal = np.zeros(3 if is_empty else 0)  # where the hand goes to, in a scene without things
         self.sides, self.object_half = 0, np.zeros(3)
-        self.object_position, self.object_rotation = self._goal, np.eye(3).ravel()
+        self.object_position, self.object_rotation = self.goal, np.eye(3).ravel()
         self._object_geoms: list[int] = []
         if scene.objects:
             thing = scene.objects[0]
@@ -137,6 +144,24 @@ class Parts:
     def _hand_dofs(self, hand: list[int]) -> np.ndarray:
         return self.model.jnt_dofadr[hand]
 
+    def randomize(self, values: Mapping[str, float]) -> None:
+        """Change masses, friction, damping and gains by factors on what they are in the files."""
+        model = self.model
+        if self._usual is None:
+            self._usual = {name: getattr(model, name).copy() for name in RANDOMIZED}
+        for name, usual in self._usual.items():
+            getattr(model, name)[:] = usual
+        bodies = [model.body(object_name(i)).id for i in range(len(self.scene.objects))]
+        model.body_mass[bodies] *= values.get("mass", 1.0)
+        model.body_inertia[bodies] *= values.get("mass", 1.0)
+        touching = [*geoms_of(model, bodies), *frozenset().union(*pads(model))]
+        model.geom_friction[touching, 0] *= values.get("friction", 1.0)
+        model.dof_damping[self.arm_dofs] *= values.get("damping", 1.0)
+        servos = self.drive.actuators
+        model.actuator_gainprm[servos] *= values.get("gain", 1.0)
+        model.actuator_biasprm[servos] *= values.get("gain", 1.0)
+        mujoco.mj_setConst(model, self.data)
+
     def open_gripper(self, data: mujoco.MjData) -> None:
         """As it is at the start of an episode."""
         data.qpos[self._hand_qpos] = self._open
@@ -157,8 +182,8 @@ class Parts:
             data.qpos[address : address + 2] = x, y
             data.qpos[address + 2] = top + thing.rest_height
             data.qpos[address + 3 : address + 7] = np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)
-        if not scene.objects and scene.fixture is None:
-            self._goal[:] = first[0], first[1], top + (placing.height if placing is not None else 0.0)
+        if len(self.goal):
+            self.goal[:] = first[0], first[1], top + (placing.height if placing is not None else 0.0)
         if scene.fixture is not None:
             x, y, yaw = first if not scene.objects else placing.fixture  # type: ignore[union-attr,misc]
             data.mocap_pos[0] = x, y, top

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import mujoco
@@ -28,6 +29,8 @@ class Picture:
         self.scene = scene
         self.model = world_spec(card, table_of(card), scene, looks=True).compile()
         self.data = mujoco.MjData(self.model)
+        head = self.model.vis.headlight.diffuse.copy()
+        self._usual = (self.model.cam_pos.copy(), self.model.light_diffuse.copy(), head)
         texture = self.model.texture("room/wood")
         pixels = wood(int(texture.width[0])).ravel()
         start = int(texture.adr[0])
@@ -36,7 +39,9 @@ class Picture:
         self._viewer: Any = None
         self._viewer_threads: set[threading.Thread] = set()
 
-    def render(self, state: mujoco.MjData, camera: str, width: int, height: int) -> np.ndarray:
+    def render(
+        self, state: mujoco.MjData, camera: str, width: int, height: int, look: Mapping[str, float]
+    ) -> np.ndarray:
         """(height, width, 3) uint8.
 
         Raises:
@@ -54,6 +59,7 @@ class Picture:
             self._release = weakref.finalize(
                 self, self._renderer.close
             )  # OpenGL must be let go before the interpreter ends
+        self._change(look)
         self._pose(state)
         self._renderer.update_scene(self.data, cameras[camera])
         picture: np.ndarray = self._renderer.render()
@@ -87,6 +93,13 @@ class Picture:
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
+
+    def _change(self, look: Mapping[str, float]) -> None:
+        """Move the cameras and dim the lights as an episode's randomization says."""
+        cameras, lights, head = self._usual
+        self.model.cam_pos[:] = cameras + look.get("camera", 0.0)
+        self.model.light_diffuse[:] = lights * look.get("light", 1.0)
+        self.model.vis.headlight.diffuse[:] = head * look.get("light", 1.0)
 
     def _close_renderer(self) -> None:
         if self._renderer is not None:

@@ -82,10 +82,8 @@ def room_xml(table: Table, size: float) -> str:
 def cameras(table: Table, size: float) -> str:
     """As the Sawyer's, about the middle of the region, at distances that go with the arm's size."""
     xml = ""
-    for name, (position, target, fovy) in CAMERAS.items():
-        position, target = (
-            table.middle + size * np.subtract(place, SAWYER_MIDDLE) for place in (position, target)
-        )
+    for name, (*ends, fovy) in CAMERAS.items():
+        position, target = (table.middle + size * np.subtract(end, SAWYER_MIDDLE) for end in ends)
         back = np.subtract(position, target)
         right = np.cross([0, 0, 1], back)
         xml += f'<camera name="{name}" pos="{text(position)}" xyaxes="{text(right)} {text(np.cross(back, right))}" fovy="{fovy}"/>'

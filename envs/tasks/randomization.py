@@ -1,0 +1,105 @@
+"""What is drawn anew each episode so that a policy works on a robot that is not exactly the simulated one.
+
+Domain randomisation as Tobin et al. 2017 (arXiv 1703.06907) and Peng et al. 2018 (arXiv 1710.06537) have it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+
+class Quantity(NamedTuple):
+    """``least`` is the least value that makes sense; a ``whole`` one is drawn as a whole number."""
+
+    meaning: str
+    usual: float
+    least: float = 0.0
+    whole: bool = False
+
+
+QUANTITIES = {
+    "mass": Quantity("factor on the masses of objects", 1.0, 1e-3),
+    "friction": Quantity("factor on the sliding friction of objects and fingers", 1.0),
+    "damping": Quantity("factor on the damping of the arm's joints", 1.0),
+    "gain": Quantity("factor on the gains of the arm's servos", 1.0, 1e-3),
+    "action_delay": Quantity("control steps (0.05 s) until an action takes effect", 0.0, whole=True),
+    "observation_delay": Quantity("control steps (0.05 s) by which observations are old", 0.0, whole=True),
+    "observation_noise": Quantity(
+        "standard deviation of what is added to each number of an observation", 0.0
+    ),
+    "camera": Quantity("m by which the camera is beside its place, along each axis", 0.0, -math.inf),
+    "light": Quantity("factor on the brightness of the lights", 1.0),
+}
+PHYSICS = ("mass", "friction", "damping", "gain")  # what a backend has to change
+LOOKS = ("camera", "light")  # the same, in pictures
+
+
+class Randomization:
+    """Ranges by name, from a mapping such as {"mass": [0.5, 2], "action_delay": [0, 2]} or from a YAML file
+    of it.
+
+    Raises:
+        ValueError: in one line, for a file that cannot be read and for ranges that make no sense.
+    """
+
+    def __init__(self, given: Mapping[str, Any] | str) -> None:
+        where, ranges = "randomize", given
+        if isinstance(given, str):
+            where, ranges = f"randomize {given}", read(given)
+        if not isinstance(ranges, Mapping):
+            raise ValueError(f"{where} is no table of ranges such as 'mass: [0.5, 2]'")
+        self.ranges = {str(name): checked(where, str(name), span) for name, span in ranges.items()}
+
+    def draw(self, random: np.random.Generator) -> dict[str, float]:
+        """A value of each quantity in its range, uniform."""
+        return {
+            name: float(
+                random.integers(int(low), int(high) + 1)
+                if QUANTITIES[name].whole
+                else random.uniform(low, high)
+            )
+            for name, (low, high) in self.ranges.items()
+        }
+
+
+def read(path: str) -> Any:
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"cannot read randomize {path}: {' '.join(str(error).split())}") from None
+
+
+def checked(where: str, name: str, span: Any) -> tuple[float, float]:
+    if name not in QUANTITIES:
+        raise ValueError(f"{where} has {name!r}: it knows {', '.join(QUANTITIES)}")
+    quantity = QUANTITIES[name]
+    numbers = isinstance(span, list | tuple) and len(span) == 2
+    numbers = numbers and all(type(end) in (int, float) and math.isfinite(end) for end in span)
+    if (
+        not numbers
+        or not quantity.least <= span[0] <= span[1]
+        or (quantity.whole and any(end % 1 for end in span))
+    ):
+        kind = "whole numbers" if quantity.whole else "numbers"
+        least = "" if quantity.least == -math.inf else f" from {quantity.least:g} up"
+        raise ValueError(
+            f"{where} has {name} {span!r}: it is [lowest, highest], {kind}{least}: {quantity.meaning}"
+        )
+    return float(span[0]), float(span[1])
+
+
+class Lag:
+    """Gives back what went in ``delay`` steps ago; before that ``first``."""
+
+    def __init__(self, delay: int, first: Any) -> None:
+        self.waiting = [first] * delay
+
+    def __call__(self, now: Any) -> Any:
+        self.waiting.append(now)
+        return self.waiting.pop(0)
