@@ -74,10 +74,10 @@ class Normalization:
         while True:
             turn = self._turn.item(0)
             memory_fence()
-            count, mean, squares = np.split(self._slots[turn % 2].copy(), [1, 1 + self.size])
+            number, mean, squares = np.split(self._slots[turn % 2].copy(), [1, 1 + self.size])
             memory_fence()
             if self._turn.item(0) == turn:
-                return Moments(count.item(), mean, squares)
+                return Moments(number.item(), mean, squares)
 
     def add(self, new: Moments) -> None:
         """Go by these observations too from now on."""
@@ -85,7 +85,7 @@ class Normalization:
 
     def set(self, moments: Moments) -> None:
         turn = self._turn.item(0) + 1
-        self._slots[turn % 2] = np.concatenate([[moments.count], moments.mean, moments.squares])
+        self._slots[turn % 2] = np.concatenate([[moments.number], moments.mean, moments.squares])
         scale = 1 / np.sqrt(moments.variance + VARIANCE_FLOOR)
         self._mean[:], self._scale[:] = moments.mean, np.where(moments.squares > 0, scale, 1)
         memory_fence()
@@ -109,8 +109,8 @@ class Normalization:
                 raise ConfigError(f"{name} is no finite float64 tensor of shape {shape}")
             if name != NAMES[1] and bool((tensor < 0).any()):
                 raise ConfigError(f"{name} holds negative numbers")
-        count, mean, squares = (state[name].numpy() for name in NAMES)
-        return Moments(count.item(), mean, squares)
+        number, mean, squares = (state[name].numpy() for name in NAMES)
+        return Moments(number.item(), mean, squares)
 
     # use
 

@@ -22,7 +22,7 @@ class Moments(NamedTuple):
     has had a single value has squares of exactly 0.
     """
 
-    count: float
+    number: float
     mean: npt.NDArray[np.float64]  # (size,)
     squares: npt.NDArray[np.float64]  # (size,) Σ (x − mean)²
 
@@ -45,17 +45,17 @@ class Moments(NamedTuple):
 
     def merged(self, other: Moments) -> Moments:
         """Those of both together."""
-        if not self.count or not other.count:
-            return self if other.count == 0 else other
-        count = self.count + other.count
-        apart, share = other.mean - self.mean, other.count / count
-        squares = self.squares + other.squares + apart * apart * (self.count * share)
-        return Moments(count, self.mean + apart * share, squares)
+        if not self.number or not other.number:
+            return self if other.number == 0 else other
+        number = self.number + other.number
+        apart, share = other.mean - self.mean, other.number / number
+        squares = self.squares + other.squares + apart * apart * (self.number * share)
+        return Moments(number, self.mean + apart * share, squares)
 
     @property
     def variance(self) -> npt.NDArray[np.float64]:
         """(size,), with n in the denominator; 0 where there is no vector."""
-        return self.squares / max(self.count, 1.0)
+        return self.squares / max(self.number, 1.0)
 
 
 class NewObservations:

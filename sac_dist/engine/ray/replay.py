@@ -277,7 +277,7 @@ class StoreSampler:
     def moments(self) -> Moments | None:
         """Of the observations that the stores have told of since the last call; None: of none."""
         new, self._new = self._new, Moments.none(self.schema.observation_size)
-        return new if new.count else None
+        return new if new.number else None
 
     def _turn(self, rng: np.random.Generator) -> None:
         """Take the block that is on its way and ask for the next one."""
