@@ -96,7 +96,8 @@ class Normalization:
 
     def state(self) -> dict[str, Tensor]:
         """A copy, float64."""
-        return dict(zip(NAMES, map(torch.as_tensor, self.moments), strict=True))
+        parts = (torch.as_tensor(part, dtype=torch.float64) for part in self.moments)
+        return dict(zip(NAMES, parts, strict=True))
 
     def moments_in(self, state: Mapping[str, Any]) -> Moments:
         """What ``state`` gave. Raise ConfigError if a part is missing or not of this kind."""
@@ -137,9 +138,9 @@ class Normalization:
             observation: npt.NDArray[np.float32], noise: npt.NDArray[np.float32] | None
         ) -> npt.NDArray[np.float32]:
             x = np.subtract(observation, mean)
-            np.multiply(x, scale, x)
-            np.minimum(x, HIGHEST, x)
-            np.maximum(x, LOWEST, x)
+            np.multiply(x, scale, out=x)
+            np.minimum(x, HIGHEST, out=x)
+            np.maximum(x, LOWEST, out=x)
             return actor(x, noise)
 
         return act
