@@ -16,8 +16,12 @@ from sac_dist.book.policy_files import save_book_policy
 from sac_dist.data.batch import Batch
 from sac_dist.data.moments import LARGEST_PIECE, PIECE, Moments, NewObservations
 from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.schema import Schema
 from sac_dist.data.segment import ReplaySegment
+from sac_dist.engine.control import Control
+from sac_dist.engine.member import Task
 from sac_dist.engine.train import resume, train
+from sac_dist.engine.worker import Worker
 from sac_dist.execution.choose import choose
 from sac_dist.formats import files
 from sac_dist.settings import ConfigError, DataConfig, EnvConfig
@@ -340,3 +344,25 @@ def test_demonstrations_count_once_from_the_start(tmp_path, mode):
     new = sum(saved.run["workers"][0]["observed"]) - (len(demos) if in_ring else 0)
     assert new > 0
     assert_moments_of(of_run[: len(demos) + new], saved.build_agent().normalization.moments)
+
+
+def test_who_does_not_keep_the_statistics_waits_until_there_are_some(tmp_path, monkeypatch):
+    of_run = normalized(tmp_path, workers=2, steps=400)
+    schema = Schema.vector(2, 2)
+    agent, control, replay = SACAgent(schema, of_run.agent), Control(2), ReplayBuffer(500, schema, 2)
+    keeper, other = (
+        Worker(None, Task(rank, 0, of_run, agent, replay.for_shard(rank), None, control, None))
+        for rank in range(2)
+    )
+    replay.for_shard(1).push(np.full(2, 1e6), np.zeros(2), 0.0, np.full(2, 1e6), False)
+    waits = []
+
+    def wait(_: Worker) -> None:
+        waits.append(agent.normalization.known)
+        if len(waits) == 3:
+            keeper.update_online()
+
+    monkeypatch.setattr(Worker, "wait", wait)
+    other.update_online()
+    assert waits == [False] * 3 and agent.normalization.moments.mean.tolist() == [1e6, 1e6]
+    assert agent.tensors.steps.tolist() == [2.0] * 3

@@ -60,7 +60,8 @@ class Normalization:
     def __setstate__(self, state: dict[str, Any]) -> None:
         memory = state.pop("memory")
         self.__dict__.update(state)
-        self._bind(memory if self._shared is None else self._shared.array)
+        # what Ray unpickles can only be read
+        self._bind(memory.copy() if self._shared is None else self._shared.array)
 
     # statistics
 
