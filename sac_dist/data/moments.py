@@ -35,12 +35,10 @@ class Moments(NamedTuple):
         """Those of ``values`` (n, size)."""
         found = cls.none(values.shape[1])
         for begin in range(0, len(values), PIECE):
-            piece = values[begin : begin + PIECE]
-            shift = piece[0].astype(np.float64)
-            away = piece - shift
-            mean = away.mean(axis=0)
-            away -= mean
-            found = found.merged(cls(float(len(piece)), shift + mean, np.square(away, out=away).sum(axis=0)))
+            piece = values[begin : begin + PIECE].astype(np.float64)
+            mean = piece.mean(axis=0)  # of one value that value, as the sum of float32 ones is exact
+            piece -= mean
+            found = found.merged(cls(float(len(piece)), mean, np.square(piece, out=piece).sum(axis=0)))
         return found
 
     def merged(self, other: Moments) -> Moments:

@@ -95,6 +95,8 @@ class Task:
     data: DataSet | None  # shared memory: demonstrations
     control: Control  # shared memory
     state: dict[str, Any] | None  # to go on exactly from a checkpoint
+    # of each shard, what the statistics of observations know already; None: all that is written
+    observed: list[int] | None = None
 
 
 class Observations(Protocol):
@@ -158,7 +160,7 @@ class Member:
             task.config.agent.discount,
             task.config.calibrated,
         )
-        self.observations = self.new_observations((task.state or {}).get("observed"))
+        self.observations = self.new_observations((task.state or {}).get("observed", task.observed))
         if task.state is not None:
             self.restore(task.state)
 
