@@ -19,12 +19,16 @@ from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Schema
 from sac_dist.data.segment import ReplaySegment
 from sac_dist.engine.control import Control
+from sac_dist.engine.learner import Learner
+from sac_dist.engine.local import LocalEngine
 from sac_dist.engine.member import Task
+from sac_dist.engine.parts import EngineInputs
 from sac_dist.engine.train import resume, train
 from sac_dist.engine.worker import Worker
 from sac_dist.execution.choose import choose
 from sac_dist.formats import files
 from sac_dist.settings import ConfigError, DataConfig, EnvConfig
+from sac_dist.settings.algorithms import CQLSettings
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
 from sac_dist.storage.segments import ReplayFiles
@@ -366,3 +370,26 @@ def test_who_does_not_keep_the_statistics_waits_until_there_are_some(tmp_path, m
     other.update_online()
     assert waits == [False] * 3 and agent.normalization.moments.mean.tolist() == [1e6, 1e6]
     assert agent.tensors.steps.tolist() == [2.0] * 3
+
+
+@pytest.mark.timeout(120)
+def test_without_an_online_phase_they_are_the_datas(tmp_path):
+    files.write(record(EnvConfig("toy_envs:Point-v0"), "random", 12), tmp_path / "demos.npz")
+    data = DataConfig(offline=(str(tmp_path / "demos.npz"),), bc_steps=10, offline_steps=20)
+    of_run = replace(normalized(tmp_path), data=data, algorithms={"cql": CQLSettings(cal_ql=True)})
+    run = train(of_run)
+    demos = files.read(tmp_path / "demos.npz").observation
+    assert_moments_of(demos, checkpoint.read(run.folder.last).build_agent().normalization.moments)
+
+
+def test_what_is_written_before_their_keeper_is_up_counts_and_what_the_run_began_with_does_not(tmp_path):
+    of_run = normalized(tmp_path, workers=2, learner="central")
+    schema = Schema.vector(OBS, ACT)
+    agent = SACAgent(schema, of_run.agent)
+    engine = LocalEngine(EngineInputs(of_run, agent, Control(3), None, lambda: None, print))
+    push(engine.shards[0], observations(30))
+    learner = engine.member(2, lambda start: (start, None))
+    push(engine.shards[1], observations(20, seed=1))
+    first, second = (Learner(None, *learner._make_task(start)) for start in (0, 1))
+    assert_moments_of(observations(20, seed=1), first.observations.moments())
+    assert second.observations.moments() is None, "one that died has seen to the others"
