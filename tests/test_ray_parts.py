@@ -160,6 +160,19 @@ def test_sampling_is_uniform_over_all_transitions_whatever_store_holds_them():
     assert len(source) == 800
 
 
+def test_a_store_that_was_empty_at_first_is_drawn_from_once_it_holds_something(monkeypatch):
+    monkeypatch.setattr("sac_dist.engine.ray.replay.LENGTHS_AGE", 0.0)
+    stores, rng = filled(50, 0), np.random.default_rng(0)
+    source, out = sampler(stores, ahead=64), np.empty((64, SCHEMA.row_width), np.float32)
+    source.sample_into(out, rng)
+    worker = sender(stores, chunk=10, writer=(1, 1))
+    for _ in range(50):
+        worker.push(*transition(1))
+    for _ in range(3):  # two blocks were drawn before
+        source.sample_into(out, rng)
+    assert set(out[:, 3]) == {0.0, 1.0}
+
+
 def test_a_block_is_on_its_way_while_one_is_used():
     stores = filled(100)
     stores.calls.clear()

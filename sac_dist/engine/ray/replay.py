@@ -22,7 +22,7 @@ from sac_dist.data.segment import Counts, ReplaySegment
 UNSETTLED = 4  # chunks of a worker that may be on their way before it waits
 SUCCESSOR = 0.05  # s between tries while a dead store has no successor yet
 FAREWELL = 3.0  # s for which a worker that is told to stop waits for what is on its way
-LENGTHS_AGE = 0.5  # s between questions whether an empty replay is still empty
+LENGTHS_AGE = 0.5  # s between questions whether an empty store is still empty
 
 Writer = tuple[int, int]  # a worker's rank and generation
 
@@ -254,7 +254,8 @@ class StoreSampler:
 
     def __len__(self) -> int:
         """Transitions that the stores held when they were last asked."""
-        if not self._lengths.any() and time.monotonic() > self._asked + LENGTHS_AGE:
+        # of one that counts as empty nothing is drawn, and so nothing heard
+        if not self._lengths.all() and time.monotonic() > self._asked + LENGTHS_AGE:
             self._asked = time.monotonic()
             calls = [self._stores.call(store, "length") for store in range(len(self._lengths))]
             try:
