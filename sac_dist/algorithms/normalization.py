@@ -127,7 +127,7 @@ class Normalization:
 
     def _normalised(self, observations: Tensor) -> Tensor:
         mean, scale = self._tensors
-        out = torch.empty_strided(observations.shape, observations.stride())
+        out = torch.empty_strided(observations.shape, observations.stride(), dtype=torch.float32)
         # not o · scale − mean · scale: of large numbers the difference would be lost
         return torch.sub(observations, mean, out=out).mul_(scale).clamp_(-LIMIT, LIMIT)
 

@@ -157,7 +157,7 @@ class Member:
             task.data,
             self.data_config,
             self.config.batch_size,
-            task.config.agent.discount,
+            task.config.agent,
             task.config.calibrated,
         )
         self.observations = self.new_observations((task.state or {}).get("observed", task.observed))
