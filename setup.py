@@ -46,10 +46,12 @@ setup(
         # CoppeliaSim's PyRep has no extra: it is not on PyPI, and PyPI's "pyrep" is an unrelated package.
         "data": ["h5py", "minari"],  # robomimic's and Minari's files
         "ray": ["ray>=2.40"],  # --engine ray
+        "robots": ["mujoco-menagerie"],  # robots by name
         "wandb": ["wandb>=0.31"],  # --wandb PROJECT
         "dev": [
             "h5py",
             "minari",
+            "mujoco-menagerie",
             "ray>=2.40",
             "wandb>=0.31",
             "pytest",

@@ -35,13 +35,12 @@ class Tool:
 class Gripper:
     """How the hand opens and what of it touches an object."""
 
-    # Commands of actuators, [closed, open]. A name that is no actuator's is a joint's, with its positions.
+    # Commands of actuators, [closed, open]; a name that is no actuator's is a joint's, with its positions.
     drives: Mapping[str, Pair] = field(hash=False)
-    joints: Mapping[str, Pair] = field(
-        hash=False
-    )  # positions, [closed, open], which the opening is read from
-    # Bodies, left and right, whose shapes touch an object. Of one that does not move against the hand (a fixed
-    # jaw) only the part near the tool counts.
+    # Positions of joints, [closed, open], which the opening is read from.
+    joints: Mapping[str, Pair] = field(hash=False)
+    # Bodies, left and right, whose shapes touch an object; of one that does not move against the hand (a
+    # fixed jaw) only the part near the tool counts.
     fingers: tuple[tuple[str, ...], tuple[str, ...]]
     width: float  # m between the fingers when open
 
@@ -74,8 +73,8 @@ def need_gripper(card: RobotCard, task: str) -> Gripper:
     """The robot's gripper. Raises BackendError if it has none."""
     if card.gripper is None:
         raise BackendError(
-            f"{card.model or card.name} has no gripper, which {task} needs: reach and push work without; a card "
-            "can name one (gripper), or a second file (gripper_model)"
+            f"{card.model or card.name} has no gripper, which {task} needs: reach and push work without; "
+            "a card can name one (gripper), or a second file (gripper_model)"
         )
     return card.gripper
 
@@ -89,7 +88,7 @@ def read_card(path: str | os.PathLike[str]) -> RobotCard:
         raise BackendError(f"cannot read the card {path}: {' '.join(str(error).split())}") from error
     if not isinstance(given, dict):
         raise BackendError(f"the card {path} is no table of fields: it has {', '.join(FORMS)}")
-    given = {"name": path.stem} | given
+    given = dict[str, Any](name=path.stem) | given
     if given.get("speed") is None and _names(given.get("arm_joints")):
         given["speed"] = [1.0] * len(given["arm_joints"])
     missing = [name for name in NEEDED if given.get(name) is None]

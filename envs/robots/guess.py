@@ -10,8 +10,9 @@ import mujoco
 import numpy as np
 
 from envs.backends.base import BackendError
-from envs.robots.card import RobotCard, Tool
+from envs.robots.card import Gripper, RobotCard, Tool
 from envs.robots.chain import Chain, corners, find_chain
+from envs.robots.grasp import Grasp
 from envs.robots.hand import Hand
 from envs.robots.reach import HEIGHTS, Kinematics, find_workspace
 from envs.robots.shapes import colliding
@@ -49,8 +50,10 @@ def guess_card(
         try:
             hand_spec = read_model(path, gripper_path, attach_at)
             hand = Hand(hand_spec, chain, data.xaxis[last], data.xanchor[last], path)
-            gripper, tool = hand.gripper(), hand.tool()
-            notes += _hand_notes(hand)
+            grasp = Grasp(hand)
+            gripper = Gripper(*hand.drives_and_joints(), grasp.fingers, round(grasp.width, 5))
+            tool = grasp.tool()
+            notes += _hand_notes(hand, grasp)
         except BackendError as error:
             notes.append(f"no gripper: {str(error).removeprefix(f'{path}: ')}; reach and push work without")
     else:
@@ -71,15 +74,15 @@ def guess_card(
     space = find_workspace(kinematics, tables, nearest, hint, path)
     if space.height < HEIGHTS[0]:
         notes.append(
-            f"the tool points straight down only up to {space.height:g} m (in units of its size) over the table"
+            f"the tool points straight down only up to {space.height:g} m times its size above the table"
         )
     if space.table_height != tables[0]:
         notes.append(
             f"the table is at z = {space.table_height:g} m, as at the base's lowest point it is out of reach"
         )
-    region = tuple((round(low, 3), round(high, 3)) for low, high in space.region)
+    x, y = ((round(float(low), 3), round(float(high), 3)) for low, high in space.region)
     home = tuple(round(float(value), 4) + 0.0 for value in space.home)
-    card = replace(card, region=region, home=home, table_height=space.table_height)
+    card = replace(card, region=(x, y), home=home, table_height=space.table_height)
     return _with_timestep(card), notes
 
 
@@ -112,7 +115,7 @@ def _notes(model: Any, chain: Chain) -> list[str]:
     return notes
 
 
-def _hand_notes(hand: Hand) -> list[str]:
+def _hand_notes(hand: Hand, grasp: Grasp) -> list[str]:
     notes = [
         f"gripper: {'one moving jaw' if hand.one_jaw else 'two moving sides'}, {', '.join(hand.commands)}"
     ]
@@ -123,7 +126,7 @@ def _hand_notes(hand: Hand) -> list[str]:
         notes.append(f"gripper: left at the middle, as they do not open it: {', '.join(sorted(unused))}")
     if hand.share < 1.0:
         notes.append(f"gripper: opened to {hand.share:.0%} of its way, where the finger has turned by 45°")
-    where = f"the site {hand.site}" if hand.site else "between the finger tips, from their shapes"
+    where = f"the site {grasp.site}" if grasp.site else "between the finger tips, from their shapes"
     notes.append(f"tool: {where}")
     return notes
 

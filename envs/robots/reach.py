@@ -56,8 +56,8 @@ class Kinematics:
         return float((ways / (self.highest - self.lowest)).min())
 
     def solve(self, target: np.ndarray, start: np.ndarray, line: bool = True) -> np.ndarray | None:
-        """(J,) rad with the tool at ``target`` (3,) m pointing straight down, near ``start``; with ``line`` the
-        fingers' line lies along y. None: not found.
+        """(J,) rad with the tool at ``target`` (3,) m pointing straight down, near ``start``; with ``line``
+        the fingers' line lies along y. None: not found.
         """
         joint_positions = np.clip(start, self.lowest, self.highest)
         rows = slice(0, 6) if line else slice(0, 5)
@@ -101,9 +101,10 @@ class Workspace:
 def find_workspace(
     kinematics: Kinematics, tables: list[float], nearest: float, hint: np.ndarray, path: str
 ) -> Workspace:
-    """The largest rectangle in front of the arm over which the tool points straight down, from the table's top up
-    to a quarter of the arm's size above it, and the pose at its middle. The first of ``tables`` (m) that can be
-    reached is taken; the region begins at ``nearest`` (m) from the base; ``hint`` (J,) rad is one of the starts.
+    """The largest rectangle in front of the arm over which the tool points straight down, from the table's
+    top up to a quarter of the arm's size above it, and the pose at its middle. The first of ``tables`` (m)
+    that is in reach is taken; the region begins at ``nearest`` (m) from the base; ``hint`` (J,) rad is one of
+    the starts.
 
     Raises BackendError if there is none.
     """
@@ -128,9 +129,10 @@ def find_workspace(
                 continue
             region = ((radius - x, radius + x), (-y, y))
             return Workspace(region, _home(kinematics, radius, pose, table, height), table, height)
+    heights = " or ".join(f"{table:.3g}" for table in tables)
     raise BackendError(
-        f"{path}: the tool cannot point straight down at a table at z = {' or '.join(f'{t:.3g}' for t in tables)} m: "
-        "the arm stands too high or is too short; write a card with table_height, region and home"
+        f"{path}: a table at z = {heights} m is out of reach with the tool straight down: write a card "
+        "with table_height, region and home"
     )
 
 
@@ -187,12 +189,13 @@ def _reaches(
     kinematics: Kinematics, radius: float, pose: np.ndarray, z: float, corner: tuple[float, float]
 ) -> bool:
     """Whether the tool can go straight from the region's middle to a corner."""
-    joint_positions: np.ndarray | None = pose
+    joint_positions = pose
     for share in (0.0, 0.34, 0.67, 1.0):
         target = np.array([radius + share * corner[0], share * corner[1], z])
-        joint_positions = kinematics.solve(target, joint_positions)
-        if joint_positions is None:
+        found = kinematics.solve(target, joint_positions)
+        if found is None:
             return False
+        joint_positions = found
     return True
 
 

@@ -35,7 +35,7 @@ def drive_arm(spec: Any, model: Any, card: RobotCard) -> None:
         joint = model.joint(name)
         strength = strength_of(model, name, index)
         for actuator in list(spec.actuators):
-            if actuator.target == name and actuator.trntype == mujoco.mjtTrn.mjTRN_JOINT:
+            if actuator.target == name and turns(actuator.trntype):
                 spec.delete(actuator)
         servo = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         servo.forcelimited, servo.forcerange = True, [-strength, strength]
@@ -53,6 +53,11 @@ def drive_arm(spec: Any, model: Any, card: RobotCard) -> None:
         _lift_weight(spec.body(body))
 
 
+def turns(transmission: int) -> bool:
+    """Whether an actuator's transmission is a joint."""
+    return int(transmission) in (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
+
+
 def _lift_weight(body: Any) -> None:
     body.gravcomp = 1
     for child in body.bodies:
@@ -61,11 +66,9 @@ def _lift_weight(body: Any) -> None:
 
 def arm_actuator(model: Any, joint: str) -> int | None:
     """The actuator that turns the joint, if there is one."""
+    wanted = model.joint(joint).id
     for index in range(model.nu):
-        if (
-            model.actuator_trntype[index] == mujoco.mjtTrn.mjTRN_JOINT
-            and model.actuator_trnid[index, 0] == model.joint(joint).id
-        ):
+        if turns(model.actuator_trntype[index]) and model.actuator_trnid[index, 0] == wanted:
             return index
     return None
 
@@ -98,7 +101,7 @@ def strength_of(model: Any, name: str, index: int | None) -> float:
 
 
 def holding_torque(model: Any, name: str) -> float:
-    """A bound (N m) of what holds everything beyond the joint against its weight: each mass at its farthest."""
+    """A bound (N m) of what holds all beyond the joint against its weight: each mass at its farthest."""
     body = int(model.jnt_bodyid[model.joint(name).id])
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
@@ -125,7 +128,7 @@ def joint_inertias(model: Any, card: RobotCard) -> np.ndarray:
 
 
 def drive_gripper(spec: Any, model: Any, card: RobotCard) -> None:
-    """Keep the actuators that the card's gripper names, add position servos to joints without; remove others."""
+    """Keep the actuators that the card's gripper names, give its joints without one a position servo."""
     drives = card.gripper.drives if card.gripper is not None else {}
     present = {actuator.name for actuator in spec.actuators}
     for actuator in list(spec.actuators):

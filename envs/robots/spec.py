@@ -1,4 +1,4 @@
-"""A robot's MJCF file as a part of a world: for physics only what collides, for pictures only what is seen."""
+"""A robot's MJCF file as a part of a world: for physics what collides, for pictures what is seen."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def robot_spec(card: RobotCard, looks: bool) -> Any:
 
     For physics (``looks`` False) shapes are convex and collide with the table (contype 1) and with objects
     (contype 2), never with each other; those that touch an object are named left_pad0, … and right_pad0, ….
-    The arm's actuators have the names of the joints, and their commands are velocities (rad/s). With ``looks``
+    The arm's actuators have the joints' names, and their commands are velocities (rad/s). With ``looks``
     there are the same joints in the same order, what is seen in group 1, and nothing else.
 
     Raises BackendError, in one line, for a file that cannot be read and a card that contradicts it.
@@ -55,7 +55,7 @@ def robot_spec(card: RobotCard, looks: bool) -> Any:
 
 
 def read_model(path: str, gripper: str | None = None, attach_at: str | None = None) -> Any:
-    """The file's spec with the gripper's hung on the site ``attach_at``, less all that is no robot, and with a
+    """The file's spec with the gripper's hung on the site ``attach_at``, less all that is no robot, with a
     name for every body, joint and actuator.
     """
     spec = _parse(path)
@@ -205,8 +205,8 @@ def keep_inertias(spec: Any, model: Any) -> None:
 
 
 def add_tool(spec: Any, card: RobotCard) -> None:
-    """The sites "tool", and "proximity", from which a ray looks between the fingers: as far behind the tool as the
-    fingers are apart.
+    """The sites "tool", and "proximity", from which a ray looks between the fingers: as far behind the tool
+    as the fingers are apart.
     """
     for site in [site for site in spec.sites if site.name in ("tool", "proximity")]:
         spec.delete(site)
