@@ -126,6 +126,16 @@ def arm_xml(joints: int = 6, actuators: str = "velocity", gripper: str = "slides
 </mujoco>"""
 
 
+def hand_xml(gripper: str) -> str:
+    """The hand alone."""
+    hand, drives, others = GRIPPERS[gripper]
+    return f"""<mujoco model="hand">
+{others}
+<worldbody><body name="hand">{hand}</body></worldbody>
+<actuator>{drives}</actuator>
+</mujoco>"""
+
+
 def write_arm(folder: Path, name: str = "arm", **what: object) -> str:
     path = folder / f"{name}.xml"
     path.write_text(arm_xml(**what))  # type: ignore[arg-type]
