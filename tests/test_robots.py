@@ -8,7 +8,7 @@ import pytest
 from robot_files import arm_xml, hand_xml, write_arm
 
 from envs.backends.base import CONTROL_TIMESTEP
-from envs.robots.card import read_card, write_card
+from envs.robots.card import card_text, read_card, write_card
 from envs.robots.drive import ArmDrive, GripperDrive, pads
 from envs.robots.guess import guess_card
 from envs.robots.library import SAWYER, find_robot
@@ -227,6 +227,23 @@ def test_a_site_is_believed_only_where_the_fingers_are(tmp_path):
     assert tool["wrong"].position[2] == pytest.approx(0.0874, abs=1e-3)
 
 
+def test_an_arm_that_looks_elsewhere_is_turned_to_the_front(tmp_path):
+    xml = arm_xml(5, "position", "tendon").replace(
+        '<body name="base">', '<body name="base" euler="0 0 -1.5708">'
+    )
+    pan = '<joint name="pan" axis="0 0 1" range='
+    xml = xml.replace(f'{pan}"-2.6 2.6"', f'{pan}"-1.7 1.7"')
+    (tmp_path / "arm.xml").write_text(xml)
+    card = find_robot(str(tmp_path / "arm.xml"))
+    assert card.heading == pytest.approx(np.pi / 2, abs=1e-4) and abs(card.home[0]) < 0.01
+    assert card.region[1][1] > 0.25 * card.size
+    assert Trial(card).troubles() == []
+    write_card(card, tmp_path / "card.yaml")
+    assert read_card(tmp_path / "card.yaml") == card
+    seen = robot_spec(card, looks=True).compile()
+    assert seen.body("base").quat == pytest.approx([1, 0, 0, 0], abs=1e-4)
+
+
 def test_guesses_repeat(tmp_path):
     path = write_arm(tmp_path, joints=7, actuators="motor", gripper="tendon")
     assert guess_card(path) == guess_card(path)
@@ -264,3 +281,14 @@ def test_the_time_step_is_shorter_where_that_is_needed(monkeypatch, tmp_path):
 
     monkeypatch.setattr(guess, "Trial", Stiff)
     assert guess_card(write_arm(tmp_path))[0].timestep == 0.002
+
+
+def test_a_card_without_speeds_means_one_radian_a_second(arms, tmp_path):
+    card, _ = arms()
+    text = "".join(
+        line
+        for line in card_text(card).splitlines(True)
+        if not line.startswith(("speed", "name", "timestep"))
+    )
+    (tmp_path / "short.yaml").write_text(text)
+    assert read_card(tmp_path / "short.yaml") == replace(card, name="short")

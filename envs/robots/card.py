@@ -1,8 +1,8 @@
 """A robot's card: which parts of its MJCF file the tasks are about. Imports no simulator.
 
-Positions are in m and angles in rad, in the frame of the MJCF file's world; +x is forward. The tool frame
-has its origin at the grasp point between the finger tips, z along the approach (out of the hand), y along the
-line on which the fingers close, from the right finger to the left one.
+Positions are in m and angles in rad, in the base frame: that of the MJCF file's world, turned by ``heading``
+so that +x is forward. The tool frame has its origin at the grasp point between the finger tips, z along the
+approach (out of the hand), y along the line on which the fingers close, from right to left.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class RobotCard:
     gripper: Gripper | None = None
     gripper_model: str | None = None  # a second MJCF file, hung on the site ``attach_at`` of the first
     attach_at: str | None = None
+    heading: float = 0.0  # rad, the turn of the MJCF file's world about z that brings the arm's front to +x
     table_height: float = 0.0  # m, of the table's top
     timestep: float = 0.005  # s of physics
 
@@ -221,6 +222,7 @@ FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "tool": (lambda value: isinstance(value, dict), "it is {body, position, quaternion}"),
     "gripper": (lambda value: isinstance(value, dict), "it is {drives, joints, fingers, width}"),
+    "heading": (_number, "it is the turn of the file about z in rad that brings the arm's front to +x"),
     "table_height": (_number, "it is z of the table's top in m"),
     "region": (
         lambda value: isinstance(value, list) and len(value) == 2 and all(map(_interval, value)),

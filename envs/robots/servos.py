@@ -122,9 +122,12 @@ def joint_inertias(model: Any, card: RobotCard) -> np.ndarray:
     for name, position in zip(card.arm_joints, card.home, strict=True):
         data.joint(name).qpos[0] = position
     mujoco.mj_forward(model, data)
-    full = np.zeros((model.nv, model.nv))
-    mujoco.mj_fullM(model, data, full)
-    return full.diagonal()[[model.joint(name).dofadr[0] for name in card.arm_joints]]
+    units, product = np.eye(model.nv), np.zeros(model.nv)
+    inertias = []
+    for address in (int(model.joint(name).dofadr[0]) for name in card.arm_joints):
+        mujoco.mj_mulM(model, data, product, units[address])
+        inertias.append(product[address])
+    return np.array(inertias)
 
 
 def drive_gripper(spec: Any, model: Any, card: RobotCard) -> None:

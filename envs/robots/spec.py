@@ -32,7 +32,7 @@ def robot_spec(card: RobotCard, looks: bool) -> Any:
     """
     if card.model is None:
         return _sawyer(looks)
-    spec = read_model(card.model, card.gripper_model, card.attach_at)
+    spec = read_model(card.model, card.gripper_model, card.attach_at, card.heading)
     if not looks:
         drop_looks(spec)
     check_card(card, spec)
@@ -54,9 +54,11 @@ def robot_spec(card: RobotCard, looks: bool) -> Any:
     return spec
 
 
-def read_model(path: str, gripper: str | None = None, attach_at: str | None = None) -> Any:
+def read_model(
+    path: str, gripper: str | None = None, attach_at: str | None = None, heading: float = 0.0
+) -> Any:
     """The file's spec with the gripper's hung on the site ``attach_at``, less all that is no robot, with a
-    name for every body, joint and actuator.
+    name for every body, joint and actuator; turned about z by ``heading`` (rad).
     """
     spec = _parse(path)
     if gripper is not None:
@@ -71,7 +73,18 @@ def read_model(path: str, gripper: str | None = None, attach_at: str | None = No
     for kind, elements in (("body", spec.bodies[1:]), ("joint", spec.joints), ("actuator", spec.actuators)):
         for number, element in enumerate(elements):
             element.name = element.name or f"{kind}{number}"
+    if heading:
+        _turn(spec, heading)
     return spec
+
+
+def _turn(spec: Any, heading: float) -> None:
+    world = spec.worldbody
+    held = [frame for frame in world.frames if frame.frame is None]
+    turned = world.add_frame(quat=[np.cos(heading / 2), 0, 0, np.sin(heading / 2)])
+    for element in [*held, *world.bodies, *world.geoms, *world.sites]:
+        if element.frame is None:
+            element.set_frame(turned)
 
 
 def _parse(path: str) -> Any:
