@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,12 @@ class ArmDrive:
         self._lead = (strength + damping * speed) / self._stiffness + speed * CONTROL_TIMESTEP
         self._strength = strength
         self._loads = dofs
-        self._has_targets = bool(self._servos.any())
+        self.has_targets = bool(self._servos.any())
 
     def reset(self, data: Any) -> None:
         """Let the arm stand where ``data.qpos`` has it; after mj_forward."""
         data.ctrl[self.actuators] = 0.0
-        if self._has_targets:
+        if self.has_targets:
             load = (data.qfrc_bias - data.qfrc_passive)[self._loads]
             held = np.clip(load, -self._strength, self._strength) / self._stiffness
             data.act[self._targets] = data.qpos[self._followers] + held
@@ -47,7 +48,7 @@ class ArmDrive:
     def command(self, data: Any, velocities: np.ndarray) -> None:
         """(J,) rad/s, from now on."""
         data.ctrl[self.actuators] = velocities
-        if self._has_targets:
+        if self.has_targets:
             joints = data.qpos[self._followers]
             targets = np.minimum(
                 np.maximum(data.act[self._targets], joints - self._lead), joints + self._lead
@@ -60,25 +61,29 @@ class GripperDrive:
 
     def __init__(self, model: Any, gripper: Gripper) -> None:
         self._actuators = np.array([model.actuator(name).id for name in gripper.drives])
-        self._commands = np.array(list(gripper.drives.values()))  # (D, 2)
-        self._joints = np.array([model.joint(name).qposadr[0] for name in gripper.joints])
-        ends = np.array(list(gripper.joints.values()))  # (G, 2)
-        self._closed, self._open = ends.T
-        self._shares = 1.0 / (self._open - self._closed) / len(ends)
+        self._closed, opened = np.array(list(gripper.drives.values())).T  # (D,) each
+        self._range = opened - self._closed
+        # (address, sign of opening, closed) of each joint that tells how far it is open
+        self._joints = [
+            (int(model.joint(name).qposadr[0]), math.copysign(1.0, opened - closed), closed)
+            for name, (closed, opened) in gripper.joints.items()
+        ]
+        self._ends = tuple(gripper.joints.values())
+        self._way = sum(abs(opened - closed) for closed, opened in self._ends)
 
     def reset(self, data: Any, opening: float = 1.0) -> None:
-        """Put joints and commands there."""
-        data.qpos[self._joints] = self._closed + opening * (self._open - self._closed)
+        """Put the joints that the card names, and the commands, there."""
+        for (address, _, closed), (_, opened) in zip(self._joints, self._ends, strict=True):
+            data.qpos[address] = closed + (opened - closed) * opening
         self.command(data, opening)
 
     def command(self, data: Any, opening: float) -> None:
-        share = min(max(opening, 0.0), 1.0)
-        data.ctrl[self._actuators] = self._commands[:, 0] + share * (
-            self._commands[:, 1] - self._commands[:, 0]
-        )
+        data.ctrl[self._actuators] = self._closed + self._range * min(max(opening, 0.0), 1.0)
 
     def opening(self, data: Any) -> float:
-        return float(min(max((data.qpos[self._joints] - self._closed) @ self._shares, 0.0), 1.0))
+        qpos = data.qpos
+        way = sum([sign * (qpos[address] - closed) for address, sign, closed in self._joints])
+        return float(min(max(way / self._way, 0.0), 1.0))
 
 
 def pads(model: Any) -> tuple[frozenset[int], frozenset[int]]:

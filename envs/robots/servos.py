@@ -10,10 +10,9 @@ import numpy as np
 from envs.backends.base import BackendError
 from envs.robots.card import RobotCard
 
-RESPONSE = 0.002  # s, shortest time constant of our velocity servo, as the Sawyer's
-FULL_FORCE = (
-    0.2  # rad/s, the error of speed at which our velocity servo gives all its torque, as the Sawyer's
-)
+FULL_FORCE = 0.5  # rad/s, the error of speed at which our velocity servo gives all its torque
+OVERSHOOT = 1.0  # of that error, by which a full torque may change the speed within one physics step
+PAYLOAD = 0.5  # kg in the hand, where the model says nothing of forces
 GRAVITY = 9.81  # m/s²
 SPARE_STRENGTH = 3.0  # times what holds the stretched arm, where the model says nothing of forces
 SQUEEZE = 20.0  # N, of a gripper that the model drives by nothing
@@ -27,9 +26,9 @@ def drive_arm(spec: Any, model: Any, card: RobotCard) -> None:
     intvelocity); a velocity servo keeps its gain; everything else becomes a velocity servo, and the weight of
     the bodies that such servos carry is taken off them.
     """
-    inertias = joint_inertias(model, card)
+    mobilities = joint_mobilities(model, card)
     own = []
-    for name, inertia in zip(card.arm_joints, inertias, strict=True):
+    for name, mobility in zip(card.arm_joints, mobilities, strict=True):
         index = arm_actuator(model, name)
         kind, stiffness, damping = servo_of(model, index)
         joint = model.joint(name)
@@ -46,8 +45,9 @@ def drive_arm(spec: Any, model: Any, card: RobotCard) -> None:
         else:
             gain = damping if kind == VELOCITY else strength / FULL_FORCE
             servo.set_to_velocity(kv=gain)
-            # a joint lighter than its servo can hold would chatter
-            spec.joint(name).armature += max(0.0, RESPONSE * gain - inertia)
+            # a joint that its servo could throw past the commanded speed in one step would chatter: models
+            # leave out the motors' own inertia
+            spec.joint(name).armature += max(0.0, gain * card.timestep / OVERSHOOT - 1.0 / mobility)
             own.append(name)
     for body in {spec.joint(name).parent.name for name in own}:
         _lift_weight(spec.body(body))
@@ -101,11 +101,13 @@ def strength_of(model: Any, name: str, index: int | None) -> float:
 
 
 def holding_torque(model: Any, name: str) -> float:
-    """A bound (N m) of what holds all beyond the joint against its weight: each mass at its farthest."""
+    """A bound (N m) of what holds all beyond the joint, and a payload, against its weight: each mass at its
+    farthest.
+    """
     body = int(model.jnt_bodyid[model.joint(name).id])
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
-    torque = 0.0
+    torque = farthest = 0.0
     for index in range(body, model.nbody):
         chain, reach = index, float(np.linalg.norm(model.body_ipos[index]))
         while chain not in (0, body):
@@ -113,21 +115,19 @@ def holding_torque(model: Any, name: str) -> float:
             chain = int(model.body_parentid[chain])
         if chain == body:
             torque += GRAVITY * float(model.body_mass[index]) * reach
-    return max(torque, 0.1)
+            farthest = max(farthest, reach)
+    return max(torque + GRAVITY * PAYLOAD * farthest, 0.1)
 
 
-def joint_inertias(model: Any, card: RobotCard) -> np.ndarray:
-    """(J,) kg m², what each joint has to turn at home, its motor's inertia included."""
+def joint_mobilities(model: Any, card: RobotCard) -> np.ndarray:
+    """(J,) 1/(kg m²), how much a torque at each joint accelerates it at home, all other joints being free."""
     data = mujoco.MjData(model)
     for name, position in zip(card.arm_joints, card.home, strict=True):
         data.joint(name).qpos[0] = position
     mujoco.mj_forward(model, data)
-    units, product = np.eye(model.nv), np.zeros(model.nv)
-    inertias = []
-    for address in (int(model.joint(name).dofadr[0]) for name in card.arm_joints):
-        mujoco.mj_mulM(model, data, product, units[address])
-        inertias.append(product[address])
-    return np.array(inertias)
+    units, inverse = np.eye(model.nv), np.zeros((model.nv, model.nv))
+    mujoco.mj_solveM(model, data, inverse, units)
+    return inverse.diagonal()[[model.joint(name).dofadr[0] for name in card.arm_joints]]
 
 
 def drive_gripper(spec: Any, model: Any, card: RobotCard) -> None:
