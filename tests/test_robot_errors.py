@@ -140,8 +140,8 @@ def test_physics_that_explodes_is_said(card, tmp_path):
     text = Path(card.model).read_text().replace('<position name="left_drive"', '<general name="left_drive"')
     text = text.replace('kp="800" kv="40" ctrlrange="0 0.035" forcerange="-20 20"', wild, 1)
     (tmp_path / "wild.xml").write_text(text)
-    (trouble, *_) = Trial(replace(card, model=str(tmp_path / "wild.xml"))).troubles()
-    assert "wild.xml: the physics is not finite with time steps of 5 ms" in trouble
+    troubles = Trial(replace(card, model=str(tmp_path / "wild.xml"))).troubles()
+    assert any("wild.xml: the physics is not finite with time steps of 5 ms" in line for line in troubles)
 
 
 def test_troubles_name_what_does_not_work(card):

@@ -88,6 +88,8 @@ def _turn(spec: Any, heading: float) -> None:
 
 
 def _parse(path: str) -> Any:
+    if mujoco.get_mju_user_warning() is None:  # else mujoco writes MUJOCO_LOG.TXT where we stand
+        mujoco.set_mju_user_warning(lambda message: None)
     if not Path(path).is_file():
         raise BackendError(f"there is no robot {path}: name an MJCF file")
     try:
@@ -199,8 +201,9 @@ def drop_looks(spec: Any) -> None:
 
 def drop_unused_meshes(spec: Any) -> None:
     used = {geom.meshname for geom in spec.geoms}
-    for mesh in [mesh for mesh in spec.meshes if mesh.name not in used]:
-        spec.delete(mesh)
+    for mesh in list(spec.meshes):
+        if (mesh.name or Path(mesh.file).stem) not in used:
+            spec.delete(mesh)
 
 
 def keep_inertias(spec: Any, model: Any) -> None:
