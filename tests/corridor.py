@@ -69,8 +69,8 @@ class UnboundedActions(Corridor):
     action_space = Box(-np.inf, np.inf, (1,), np.float32)
 
 
-class MatrixActions(Corridor):
-    action_space = Box(-1, 1, (2, 2), np.float32)
+class IntegerActions(Corridor):
+    action_space = Box(-3, 3, (1,), np.int32)
 
 
 class Image(Corridor):

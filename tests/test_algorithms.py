@@ -77,7 +77,7 @@ def test_it_trains_on_demonstrations_is_saved_and_goes_on_with_the_same_bits(tmp
     replay = ReplayBuffer(1, schema)
 
     def updates(agent: SACAgent, rng: np.random.Generator, count: int) -> dict[str, float]:
-        batches = Batches(replay, data, config.data, 64, config.agent.discount)
+        batches = Batches(replay, data, config.data, 64, config.agent)
         metrics = [agent.update(batches.offline(rng)) for _ in range(count)]
         return {name: value.item() for name, value in metrics[-1].items()}
 
@@ -211,8 +211,9 @@ def test_a_name_can_be_registered_and_taken_once() -> None:
 
 
 def test_flags_of_an_algorithm_reach_its_settings() -> None:
-    given = parse(["--train", "--algo", NAME, "--expectile", "0.7", "--cql-weight", "2"])
-    settings = {name: value for name, value in given.items() if name not in ("train", "algo")}
+    phases = ["--train", "--demos", "x", "--offline-steps", "9", "--algo", NAME, "--online-algo", "cql"]
+    given = parse([*phases, "--expectile", "0.7", "--cql-weight", "2"])
+    settings = {name: given[name] for name in ("expectile", "cql_weight")}
     assert routed(settings, NAME) == {NAME: IQLSettings(expectile=0.7), "cql": CQLSettings(cql_weight=2.0)}
     assert not settings
 
@@ -223,7 +224,7 @@ def test_a_file_can_name_the_algorithm_and_its_settings(tmp_path: Path) -> None:
     assert flat["expectile"] == 0.7 and "algorithms" not in flat
     assert set(Config().algorithms) == {"cql", "sac"}  # those in use, not all that somebody has registered
     (tmp_path / "settings.yaml").write_text(f"algo: {NAME}\nexpectile: 0.7\n")
-    assert parse(["--train", "--config", str(tmp_path / "settings.yaml")])["expectile"] == 0.7
+    assert parse(["--offline", "x", "--config", str(tmp_path / "settings.yaml")])["expectile"] == 0.7
 
 
 def test_settings_of_version_0_1_0_are_routed_to_cql() -> None:

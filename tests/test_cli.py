@@ -2,6 +2,8 @@
 overwritten.
 """
 
+import errno
+import io
 import os
 import subprocess
 import sys
@@ -14,15 +16,28 @@ from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from safetensors.torch import save_file
 
 import envs
+from envs.options import PATHS
+from sac_dist.acting.playback import find_policy
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.cli import main as cli
-from sac_dist.cli.flags import build_parser, task_options
+from sac_dist.cli.flags import build_parser, file_name, file_path, task_options
 from sac_dist.cli.given import parse, take_environment
 from sac_dist.data.schema import Schema
-from sac_dist.settings import AgentConfig, Config, CQLSettings, DataConfig, EnvConfig, TrainConfig
+from sac_dist.engine.train import resume
+from sac_dist.formats import files
+from sac_dist.settings import (
+    AgentConfig,
+    Config,
+    ConfigError,
+    CQLSettings,
+    DataConfig,
+    EnvConfig,
+    TrainConfig,
+)
 from sac_dist.settings.config import SECTIONS
 from sac_dist.settings.option import flag_of, options_of
 from sac_dist.storage.checkpoint import save_policy
+from sac_dist.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -144,7 +159,7 @@ def test_config_of_a_run_can_be_given_to_the_next(tmp_path):
     from sac_dist.storage.run_folder import RunFolder
 
     train = TrainConfig(workers=2, seed=7, success_target=0.5)
-    data = DataConfig(demos=("a.npz", "b c.npz"), bc_steps=5)
+    data = DataConfig(demos=("a.npz", "b c.npz"), bc_steps=5, offline_steps=7)
     algorithms = {"cql": CQLSettings(cql_samples=3, cal_ql=True)}
     agent = AgentConfig(alpha=0.2, hidden_width=32)
     config = Config(EnvConfig("Pendulum-v1"), agent, train, data, algorithms=algorithms)
@@ -154,6 +169,171 @@ def test_config_of_a_run_can_be_given_to_the_next(tmp_path):
     env = take_environment(given)
     assert replace(Config.of_settings(given), env=env) == config
     assert not given
+
+
+@pytest.mark.parametrize(
+    "lines", ["seed: 1\nseed: 2\n", "demo-ratio: 1\ndemo_ratio: 0\n", "env_kwargs:\n  size: 1\n  size: 2\n"]
+)
+def test_a_name_that_stands_twice_in_a_settings_file_is_refused(capsys, tmp_path, lines):
+    (tmp_path / "c.yaml").write_text(lines)
+    assert "stands there twice" in refused(capsys, "--train", "--config", "c.yaml")
+
+
+def test_the_merges_of_yaml_may_be_overridden():
+    Path("c.yaml").write_text("env_kwargs: &a {size: 1}\nenv-kwargs: {<<: *a, size: 2}\n")
+    with pytest.raises(ConfigError, match="env_kwargs stands there twice"):
+        parse(["--train", "--config", "c.yaml"])
+    Path("c.yaml").write_text("env_kwargs: {<<: {size: 1}, size: 2}\n")
+    assert parse(["--train", "--config", "c.yaml"])["env_kwargs"] == {"size": 2}
+
+
+@pytest.mark.timeout(20)
+def test_what_never_ends_and_what_is_huge_is_no_settings_file_and_no_policy(capsys, tmp_path):
+    os.mkfifo("pipe")
+    Path("huge.yaml").touch()
+    os.truncate("huge.yaml", 2**40)
+    os.symlink("/dev/zero", "book_policy")
+    for name in ("/dev/zero", "pipe"):
+        assert "no regular file" in refused(capsys, "--train", "--config", name)
+        assert "no regular file" in refused(capsys, "--test", "--model", name)
+        assert name in refused(capsys, "--inspect", name)
+    assert "too large" in refused(capsys, "--train", "--config", "huge.yaml")
+    assert "too large" in refused(capsys, "--test", "--model", "huge.yaml")
+    refused(capsys, "--test", "--model", "book")
+
+
+PATH_FLAGS = {
+    "--config": ["--train"],
+    "--run-dir": ["--train", "--env", "Pendulum-v1"],
+    "--demos": ["--train"],
+    "--scene": ["--train", "--env", "SawyerGrasp-v0"],
+    "--offline": [],
+    "--resume": [],
+    "--model": ["--test"],
+    "--video": ["--test"],
+    "--out": ["--record-demos", "1"],
+    "--policy": ["--record-demos", "1", "--out", "x.npz"],
+    "--inspect": [],
+    "--export-book": [],
+    "--convert": [],
+}
+
+
+def test_every_flag_that_names_a_file_is_known_to_the_test_below():
+    named = {
+        action.option_strings[0]
+        for action in build_parser()._actions
+        if action.type in (file_name, file_path) or action.dest in ("run_dir", *PATHS)
+    }
+    assert named == set(PATH_FLAGS)
+
+
+@pytest.mark.parametrize("flag", PATH_FLAGS)
+@pytest.mark.parametrize("name", ["a\0b.npz", "x" * 5000, "x" * 300 + "/y"])
+def test_what_cannot_be_the_name_of_a_file_is_told(capsys, tmp_path, flag, name):
+    line = refused(capsys, *PATH_FLAGS[flag], flag, name, *(["x.npz"] if flag == "--convert" else []))
+    assert "cannot be the name of a file" in line and len(line) < 300, line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "x" * 250])
+def test_from_python_a_name_that_cannot_be_is_told_too(name):
+    for call in (
+        lambda: find_policy(Path(name), "auto"),
+        lambda: resume(name),
+        lambda: files.read(name),
+        lambda: files.check_new(name),
+        lambda: RunFolder.create(Path(name) / ("y" * 256)),
+    ):
+        with pytest.raises(ConfigError) as error:
+            call()
+        assert "\n" not in str(error.value) and "\0" not in str(error.value)
+
+
+class Closed(io.StringIO):
+    """A stream that nobody reads any more."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error, self.file = error, open(os.devnull)  # noqa: SIM115
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+    def fileno(self) -> int:
+        return self.file.fileno()
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
+def test_nobody_has_to_read_what_a_command_prints(tmp_path, monkeypatch, capsys, number):
+    pendulum_policy(tmp_path / "p.safetensors")
+    gone = OSError(number, os.strerror(number))
+    commands = [
+        ["--test", "--model", "p.safetensors", "--episodes", "1", "--no-render", "--horizon", "5"],
+        [
+            "--record-demos",
+            "1",
+            "--env",
+            "Pendulum-v1",
+            "--policy",
+            "random",
+            "--out",
+            "d.npz",
+            "--horizon",
+            "5",
+        ],
+        ["--inspect", "d.npz"],
+        ["--convert", "d.npz", "d.hdf5"],
+        ["--export-book", "book", "--model", "p.safetensors"],
+        ["--help"],
+    ]
+    for command in commands:
+        monkeypatch.setattr(sys, "stdout", Closed(gone))
+        try:
+            assert cli.main(command) == 0
+        except SystemExit as end:
+            assert command == ["--help"] and end.code == 0
+        said = capsys.readouterr().err
+        assert bool(said) is (number == errno.ENOSPC) and "Traceback" not in said, said
+    assert (tmp_path / "d.hdf5").exists() and (tmp_path / "book_policy").exists()
+    monkeypatch.setattr(sys, "stderr", Closed(gone))
+    assert cli.main(["--train", "--wrkers"]) == 2
+
+
+def test_the_newest_run_that_can_be_shown_is_taken_and_the_others_are_named(capsys):
+    paths = {name: RunFolder.create(Path("runs") / name) for name in ("old", "good", "broken", "empty")}
+    for number, (name, folder) in enumerate(paths.items()):
+        if name != "empty":
+            pendulum_policy(folder.last)
+            if name == "broken":
+                folder.last.write_bytes(b"half")
+            os.utime(folder.last, (number, number))
+        folder.unlock()
+    assert cli.main(["--test", "--episodes", "1", "--no-render", "--horizon", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "runs/empty is passed over: it has no policy yet"
+    assert lines[1].startswith("runs/broken is passed over: runs/broken/checkpoints/last.safetensors is not")
+    assert lines[2].startswith("policy runs/good/")
+
+
+def test_what_a_run_says_of_its_environment_is_said_where_a_policy_is_shown_or_recorded(capsys):
+    noted = "toy_envs:Endless-v0 has no limit of its own: its episodes are truncated after 1,000 steps"
+    arguments = [
+        "--record-demos",
+        "1",
+        "--env",
+        "toy_envs:Endless-v0",
+        "--policy",
+        "random",
+        "--out",
+        "d.npz",
+    ]
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.startswith(noted)
+    env, agent = EnvConfig("toy_envs:Endless-v0"), AgentConfig(hidden_width=8)
+    save_policy(Path("p.safetensors"), SACAgent(Schema.vector(2, 2), agent), Config(env, agent), {})
+    assert cli.main(["--test", "--model", "p.safetensors", "--episodes", "1", "--no-render"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(noted)
 
 
 def test_preset_of_the_book_and_flags_over_it():

@@ -5,10 +5,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from demo_files import FIELDS, assert_equal, changed, make
+from gymnasium import spaces
 
+from sac_dist.acting.environment import make_env
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Schema
@@ -254,8 +257,6 @@ def record(minari, dataset_id, observation_space, action_space, episodes):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_dataset_that_minari_wrote(minari, tmp_path):
-    from gymnasium import spaces
-
     space = spaces.Dict(
         {
             "goal": spaces.Discrete(3, start=1),
@@ -294,6 +295,44 @@ def test_a_dataset_that_minari_wrote(minari, tmp_path):
             and demos.truncated.tolist() == [False] * 3 + [True] + [False] * 2
         )
         assert demos.reward.tolist() == [0, 1, 2, 3, 0, 1] and demos.success.tolist() == [False, True]
+
+
+class Nested(gymnasium.Env):
+    """Observations of dicts whose names are in no order, on every level."""
+
+    box = spaces.Box(-1, 1, (1,))
+    observation_space = spaces.Dict(
+        z=spaces.Tuple([spaces.Dict(y=box, x=spaces.Dict(b=box, a=box)), box]), c=spaces.Dict(q=box, p=box)
+    )
+    action_space = spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_minari_dataset_of_nested_dicts_has_the_rows_of_its_environment(minari):
+    env, inner = make_env(EnvConfig(Nested, horizon=5)), Nested()
+    seen = [inner.reset(seed=seed)[0] for seed in range(4)]
+    assert list(seen[0]) == ["z", "c"] and list(seen[0]["c"]) == ["q", "p"], "gymnasium sorts them by itself"
+    action = np.zeros((3, 1), np.float32)
+    ends = {"terminations": np.zeros(3, bool), "truncations": np.arange(3) == 2}
+    episode = {"observations": stacked(seen), "actions": action, "rewards": np.zeros(3), **ends, "infos": {}}
+    record(minari, "made/nested-v0", inner.observation_space, inner.action_space, [episode])
+    expected = [env.reset(seed=seed)[0] for seed in range(4)]
+    assert len(set(expected[0].tolist())) == 6
+    demos = files.read("minari:made/nested-v0")
+    np.testing.assert_array_equal(demos.observation, expected[:3])
+    np.testing.assert_array_equal(demos.next_observation, expected[1:])
+
+
+def stacked(values):
+    if isinstance(values[0], dict):
+        return {name: stacked([value[name] for value in values]) for name in values[0]}
+    if isinstance(values[0], tuple):
+        return tuple(map(stacked, map(list, zip(*values, strict=True))))
+    return np.array(values)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -18,10 +18,13 @@ import torch
 from safetensors.torch import load_file
 
 from sac_dist.book.replay_manager import ReplayManager
-from sac_dist.engine.supervisor import TrainingFailed
-from sac_dist.engine.train import resume, train
+from sac_dist.cli.given import parse
+from sac_dist.cli.main import main
+from sac_dist.engine.outcome import TargetReached, TrainingFailed
+from sac_dist.engine.train import _check_unfinished, resume, train
 from sac_dist.execution.compiled import compile_obstacle
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
+from sac_dist.settings.resuming import changed
 from sac_dist.storage import checkpoint
 from sac_dist.system.files import replacing
 
@@ -186,12 +189,24 @@ def test_policies_are_kept_at_intervals(tmp_path):
     assert not torch.equal(policies[0], policies[1])
 
 
-def test_learns_the_toy_and_stops_at_the_success_target(tmp_path):
+def test_learns_the_toy_stops_at_the_success_target_and_says_so_when_resumed(tmp_path, capfd):
     run = train(
         config(tmp_path, workers=2, steps=20_000, success_target=0.9, eval_interval=500, eval_episodes=10)
     )
     assert run.outcome.reason == "success_target"
     assert run.outcome.steps < 20_000 and run.outcome.evaluation.success_rate >= 0.9
+    folder = str(run.folder.path)
+    before = run.folder.last.read_bytes()
+    assert main(["--resume", folder]) == 0
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert "has reached its success target 0.9" in said and "--no-success-target" in said
+    with pytest.raises(TargetReached):
+        resume(folder, quiet=True)
+    assert run.folder.last.read_bytes() == before, "nothing was trained"
+    saved = checkpoint.read(run.folder.last)
+    parsed = parse(["--resume", folder, "--no-success-target"])
+    parsed.pop("resume")
+    _check_unfinished(changed(saved.config, parsed), saved, run.folder.path)
 
 
 @pytest.mark.slow

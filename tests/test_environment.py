@@ -81,7 +81,7 @@ def test_parts_are_flattened_to_a_vector():
             "DiscreteActions-v0",
             r"DiscreteActions-v0 has the action space Discrete\(4\): SAC needs continuous actions",
         ),
-        ("MatrixActions-v0", "one-dimensional Box of floats"),
+        ("IntegerActions-v0", "a Box of floats"),
         ("UnboundedActions-v0", "each action needs a finite range"),
         ("Image-v0", "the networks need numbers that flatten to a vector"),
         ("PartsWithImage-v0", "the networks need numbers that flatten to a vector"),
@@ -270,6 +270,7 @@ def test_arguments_reach_any_constructor_and_missing_ones_are_named():
 def test_the_package_of_a_bare_id_is_named():
     line = refusal(EnvConfig("FetchReach-v4"))
     assert "gymnasium_robotics:FetchReach-v4" in line and "Reacher" not in line
+    assert "shimmy:dm_control/cartpole-swingup-v0" in refusal(EnvConfig("dm_control/cartpole-swingup-v0"))
     assert "package:Name-v0" in refusal(EnvConfig("Pendulm-v1"))
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_replay import CONTEXT, wait_until
 
+from sac_dist.algorithms import losses
 from sac_dist.data.dataset import DataSet
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import Batches, sample_n_steps
@@ -280,18 +281,21 @@ def test_n_step_batches_of_data_and_replay():
         "terminated": last & (steps == 3),
         "truncated": last & (steps != 3),
     }
-    data = DataSet(Transitions.of_arrays(parts), AgentConfig())
+    agent = AgentConfig(discount=0.5, reward_scale=2.0, reward_bias=-3.0)  # of each of the n rewards
+    data = DataSet(Transitions.of_arrays(parts), agent)
     replay = ReplayBuffer(20, SCHEMA)
     play(replay, 7, 5, "terminated")
     for config in (DataConfig(demos=("x",), demo_ratio=0.5), DataConfig(demos=("x",), demo_mode="append")):
-        batch = Batches(replay, data, config, 64, 0.5, n_step=2).online(0, np.random.default_rng(0))
+        batches = Batches(replay, data, config, 64, agent, n_step=2)
+        batch = batches.online(0, np.random.default_rng(0))
+        learned_from = losses.scaled_reward(batch.reward, agent.reward_scale, agent.reward_bias, False)
         episodes, numbers = batch.observation[:, 0].tolist(), batch.observation[:, 1].tolist()
         assert {0.0, 1.0, 2.0, 7.0} <= set(episodes)
         for row, (episode, step) in enumerate(zip(episodes, numbers, strict=True)):
             length, ends = {0: (4, True), 1: (6, False), 2: (3, False), 7: (5, True)}[int(episode)]
-            model = [(float(k), ends and k == length - 1) for k in range(length)]
+            model = [(2.0 * k - 3.0, ends and k == length - 1) for k in range(length)]
             reward, after, discount = n_step_model(model, int(step), 2, 0.5)
-            assert batch.reward[row] == reward and batch.discount[row] == discount
+            assert learned_from[row] == reward and batch.discount[row] == discount
             assert batch.next_observation[row, 1] == after
 
 

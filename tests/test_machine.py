@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,12 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from test_engine import OFTEN_LOGGED, assert_all_gone, descendants, shared_memory, start, wait_for, worker_ids
 from test_replay import wait_until
 
+from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Schema
-from sac_dist.settings import ConfigError
+from sac_dist.engine import machine
+from sac_dist.engine import train as engine_train
+from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
 from sac_dist.storage import checkpoint
 from sac_dist.storage.run_folder import RunFolder
 from sac_dist.storage.segments import ReplayFiles
@@ -233,11 +237,47 @@ def test_too_few_file_handles_are_met_before_the_start(tmp_path, temporary):
 
 def test_too_little_memory_is_met_before_the_start(tmp_path, temporary):
     line = refused(tmp_path, temporary, "--buffer-size", "100000000000")
-    assert (
-        "100,000,000,000 transitions" in line
-        and "needs 3433227.5 MiB of memory" in line
-        and "are available" in line
-    )
+    assert "100,000,000,000 transitions: that is 3433227.5 MiB" in line and "--buffer-size at most" in line
+
+
+@pytest.mark.parametrize(
+    ("agent", "train", "words"),
+    [
+        ({"hidden_width": 200_000}, {}, "of 200,000 units: .*; give --hidden-width at most"),
+        ({"hidden_depth": 10**9}, {}, "1,000,000,000 hidden layers .*; ask for less of each"),
+        ({"critics": 10**9}, {}, "and 1,000,000,000 critics of 2, .*; ask for less of each"),
+        ({}, {"batch_size": 10**8}, "batches of 100,000,000 transitions: .*; give --batch-size at most"),
+        ({}, {"buffer_size": 10**12}, "a buffer of .*; give --buffer-size at most"),
+    ],
+)
+def test_whatever_is_larger_than_the_memory_is_met_with_the_size_that_fits(monkeypatch, agent, train, words):
+    monkeypatch.setattr(machine, "available_memory", lambda: 2**33)
+    schema, plain = Schema.vector(17, 7), TrainConfig(workers=2)
+    with pytest.raises(ConfigError, match=words) as error:
+        machine.check_machine(Config(agent=AgentConfig(**agent), train=replace(plain, **train)), schema)
+    largest = str(error.value).rpartition("at most ")[2]
+    if largest.isdigit():
+        agent, train = ({name: int(largest) for name in part} for part in (agent, train))
+        config = Config(agent=AgentConfig(**agent), train=replace(plain, **train))
+        machine.check_machine(config, schema)
+
+
+def test_the_memory_that_a_run_is_taken_to_need_is_what_an_agent_holds():
+    schema, config = Schema.vector(17, 7), AgentConfig(hidden_width=256, hidden_depth=3, critics=3)
+    held = 2 * SACAgent(schema, config).memory.nbytes
+    assert 0.9 * held < machine.network_bytes(schema, config) <= held
+
+
+def test_a_run_that_cannot_be_made_leaves_no_folder(tmp_path, monkeypatch):
+    def fail(*_):
+        raise ConfigError("no memory")
+
+    monkeypatch.setattr(engine_train, "Supervisor", fail)
+    monkeypatch.setattr(engine_train, "_try_environment", lambda *_: (Schema.vector(2, 2), []))
+    train = TrainConfig(workers=1, compile="off", run_dir=str(tmp_path / "run"))
+    with pytest.raises(ConfigError, match="no memory"):
+        engine_train.train(Config(EnvConfig("Pendulum-v1"), train=train), quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_met_before_the_start(tmp_path, temporary):

@@ -40,6 +40,7 @@ from sac_dist.storage import checkpoint
 
 ENV = "toy_envs:Point-v0"
 AGENT = AgentConfig(hidden_width=16)
+GAMMA = AgentConfig(discount=0.98)
 CQL = CQLSettings(cql_samples=2)
 TRAIN = TrainConfig(
     workers=1,
@@ -145,7 +146,7 @@ def mixture() -> tuple[ReplayBuffer, DataSet]:
 def test_a_mixed_batch_has_its_share_of_demonstrations_annealed_to_none(
     mixture: tuple[ReplayBuffer, DataSet],
 ) -> None:
-    batches = Batches(*mixture, DataConfig(demos=("x",), demo_ratio=0.25, demo_anneal=1000), 40, 0.98)
+    batches = Batches(*mixture, DataConfig(demos=("x",), demo_ratio=0.25, demo_anneal=1000), 40, GAMMA)
     rng = np.random.default_rng(0)
     assert [rows_from(batches.online(steps, rng), 2) for steps in (0, 500, 1000, 5000)] == [10, 5, 0, 0]
     assert rows_from(batches.online(0, rng), 1) == 30
@@ -155,7 +156,7 @@ def test_prefilled_demonstrations_are_drawn_as_if_they_lay_in_the_buffer(
     mixture: tuple[ReplayBuffer, DataSet],
 ) -> None:
     batches, rng = (
-        Batches(*mixture, DataConfig(demos=("x",), demo_mode="prefill"), 40, 0.98),
+        Batches(*mixture, DataConfig(demos=("x",), demo_mode="prefill"), 40, GAMMA),
         np.random.default_rng(0),
     )
     share = np.mean([rows_from(batches.online(0, rng), 2) for _ in range(300)]) / 40
@@ -164,7 +165,7 @@ def test_prefilled_demonstrations_are_drawn_as_if_they_lay_in_the_buffer(
 
 def test_append_adds_the_whole_file_to_each_batch(mixture: tuple[ReplayBuffer, DataSet]) -> None:
     batches, rng = (
-        Batches(*mixture, DataConfig(demos=("x",), demo_mode="append"), 40, 0.98),
+        Batches(*mixture, DataConfig(demos=("x",), demo_mode="append"), 40, GAMMA),
         np.random.default_rng(0),
     )
     for _ in range(3):
@@ -178,14 +179,15 @@ def test_an_offline_batch_is_of_data_alone_until_there_is_a_replay(
     replay, data = mixture
     rng, config = np.random.default_rng(0), DataConfig(demos=("x",), offline_steps=1)
     assert (
-        rows_from(Batches(ReplayBuffer(5, Schema.vector(2, 2)), data, config, 40, 0.98).offline(rng), 2) == 40
+        rows_from(Batches(ReplayBuffer(5, Schema.vector(2, 2)), data, config, 40, GAMMA).offline(rng), 2)
+        == 40
     )
-    assert rows_from(Batches(replay, data, config, 40, 0.98).offline(rng), 2) == 20
+    assert rows_from(Batches(replay, data, config, 40, GAMMA).offline(rng), 2) == 20
 
 
 def test_calibration_knows_no_return_of_the_replay(mixture: tuple[ReplayBuffer, DataSet]) -> None:
     config = DataConfig(demos=("x",), offline_steps=1, online_algo="cql")
-    batches, rng = Batches(*mixture, config, 40, 0.98, calibrated={"cql"}), np.random.default_rng(0)
+    batches, rng = Batches(*mixture, config, 40, GAMMA, calibrated={"cql"}), np.random.default_rng(0)
     for batch in (batches.online(0, rng), batches.offline(rng)):
         assert batch.return_to_go is not None
         assert torch.equal(batch.return_to_go > -np.inf, batch.reward == 2)
@@ -205,7 +207,7 @@ def test_returns_to_go_are_discounted_scaled_and_unknown_behind_a_time_limit() -
     ]
     data = DataSet(demos, config)
     replay = ReplayBuffer(5, Schema.vector(2, 2))
-    batch = Batches(replay, data, DataConfig(offline=("x",)), 50, 0.98, calibrated={"cql"}).offline(
+    batch = Batches(replay, data, DataConfig(offline=("x",)), 50, GAMMA, calibrated={"cql"}).offline(
         np.random.default_rng(0)
     )
     assert batch.return_to_go is not None
@@ -270,6 +272,8 @@ def test_offline_then_online_then_offline_again(demos: str, tmp_path: Path) -> N
     saved = run(tmp_path, data, eval_interval=20)
     steps, updates, _, offline = counters(saved)
     assert offline == 30 * (1 + steps // 25) == 90 and updates == steps - 20 + offline
+    best = checkpoint.read(tmp_path / "run" / "checkpoints" / "best.safetensors").info
+    assert 0 < best["steps"] <= steps and 0 < best["offline_updates"] <= offline
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     assert int(rows[-1]["step"]) == steps + offline and int(rows[-1]["offline_updates"]) == offline
 

@@ -74,3 +74,13 @@ def test_a_call_apart_returns_what_it_returns_and_harms_nobody():
     with pytest.raises(ConfigError, match="unknown setting"):
         call_apart(context, "reading", Config.from_dict, {"train": {"gravity": 1}})
     assert not multiprocessing.active_children()
+
+
+def test_a_signal_that_comes_while_a_process_starts_is_handled_after_it():
+    started = False
+    with pytest.raises(KeyboardInterrupt), quiet_start():
+        for _ in range(2):  # Python calls a handler between two instructions
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        started = True
+    assert started

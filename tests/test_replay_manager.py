@@ -210,3 +210,29 @@ def runs(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_proxy_that_outlives_its_manager_says_so(number):
+    manager = ReplayManager.launch()
+    proxies = [manager.ReplayBuffer(10, SCHEMA) for _ in range(2)]
+    proxies[0].lease()
+    for each in proxies[0].lease, lambda: proxies[0].sample(1):
+        with pytest.raises(ValueError, match=r"shards of the replay buffer|empty"):
+            each()
+    os.kill(manager._process.pid, number)
+    manager._process.join()
+    manager.shutdown()
+    rows = np.zeros(3)
+    calls = {
+        "push": (rows, rows, 0, rows, 0),
+        "extend": (rows, rows, rows, rows, rows),
+        "sample": (3,),
+        "release": (0,),
+    }
+    for proxy in proxies:
+        for name in proxy._exposed_:
+            with pytest.raises(ConfigError, match="is no longer served") as error:
+                getattr(proxy, name)(*calls.get(name, ()))
+            assert "\n" not in str(error.value)

@@ -26,7 +26,7 @@ from sac_dist.reporting.metrics import CsvSink, read_metrics
 from sac_dist.reporting.reporter import Reporter
 from sac_dist.reporting.sinks import Progress
 from sac_dist.reporting.terminal import TerminalSink
-from sac_dist.settings import AgentConfig
+from sac_dist.settings import AgentConfig, DataConfig
 from sac_dist.storage import checkpoint
 
 pytestmark = pytest.mark.timeout(120)
@@ -360,6 +360,11 @@ def test_the_terminal_shows_lines_and_on_a_terminal_a_bar():
         sink.close()
     lines = plain.stream.getvalue().splitlines()
     assert lines[0] == "a line" and "50 steps  evaluation: " in lines[1] and len(lines) == 2
+    data = DataConfig(demos=("x",), offline_steps=20)
+    plain.start(Path("."), Config(data=data), None)
+    plain.evaluation(50, EVALUATION)
+    assert "50 steps and offline updates  evaluation: " in plain.stream.getvalue()
+    assert DataConfig(offline=("x",), offline_steps=20).clock_unit == "offline updates"
     shown = bar.stream.getvalue()
     assert " 50%|" in shown and "success 25% · return 1.5 · 50 steps" in shown and "a line" in shown
 

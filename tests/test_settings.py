@@ -7,8 +7,9 @@ import pytest
 
 from sac_dist.cli.given import parse, take_environment
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
-from sac_dist.settings.presets import BOOK, TUNED
+from sac_dist.settings.presets import BOOK, TUNED, tuned
 from sac_dist.settings.resuming import RESUMABLE, check_resumable
+from sac_dist.storage.run_folder import RunFolder
 
 
 class Reach:
@@ -139,3 +140,63 @@ def test_a_flag_goes_over_a_files_value_under_either_name(tmp_path) -> None:
     path.write_text("env_kwargs: {reward: dense}\nreward: sparse\n")
     with pytest.raises(ConfigError, match="reward is 'sparse' and in env_kwargs 'dense': give it once"):
         parse(["--train", "--config", str(path)])
+
+
+DATA = ["--train", "--demos", "x.npz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag", "reason"),
+    [
+        (["--train", "--demo-mode", "append"], "demo-mode", "no demonstrations"),
+        (["--train", "--demo-ratio", "0.2"], "demo-ratio", "no demonstrations"),
+        ([*DATA, "--demo-mode", "prefill", "--demo-anneal", "9"], "demo-anneal", "--demo-mode mix"),
+        ([*DATA, "--demo-mode", "append", "--demo-ratio", "0.2"], "demo-ratio", "--demo-mode mix"),
+        (["--train", "--algo", "bc"], "algo", "no offline phase"),
+        ([*DATA, "--algo", "sac"], "algo", "no offline phase"),
+        ([*DATA, "--cal-ql"], "cal-ql", "no phase"),
+        (["--train", "--cql-weight", "2"], "cql-weight", "no phase"),
+        (["--offline", "x.npz", "--algo", "bc", "--cql-samples", "3"], "cql-samples", "no phase"),
+        (["--train", "--alpha", "0.2", "--target-entropy", "-1"], "target-entropy", "--alpha fixes"),
+        (["--train", "--alpha", "0.2", "--alpha-lr", "1"], "alpha-lr", "--alpha fixes"),
+        (["--train", "--eval-interval", "0", "--eval-episodes", "3"], "eval-episodes", "none is made"),
+        (
+            ["--train", "--learner", "central", "--device", "cuda", "--compile", "on"],
+            "compile",
+            "as they are",
+        ),
+    ],
+)
+def test_what_would_do_nothing_is_refused_as_a_flag_and_in_a_file(tmp_path, arguments, flag, reason):
+    with pytest.raises(ConfigError, match=f"^--{flag} would do nothing: .*{reason}"):
+        parse(arguments)
+    at = arguments.index(f"--{flag}")
+    rest = [*arguments[:at], *arguments[at + 1 + (flag != "cal-ql") :]]
+    (tmp_path / "c.yaml").write_text(f"{flag}: {'true' if flag == 'cal-ql' else arguments[at + 1]}")
+    with pytest.raises(ConfigError, match=f"^--{flag} would do nothing"):
+        parse([*rest, "--config", str(tmp_path / "c.yaml")])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--train", "--preset", "offline"],  # the preset's values are no request
+        ["--train", "--preset", "book", "--alpha", "0.1"],
+        ["--train", "--demo-mode", "mix", "--no-cal-ql", "--cql-weight", "5"],  # as it is without them
+        ["--train", "--online-algo", "cql", "--cql-weight", "1"],
+        [*DATA, "--offline-steps", "9", "--cal-ql", "--algo", "cql", "--demo-anneal", "7"],
+        ["--offline", "x.npz", "--cal-ql", "--cql-weight", "1"],
+        ["--resume", "run", "--eval-interval", "0", "--eval-episodes", "3"],
+    ],
+)
+def test_what_does_something_or_was_not_asked_for_is_accepted(arguments):
+    assert parse(arguments)
+
+
+def test_the_settings_of_any_run_can_be_given_to_the_next(tmp_path):
+    for arguments in (["--preset", "offline"], ["--env", "HalfCheetah-v5", "--alpha", "0.1"]):
+        given, _ = tuned(parse(["--train", *arguments]))
+        del given["train"]
+        RunFolder(tmp_path).write_config(Config.of_settings(dict(given)))
+        again = parse(["--train", "--config", str(tmp_path / "config.yaml")])
+        assert again["actor_lr"] == given["actor_lr"]

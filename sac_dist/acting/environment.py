@@ -30,6 +30,7 @@ PACKAGES = {
     ("Fetch", "Hand", "Adroit", "PointMaze", "AntMaze", "FrankaKitchen"): "gymnasium_robotics",
     ("Panda",): "panda_gym",
     ("Meta-World",): "metaworld",
+    ("dm_control/",): "shimmy",
 }
 
 
@@ -66,8 +67,17 @@ def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env
     try:
         return _as_vectors(_bounded(env, config.horizon), name)
     except ConfigError:
-        env.close()
+        close(env)
         raise
+
+
+def close(env: gymnasium.Env) -> str | None:
+    """Close ``env``; returns what went wrong, in a line: that undoes nothing of what was done before."""
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:
+        return reason(error)
+    return None
 
 
 def time_limit_of(env: gymnasium.Env) -> int | None:
@@ -116,6 +126,14 @@ def _start(
         raise ConfigError(
             f"{name} is a {type(env).__name__}, not a gymnasium.Env: derive it from gymnasium.Env"
         )
+    for kind in ("observation_space", "action_space"):
+        space = getattr(env, kind, None)
+        if not isinstance(space, Space):
+            what = "no" if space is None else f"the {type(space).__module__}.{type(space).__name__} as its"
+            raise ConfigError(
+                f"{name} has {what} {kind}: its constructor has to set self.{kind} to one of "
+                "gymnasium.spaces, such as Box(-1, 1, (3,))"
+            )
     return env
 
 
@@ -131,6 +149,11 @@ def _find_spec(identifier: str) -> EnvSpec:
         raise ConfigError(f"there is no environment {identifier}{_suggestion(name)}") from error
     except ImportError as error:
         raise ConfigError(f"{identifier} cannot be imported: {reason(error)}") from error
+    except SystemExit as error:
+        raise ConfigError(
+            f"{module} ends the program while it is imported: {reason(error)}: what reads a command line "
+            'belongs under if __name__ == "__main__"'
+        ) from error
     except Exception as error:
         raise ConfigError(f"{module} cannot be imported: {reason(error)}") from error
 
@@ -152,7 +175,7 @@ def _creator(spec: EnvSpec) -> Callable[..., Any]:
     try:
         creator: Any = spec.entry_point
         return load_env_creator(creator) if isinstance(creator, str) else creator
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{spec.id} does not start: {reason(error)}") from error
 
 
@@ -193,11 +216,26 @@ def _check_arguments(
         raise NoPicture(f"{name} has no render mode {render_mode}; it has {', '.join(modes) or 'none'}")
 
 
+class FlatAction(gymnasium.ActionWrapper):
+    """From a vector to the environment's own array of actions, row by row, or to its single number."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        inner = env.action_space
+        assert isinstance(inner, Box)
+        self.inner_shape = inner.shape
+        self.action_space = Box(inner.low.ravel(), inner.high.ravel(), dtype=inner.dtype)
+
+    def action(self, action: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return action.reshape(self.inner_shape)
+
+
 class ClippedRescaleAction(RescaleAction):
     """From [-1, 1] to the environment's own range, whose ends rounding cannot pass."""
 
     def __init__(self, env: gymnasium.Env) -> None:
-        super().__init__(env, np.float32(-1), np.float32(1))
+        with np.errstate(over="ignore"):  # gymnasium compares the largest float64 as a float32
+            super().__init__(env, np.float32(-1), np.float32(1))
         inner = env.action_space
         assert isinstance(inner, Box)
         self.low, self.high, self.inner_dtype = inner.low, inner.high, inner.dtype
@@ -209,14 +247,9 @@ class ClippedRescaleAction(RescaleAction):
 
 def _as_vectors(env: gymnasium.Env, name: str) -> gymnasium.Env:
     actions, observations = env.action_space, env.observation_space
-    if (
-        not isinstance(actions, Box)
-        or len(actions.shape) != 1
-        or not np.issubdtype(actions.dtype, np.floating)
-    ):
+    if not isinstance(actions, Box) or not np.issubdtype(actions.dtype, np.floating):
         raise ConfigError(
-            f"{name} has the action space {actions}: SAC needs continuous actions, a "
-            "one-dimensional Box of floats"
+            f"{name} has the action space {actions}: SAC needs continuous actions, a Box of floats"
         )
     with np.errstate(all="ignore"):
         ranges = actions.high - actions.low  # overflows where the limits mean "none"
@@ -231,6 +264,9 @@ def _as_vectors(env: gymnasium.Env, name: str) -> gymnasium.Env:
             f"{name} has the observation space {observations}: the networks need numbers that "
             "flatten to a vector"
         )
+    if len(actions.shape) != 1:
+        env = FlatAction(env)
+        actions = env.action_space
     if actions != Box(-1, 1, actions.shape, np.float32):
         env = ClippedRescaleAction(env)
     if not isinstance(observations, Box) or len(observations.shape) != 1:

@@ -77,7 +77,8 @@ class Play:
     def step(self, action: np.ndarray) -> tuple[float, bool, bool]:
         """Act; returns reward, terminated and truncated."""
         reward: Any
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        # a copy: an environment may clip or scale the array that it is given, and the replay keeps ours
+        observation, reward, terminated, truncated, info = self.env.step(action.copy())
         self.length += 1
         self.observation = self._vector(observation)
         try:
@@ -189,15 +190,26 @@ def check_picture(env: gymnasium.Env, seed: int) -> None:
 
 def _picture(env: gymnasium.Env) -> np.ndarray:
     try:
-        frame = np.asarray(env.render())
+        drawn = env.render()
+        frame = _rgb(drawn)
     except Exception as error:  # every OpenGL binding fails in its own way
         hint = (
             "" if isinstance(error, BackendError) else " (without a screen, set MUJOCO_GL to egl or osmesa)"
         )
         raise NoPicture(f"cannot draw the environment: {reason(error)}{hint}") from error
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        raise NoPicture(
-            f"the environment draws {frame.dtype} arrays of shape {frame.shape}, not (height, width, 3) "
-            "pictures in uint8"
-        )
+        what = "None" if drawn is None else f"{frame.dtype} arrays of shape {frame.shape}"
+        raise NoPicture(f"the environment draws {what}, not (height, width, 3) pictures in uint8")
     return frame
+
+
+def _rgb(drawn: Any) -> np.ndarray:
+    """The picture in what render returns: the newest of a list, a tensor's, one of a batch of one, or with a
+    channel of opacity.
+    """
+    if isinstance(drawn, list) and drawn:
+        drawn = drawn[-1]
+    frame = np.asarray(drawn.cpu() if hasattr(drawn, "cpu") else drawn)
+    if frame.ndim == 4 and len(frame) == 1:
+        frame = frame[0]
+    return frame[..., :3] if frame.ndim == 3 and frame.shape[2] == 4 else frame

@@ -16,7 +16,11 @@ from sac_dist.settings import ConfigError
 
 # Packages of environments that fail under this machine's mujoco, by the folder of their code: the mujoco that
 # they were seen to work with.
-PINS = {"gymnasium_robotics": ("gymnasium-robotics 1.4.2", "3.3.7")}
+PINS = {
+    "gymnasium_robotics": ("gymnasium-robotics 1.4.2", "3.3.7"),
+    "dm_control": ("dm_control 1.0.50", "3.17.0"),
+    "robosuite": ("robosuite 1.5.2", "3.3.7"),
+}
 # Packages that only pass on what an environment does: the environment's own line is above theirs.
 BETWEEN = tuple(f"{os.sep}{package}{os.sep}" for package in ("gymnasium", "numpy", "mujoco"))
 HERE = str(Path(__file__).parents[1]) + os.sep
@@ -34,8 +38,16 @@ def reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     if isinstance(error, WRITTEN_FOR_USERS) and lines:
         return lines[0]
-    what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    words = lines[0] if lines else _asserted(error)
+    what = f"{type(error).__name__}: {words}" if words else type(error).__name__
     return f"{what}{_place(error)}{_pin(error)}"
+
+
+def _asserted(error: BaseException) -> str:
+    """The line of an assertion without words."""
+    frames = traceback.extract_tb(error.__traceback__)
+    line = frames[-1].line if frames else None
+    return line if line is not None and line.startswith("assert ") else ""
 
 
 def _files(error: BaseException) -> list[tuple[str, int | None]]:

@@ -25,7 +25,7 @@ from gymnasium.wrappers import (
     TimeLimit,
 )
 
-from sac_dist.acting.environment import ClippedRescaleAction, DefaultLimit
+from sac_dist.acting.environment import ClippedRescaleAction, DefaultLimit, FlatAction
 from sac_dist.acting.episode import EnvironmentFault, Play
 from sac_dist.acting.observation import FlatObservation
 from sac_dist.storage.arrays_in_json import from_json, to_json
@@ -38,6 +38,7 @@ STATELESS = (
     OrderEnforcing,
     PassiveEnvChecker,
     ClippedRescaleAction,
+    FlatAction,
     DefaultLimit,
     TimeLimit,
 )

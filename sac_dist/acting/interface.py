@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.wrappers import NormalizeObservation
 
@@ -20,16 +19,31 @@ STEP = "gymnasium wants step(self, action) to return (observation, reward, termi
 
 
 def check_interface(env: gymnasium.Env, name: str) -> None:
-    """Reset ``env``, as ``make_env`` makes it, and take one step in the middle of its action range.
+    """Reset ``env``, as ``make_env`` makes it, and take one step.
 
-    The environment itself comes first, since gymnasium's wrappers would be blamed for what it returns. Raises
-    ConfigError in one line that says what is wrong and what gymnasium wants.
+    Where that fails the environment itself is looked at without its wrappers, which would be blamed for what
+    it returns; not before, since it may need them (Meta-World's choose its task). Raises ConfigError in one
+    line that says what is wrong and what gymnasium wants.
     """
-    bare = env.unwrapped
-    _check_reset(_call(name, "reset", RESET, bare.reset, seed=0), name)
-    _check_step(_call(name, "step", STEP, bare.step, _middle(bare.action_space)), name)
-    play = _call(name, "reset", RESET, Play, env, 0)
-    _call(name, "step", STEP, play.step, _middle(env.action_space))
+    try:
+        _check_reset(_call(name, "reset", RESET, env.reset, seed=0), name)
+        _check_step(_call(name, "step", STEP, env.step, _some_action(env.action_space)), name)
+        play = _call(name, "reset", RESET, Play, env, 0)
+        _call(name, "step", STEP, play.step, _some_action(env.action_space))
+    except ConfigError:
+        _check_bare(env.unwrapped, name)
+        raise
+
+
+def _check_bare(env: gymnasium.Env, name: str) -> None:
+    """Raises ConfigError for what it returns; what it raises may be the lack of its wrappers."""
+    try:
+        _check_reset(env.reset(seed=0), name)
+        _check_step(env.step(_some_action(env.action_space)), name)
+    except ConfigError:
+        raise
+    except Exception:
+        return
 
 
 def notes_on(env: gymnasium.Env, name: str) -> list[str]:
@@ -64,10 +78,13 @@ def _call(name: str, what: str, wanted: str, function: Any, *arguments: Any, **k
         raise ConfigError(f"{name}: {what} fails: {reason(error)}") from error
 
 
-def _middle(space: Any) -> np.ndarray:
-    assert isinstance(space, Box)
-    middle = space.low / 2 + space.high / 2
-    return middle.astype(space.dtype)
+def _some_action(space: gymnasium.Space) -> Any:
+    """The middle of a box with ends; what the user's own wrapper turns into a box may be any space."""
+    if isinstance(space, Box) and space.is_bounded():
+        middle = space.low / 2 + space.high / 2
+        return middle.astype(space.dtype)
+    space.seed(0)
+    return space.sample()
 
 
 def _check_reset(result: Any, name: str) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections import OrderedDict
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from sac_dist.acting.episode import EnvironmentFault
 from sac_dist.data.schema import STATE, Schema
 from sac_dist.settings import ConfigError
 
 
 class FlatObservation(gymnasium.ObservationWrapper):
-    """The parts of an observation side by side, each flattened, in the schema's order: that of their names.
+    """The parts of an observation side by side, each flattened, in the schema's order: that of their names,
+    and so within parts that have names themselves.
 
     Raises ConfigError for a space that does not become numbers.
     """
@@ -26,9 +29,10 @@ class FlatObservation(gymnasium.ObservationWrapper):
         self.schema = Schema.from_spaces(space, env.action_space)
         self.is_dict = isinstance(space, spaces.Dict)
         self.parts = {
-            field.name: space.spaces[field.name] if isinstance(space, spaces.Dict) else space
+            field.name: in_order(space.spaces[field.name] if isinstance(space, spaces.Dict) else space)
             for field in self.schema.fields
         }
+        self.sizes = {name: spaces.flatdim(part) for name, part in self.parts.items()}
         boxes = [spaces.flatten_space(part) for part in self.parts.values()]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the bounds lose digits
@@ -39,14 +43,45 @@ class FlatObservation(gymnasium.ObservationWrapper):
 
     def observation(self, observation: Any) -> np.ndarray:
         named = observation if self.is_dict else {STATE: observation}
-        flat: Any = [spaces.flatten(space, named[name]) for name, space in self.parts.items()]
+        flat: Any = [self._flat(named, name, space) for name, space in self.parts.items()]
         return np.concatenate(flat, dtype=np.float32, casting="unsafe")
+
+    def _flat(self, named: Any, name: str, space: spaces.Space) -> Any:
+        try:
+            part = named[name]
+        except (IndexError, KeyError, TypeError):
+            has = ", ".join(map(str, named)) if isinstance(named, dict) else f"a {type(named).__name__}"
+            self._fault(f"the observation has no {name}, as its space has; it has {has}")
+        flat = spaces.flatten(space, part)
+        if len(flat) != self.sizes[name]:  # the sum of all sizes might still be right
+            self._fault(f"the observation's {name} has {len(flat)} numbers, in its space {self.sizes[name]}")
+        return flat
+
+    def _fault(self, what: str) -> NoReturn:
+        raise EnvironmentFault(f"{type(self.env.unwrapped).__name__}: {what}") from None
 
     @property
     def reordered(self) -> bool:
         """Whether the environment has its parts in another order, which sac_dist 0.1's policies saw."""
         own = self.env.observation_space
-        return isinstance(own, spaces.Dict) and list(own.spaces) != list(self.parts)
+        return _names(own) != _names(in_order(own))
+
+
+def in_order(space: spaces.Space) -> spaces.Space:
+    """``space`` with the names of every dict in it sorted, as whoever reads files sorts them."""
+    if isinstance(space, spaces.Dict):
+        parts = {name: in_order(space.spaces[name]) for name in sorted(space.spaces)}
+        return spaces.Dict(OrderedDict(parts))
+    if isinstance(space, spaces.Tuple):
+        return spaces.Tuple([in_order(part) for part in space.spaces])
+    return space
+
+
+def _names(space: spaces.Space) -> list[object]:
+    """The names of the dicts in ``space`` in their order, level by level."""
+    if isinstance(space, spaces.Dict):
+        return [(name, _names(part)) for name, part in space.spaces.items()]
+    return [_names(part) for part in space.spaces] if isinstance(space, spaces.Tuple) else []
 
 
 def schema_of(env: gymnasium.Env) -> Schema:

@@ -13,18 +13,23 @@ from pathlib import Path
 import numpy as np
 
 from envs import resolve
-from sac_dist.acting.environment import make_env
+from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import Episode, check_picture, run_episode
 from sac_dist.acting.evaluation import Evaluation, evaluation_seed
+from sac_dist.acting.interface import notes_on
 from sac_dist.acting.observation import check_policy_fits
 from sac_dist.acting.video import video_writer
 from sac_dist.book.policy_files import load_book_policy
-from sac_dist.settings import Config, ConfigError, EnvConfig
+from sac_dist.settings import Config, ConfigError, EnvConfig, check_path
 from sac_dist.storage.checkpoint import Checkpoint, read
-from sac_dist.storage.run_folder import RunFolder, newest_models
+from sac_dist.storage.run_folder import RunFolder, newest_runs
 from sac_dist.system.files import models_dir
 
 DEFAULT_FPS = 30
+
+
+def silent(line: str) -> None:
+    """Tells nobody."""
 
 
 def play(
@@ -35,14 +40,17 @@ def play(
     video: Path | None = None,
     window: bool = False,
     on_episode: Callable[[int, Episode], None] = lambda index, episode: None,
+    note: Callable[[str], None] = silent,
 ) -> Evaluation:
     """Play the fixed unseen episodes 0 … ``episodes`` - 1 in the policy's own environment, changed where
     ``overrides`` says.
 
-    Draws into ``video`` (an mp4) or a window if asked. Raise ConfigError if the policy does not fit the
-    environment, and NoPicture, before the first step, where the environment cannot be drawn.
+    Draws into ``video`` (an mp4) or a window if asked. ``note`` gets lines that a user has to read first.
+    Raise ConfigError if the policy does not fit the environment, and NoPicture, before the first step, where
+    the environment cannot be drawn.
     """
     config = overrides.over(policy.config.env)
+    video = None if video is None else video.absolute()  # an environment may change the folder
     if not window:
         os.environ.setdefault(
             "SDL_VIDEODRIVER", "dummy"
@@ -53,6 +61,8 @@ def play(
         agent = policy.build_agent()
         if env.render_mode is not None:
             check_picture(env, evaluation_seed(0))
+        for line in notes_on(env, config.name):
+            note(line)
 
         def act(observation: np.ndarray) -> np.ndarray:
             return agent.act(observation, deterministic=deterministic)
@@ -67,7 +77,7 @@ def play(
                 played.append(run_episode(env, act, evaluation_seed(index), on_frame, config.success))
                 on_episode(index, played[-1])
     finally:
-        env.close()
+        close(env)
     return Evaluation.of(played)
 
 
@@ -105,35 +115,47 @@ def film(
             except _FilmEnds:
                 return False
     finally:
-        env.close()
+        close(env)
     return True
 
 
-def find_policy(path: Path | None, env: str) -> tuple[Path, Checkpoint]:
+def find_policy(path: Path | None, env: str, note: Callable[[str], None] = silent) -> tuple[Path, Checkpoint]:
     """The policy at ``path`` (run folder, checkpoint or the book's prefix); without one, the newest run's,
     else a shipped one.
 
     ``env`` narrows the search without a path to that environment; "auto" does not, but of the shipped ones it
-    takes the one for the environment that training would take. Raise ConfigError if nothing is found.
+    takes the one for the environment that training would take. ``note`` gets a line for each newer run that
+    has no policy which can be read. Raise ConfigError if nothing is found.
     """
     if path is None:
+        for folder, model in newest_runs():
+            if model is None:
+                note(f"{folder.path} is passed over: it has no policy yet")
+                continue
+            try:
+                policy = read(model)
+            except ConfigError as error:
+                note(f"{folder.path} is passed over: {error}")
+                continue
+            if env in ("auto", policy.config.env.id):
+                return model, policy
         first = resolve("auto").id
         shipped = sorted(
             models_dir().glob("*.safetensors"), key=lambda model: (model.stem != first, model.stem)
         )
-        candidates = [*newest_models(), *shipped]
-        for candidate in candidates:
-            policy = read(candidate)
+        for model in shipped:
+            policy = read(model)
             if env in ("auto", policy.config.env.id):
-                return candidate, policy
+                return model, policy
         raise ConfigError(
             f"no trained policy for {env} in runs/ or {models_dir()}: train one with --train, or name "
             "one with --model"
         )
+    check_path(path)
     if path.is_dir():
         folder = RunFolder(path)
         path = folder.best if folder.best.is_file() else folder.last
-    elif not path.exists() and path.with_name(path.name + "_policy").exists():
+    elif not path.exists() and os.path.exists(f"{path}_policy"):  # False for too long a name
         return path, read_book(path)
     return path, read(path)
 

@@ -4,6 +4,7 @@ transition by transition.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,11 @@ import envs
 from envs.backends.base import BackendError
 from envs.tasks.expert import Expert
 from sac_dist import __version__
-from sac_dist.acting.environment import make_env
+from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import TRAINING_SEEDS, Episode, run_episode
+from sac_dist.acting.interface import notes_on
 from sac_dist.acting.observation import check_policy_fits, schema_of
-from sac_dist.acting.playback import find_policy
+from sac_dist.acting.playback import find_policy, silent
 from sac_dist.data.schema import Rows
 from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError, EnvConfig
@@ -50,6 +52,7 @@ def record(
     seed: int = 0,
     only_success: bool | None = None,
     on_episode: Callable[[int, Episode], None] = lambda index, episode: None,
+    note: Callable[[str], None] = silent,
 ) -> Transitions:
     """Play ``policy`` until ``episodes`` episodes are kept, and return those; the same call returns the same
     bytes.
@@ -60,7 +63,7 @@ def record(
         ``play``.
     ``only_success`` keeps the successful episodes alone. At None this is so for the expert; a trained policy
     loses the episodes that its environment calls failed, and "random" loses none. ``on_episode`` is told of
-    every try, kept or not, with its index.
+    every try, kept or not, with its index, and ``note`` before the first of what a user has to read.
 
     The result's ``source``: "env" (``EnvConfig.flat``, with the real id and simulator), "policy", "seed",
     "episodes tried" and "sac_dist" (the version).
@@ -82,6 +85,8 @@ def record(
     success: list[bool | None] = []  # of each kept one
     try:
         act_of = _act_of(policy, checkpoint, env, config.name)
+        for line in notes_on(env, config.name):
+            note(line)
         while len(kept) < episodes:
             if len(tried) == max(LEAST_TRIES, TRIES_PER_EPISODE * episodes):
                 raise ConfigError(_too_few(config.name, policy, episodes, tried))
@@ -93,7 +98,7 @@ def record(
                 kept.append(env.rows(config.name))
                 success.append(episode.success)
     finally:
-        env.close()
+        close(env)
     return Transitions(
         env.schema,
         np.concatenate(kept),
@@ -158,7 +163,7 @@ class _Recorder(gymnasium.Wrapper):
 
 
 def _read_policy(path: Path) -> Checkpoint:
-    if not path.exists() and not Path(f"{path}_policy").exists():
+    if not path.exists() and not os.path.exists(f"{path}_policy"):
         raise ConfigError(
             f"there is no policy {path}: give expert, random, or a run folder, a checkpoint or the "
             "book's prefix"

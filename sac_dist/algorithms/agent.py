@@ -61,7 +61,7 @@ class SACAgent:
         self.groups = united([self.algorithm_of(name) for name in (SOFT_ACTOR_CRITIC, *self.algorithms)])
         self.generator = torch.Generator().manual_seed(seed)
         self._shared: SharedArray | None = None
-        self._bind(torch.zeros(memory_size(self.groups)))
+        self._bind(torch.zeros(memory_size(self.groups), dtype=torch.float32))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -136,7 +136,8 @@ class SACAgent:
         x: npt.NDArray[np.float32] = np.asarray(observation, dtype=np.float32)
         if deterministic:
             return self._average(x, None)
-        return self._sample(x, torch.randn(self.schema.action_size, generator=self.generator).numpy())
+        noise = torch.randn(self.schema.action_size, generator=self.generator, dtype=torch.float32)
+        return self._sample(x, noise.numpy())
 
     # learning
 
@@ -167,7 +168,8 @@ class SACAgent:
         """From now on updates in this process train policy and temperature with this share of their step
         sizes; 0: the critics alone.
         """
-        self.lrs = torch.tensor([group.lr * (share if group.with_policy else 1.0) for group in self.groups])
+        rates = [group.lr * (share if group.with_policy else 1.0) for group in self.groups]
+        self.lrs = torch.tensor(rates, dtype=torch.float32)
 
     def take_average(self) -> None:
         """Make the policy its average over the last updates."""
@@ -187,7 +189,8 @@ class SACAgent:
         """Standard normal noise (draws, B, action_size) from ``generator`` for one update of the algorithm in
         use.
         """
-        return torch.randn(self.algorithm.draws, batch_size, self.action_size, generator=self.generator)
+        shape = (self.algorithm.draws, batch_size, self.action_size)
+        return torch.randn(shape, generator=self.generator, dtype=torch.float32)
 
     # the parameter vectors that others read
 

@@ -15,6 +15,7 @@ here that scale is the environment's, and actions are in [-1, 1].
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import zipfile
@@ -32,6 +33,8 @@ from sac_dist.networks.build import least_size
 from sac_dist.networks.network import is_perceptron
 from sac_dist.networks.parameters import Parameters, check_parameters
 from sac_dist.settings import AgentConfig, ConfigError
+from sac_dist.system.files import read_whole
+from sac_dist.system.shared import available_memory
 
 FILES = ("q1", "q2")
 
@@ -128,13 +131,16 @@ def book_view(part: str, tensor: Tensor) -> Tensor:
 
 def read_state(file: Path) -> dict[str, Any]:
     try:
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                if (
-                    sum(member.file_size for member in archive.infolist()) > file.stat().st_size
-                ):  # torch.save compresses nothing
-                    raise ValueError("it unpacks to more than its size")
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        data = io.BytesIO(read_whole(file, available_memory()))
+        if zipfile.is_zipfile(data):
+            with zipfile.ZipFile(data) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > len(data.getbuffer()):  # torch.save compresses nothing
+                raise ValueError("it unpacks to more than its size")
+        data.seek(0)
+        state = torch.load(data, map_location="cpu", weights_only=True)
+    except ConfigError:
+        raise
     except FileNotFoundError as error:
         raise ConfigError(f"{file}: no such file") from error
     except Exception as error:  # whatever a damaged file makes torch.load raise; weights_only refuses code

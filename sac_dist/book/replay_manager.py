@@ -110,12 +110,20 @@ class ReplayProxy(BaseProxy):
 
     ``push`` and ``extend`` of all proxies share one shard, leased at the first call. For the speed of memory
     take a handle.
+
+    Every call raises ConfigError once the manager's process, or the run that it served, has ended.
     """
 
     _exposed_ = ("push", "extend", "sample", "get_length", "__len__", "state", "lease", "release", "handle")
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        return self._callmethod(method, arguments)
+        try:
+            return self._callmethod(method, arguments)
+        except (OSError, EOFError, AuthenticationError) as error:
+            raise ConfigError(
+                f"the replay buffer is no longer served ({type(error).__name__}): its run or its manager has "
+                "ended"
+            ) from None
 
     def push(self, *transition: npt.ArrayLike) -> None:
         """As ReplayBuffer.push. ValueError if every shard is leased."""
@@ -205,6 +213,7 @@ class ReplayManager(BaseManager):
             published = json.loads((Path(folder) / PUBLISHED).read_text())
             manager = RunReplayManager(published["address"], bytes.fromhex(published["key"]))
             manager.connect()
+            return manager.replay()
         except FileNotFoundError:
             raise ConfigError(
                 f"no run on this machine is going on in {folder}: start one there first"
@@ -214,7 +223,6 @@ class ReplayManager(BaseManager):
                 f"the replay buffer of {folder} cannot be reached ({type(error).__name__}: {error}): is its "
                 "run still going on, and yours?"
             ) from None
-        return manager.replay()
 
     def is_alive(self) -> bool:
         """Whether the manager's process still runs."""

@@ -25,9 +25,10 @@ def run_record(settings: dict[str, Any], episodes: int) -> int:
     from sac_dist.reporting.describe import describe
 
     files.check_new(out)
-    demos = record(config, policy, episodes, seed, only_success, show_episode)
-    files.write(demos, out)
-    print(describe(demos, str(out)))
+    file = Path(out).absolute()  # an environment may change the folder
+    demos = record(config, policy, episodes, seed, only_success, show_episode, show)
+    files.write(demos, file)
+    show(describe(demos, str(out)))
     return 0
 
 
@@ -39,9 +40,9 @@ def run_convert(settings: dict[str, Any], names: list[str]) -> int:
     files.check_new(target)
     demos = files.read(source)
     files.write(demos, target)
-    print(f"{target}: {len(demos):,} transitions, {len(demos.ends):,} episodes")
+    show(f"{target}: {len(demos):,} transitions, {len(demos.ends):,} episodes")
     if (note := files.notes(demos, source)) is not None:
-        print(note)
+        show(note)
     return 0
 
 

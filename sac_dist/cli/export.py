@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sac_dist.cli.given import refuse_rest
+from sac_dist.cli.terminal import show
 
 
 def run_export(settings: dict[str, Any], prefix: Path) -> int:
@@ -14,7 +15,7 @@ def run_export(settings: dict[str, Any], prefix: Path) -> int:
     from sac_dist.acting.playback import find_policy
     from sac_dist.book.policy_files import save_book_policy
 
-    path, policy = find_policy(model, "auto")
+    path, policy = find_policy(model, "auto", show)
     save_book_policy(policy.build_agent(), prefix)
-    print(f"{path} written as {prefix}_q1, {prefix}_q2, {prefix}_policy")
+    show(f"{path} written as {prefix}_q1, {prefix}_q2, {prefix}_policy")
     return 0

@@ -12,7 +12,8 @@ from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from sac_dist.settings import ConfigError
+from sac_dist.cli.terminal import show
+from sac_dist.settings import ConfigError, check_path
 from sac_dist.settings.algorithms import ALGORITHMS, settings_class
 from sac_dist.settings.config import SECTIONS
 from sac_dist.settings.option import flag_of, options_of
@@ -39,6 +40,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see --help)")
+
+    def print_help(self, file: object = None) -> None:
+        show(self.format_help().rstrip())
 
 
 def spelled(name: str) -> str:
@@ -103,9 +107,13 @@ def add_modes(parser: Parser) -> None:
     modes = parser.add_argument_group("what to do (one of these)")
     modes.add_argument("--train", action="store_true", help="train a policy")
     modes.add_argument(
-        "--offline", nargs="+", metavar="DATA", help="train from data alone: files, run folders or minari:ID"
+        "--offline",
+        nargs="+",
+        type=file_name,
+        metavar="DATA",
+        help="train from data alone: files, run folders or minari:ID",
     )
-    modes.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    modes.add_argument("--resume", type=file_path, metavar="RUN", help="go on with the run in this folder")
     modes.add_argument(
         "--test",
         action="store_true",
@@ -115,16 +123,21 @@ def add_modes(parser: Parser) -> None:
         "--record-demos", type=int, metavar="N", help="record N episodes of --policy into --out"
     )
     modes.add_argument(
-        "--convert", nargs=2, metavar=("IN", "OUT"), help="change demonstrations to the format of OUT's name"
+        "--convert",
+        nargs=2,
+        type=file_name,
+        metavar=("IN", "OUT"),
+        help="change demonstrations to the format of OUT's name",
     )
     modes.add_argument(
         "--inspect",
         nargs="+",
+        type=file_name,
         metavar="FILE",
         help="print what demonstrations hold, and draw it into FILE.png",
     )
     modes.add_argument(
-        "--export-book", type=Path, metavar="PREFIX", help="write the policy in the book's format"
+        "--export-book", type=file_path, metavar="PREFIX", help="write the policy in the book's format"
     )
     modes.add_argument(
         "--doctor",
@@ -139,7 +152,7 @@ def add_modes(parser: Parser) -> None:
     )
     parser.add_argument(
         "--config",
-        type=Path,
+        type=file_path,
         metavar="FILE",
         help="YAML file with settings by the flags' names; flags win over it",
     )
@@ -155,16 +168,23 @@ def add_modes(parser: Parser) -> None:
         metavar="N",
         help="train: stop after so many episodes; test: episodes to show (default 30)",
     )
+    parser.add_argument(
+        "--no-success-target",
+        dest="success_target",
+        action="store_const",
+        const=None,
+        help="resume: train on, whatever the success",
+    )
     test = parser.add_argument_group("showing a policy")
     test.add_argument(
         "--model",
-        type=Path,
+        type=file_path,
         metavar="PATH",
         help="run folder, file or the book's prefix; default: newest run, else models/",
     )
     test.add_argument(
         "--video",
-        type=Path,
+        type=file_path,
         nargs="?",
         const=True,
         metavar="FILE.mp4",
@@ -179,10 +199,13 @@ def add_modes(parser: Parser) -> None:
     )
     record = parser.add_argument_group("recording demonstrations")
     record.add_argument(
-        "--policy", metavar="POLICY", help="expert (default), random, or a policy as --model takes it"
+        "--policy",
+        type=file_name,
+        metavar="POLICY",
+        help="expert (default), random, or a policy as --model takes it",
     )
     record.add_argument(
-        "--out", type=Path, metavar="FILE", help="file to write, new; its suffix names the format"
+        "--out", type=file_path, metavar="FILE", help="file to write, new; its suffix names the format"
     )
     record.add_argument(
         "--only-success",
@@ -204,7 +227,7 @@ def add_flag(group: Any, option: Field[Any], hint: Any) -> None:
     elif origin is Literal:
         group.add_argument(flag, choices=typing.get_args(kind), help=help + default)
     elif origin is tuple:
-        group.add_argument(flag, nargs="+", metavar="FILE", help=help)
+        group.add_argument(flag, nargs="+", type=file_name, metavar="FILE", help=help)
     elif origin is Mapping:
         group.add_argument(flag, type=json_object, metavar="JSON", help=help)
     else:
@@ -216,6 +239,18 @@ def add_plain(group: Any, flag: str, kind: type, help: str) -> None:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, help=help)
     else:
         group.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=help)
+
+
+def file_name(text: str) -> str:
+    try:
+        check_path(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(error) from None
+    return text
+
+
+def file_path(text: str) -> Path:
+    return Path(file_name(text))
 
 
 def json_object(text: str) -> dict[str, Any]:

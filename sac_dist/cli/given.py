@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from sac_dist.cli.flags import Parser, build_parser, spelled, task_options
+from sac_dist.cli.flags import Parser, build_parser, file_path, spelled, task_options
 from sac_dist.cli.settings_file import read_settings
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.settings.config import take
+from sac_dist.settings.idle import refuse_idle
 from sac_dist.settings.presets import expanded
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """The settings that were given, by name: file first, flags over it, each over its own preset.
 
-    Raises ConfigError on anything unknown.
+    Raises ConfigError on anything unknown, and on what would do nothing in the run that is asked for.
     """
     parser = build_parser(named_algorithms(arguments))
-    flags = expanded(vars(parser.parse_args(arguments)))
+    flags = vars(parser.parse_args(arguments))
     if "config" not in flags:
-        return flags
-    file = folded(expanded(vars(parser.parse_args(read_settings(flags.pop("config"))))))
-    flags = folded(flags)  # both, so that a flag goes over the file's value under either name
+        settings, asked = expanded(flags), set(flags)
+    else:
+        file = vars(parser.parse_args(read_settings(flags.pop("config"))))
+        settings, asked = over(folded(expanded(file)), folded(expanded(flags))), file.keys() | flags.keys()
+    if "train" in settings or "offline" in settings:
+        refuse_idle(settings, asked)
+    return settings
+
+
+def over(file: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """The file's settings and the flags' over them: folded both, so that a flag goes over the file's value
+    under either name.
+    """
     if "env_kwargs" in file and "env_kwargs" in flags:
-        flags["env_kwargs"] = file["env_kwargs"] | flags["env_kwargs"]
+        return file | flags | {"env_kwargs": file["env_kwargs"] | flags["env_kwargs"]}
     return file | flags
 
 
@@ -35,7 +45,7 @@ def named_algorithms(arguments: Sequence[str]) -> list[str]:
     parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("--algo")
     parser.add_argument("--online-algo")
-    parser.add_argument("--config", type=Path)
+    parser.add_argument("--config", type=file_path)
     given = vars(parser.parse_known_args(arguments)[0])
     if "config" in given:
         given = vars(parser.parse_known_args(read_settings(given.pop("config")))[0]) | given

@@ -15,6 +15,7 @@ from typing import Any
 
 from sac_dist.cli.flags import MODES, spelled
 from sac_dist.cli.given import parse
+from sac_dist.cli.terminal import warn
 from sac_dist.engine.signals import exit_on_signals
 from sac_dist.settings import ConfigError
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with exit_on_signals():
             return run(parse(sys.argv[1:] if arguments is None else arguments))
     except ConfigError as error:
-        print(f"sac-dist: {' '.join(str(error).split())}", file=sys.stderr)
+        warn(f"sac-dist: {' '.join(str(error).split())}")
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -11,6 +11,8 @@ from sac_dist.settings import ConfigError
 
 SCALARS = (str, int, float, date)  # what a text in YAML can come to
 SWITCHES = ("compile",)  # the settings whose values are on and off
+LARGEST = 2**20  # bytes
+MERGE = "tag:yaml.org,2002:merge"  # YAML's "<<"
 MAPPINGS = ("env_kwargs", "env-kwargs")  # the settings that are a mapping
 
 
@@ -18,8 +20,25 @@ def read_settings(path: Path) -> list[str]:
     """The file's settings as flags, so that one parser checks both."""
     import yaml  # here, so that who gives no file does not wait for it
 
+    from sac_dist.system.files import read_whole
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a name that stands twice, of which YAML drops the first."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names = [
+                str(key.value).replace("-", "_") for key, _ in getattr(node, "value", ()) if key.tag != MERGE
+            ]
+            for name in names:
+                if names.count(name) > 1:
+                    raise ConfigError(f"{path}: {name} stands there twice: give it once")
+            found: dict[Any, Any] = super().construct_mapping(node, deep)
+            return found
+
     try:
-        settings = yaml.safe_load(path.read_text())
+        settings = yaml.load(read_whole(path, LARGEST), Loader)
+    except ConfigError:
+        raise
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:

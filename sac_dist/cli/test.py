@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sac_dist.cli.given import refuse_rest, take_environment
+from sac_dist.cli.terminal import show
 from sac_dist.settings import ConfigError
 
 
@@ -25,30 +26,30 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
     from sac_dist.acting.failures import NoPicture
     from sac_dist.acting.playback import find_policy, play
 
-    path, policy = find_policy(model, overrides.name)
-    print(f"policy {path}: {policy.config.env.name}, {policy.info.get('steps', '?')} training steps")
+    path, policy = find_policy(model, overrides.name, show)
+    offline = policy.info.get("offline_updates", 0)
+    trained = f"{policy.info.get('steps', '?')} training steps"
+    trained += f", {offline} offline updates" if offline else ""
+    show(f"policy {path}: {policy.config.env.name}, {trained}")
     wanted = video is not None
     if render and video is None and not has_display():
         video = Path("rollout.mp4")
-        print(f"no display: writing {video} instead")
+        show(f"no display: writing {video} instead")
     window = render and video is None
     try:
-        evaluation = play(policy, overrides, episodes, deterministic, video, window, show_episode)
+        evaluation = play(policy, overrides, episodes, deterministic, video, window, show_episode, show)
     except NoPicture as error:
         if wanted:
             raise
-        print(f"no picture, the policy is measured without: {' '.join(str(error).split())}")
+        show(f"no picture, the policy is measured without: {' '.join(str(error).split())}")
         video = None
-        evaluation = play(policy, overrides, episodes, deterministic, on_episode=show_episode)
-    print(evaluation)
+        evaluation = play(policy, overrides, episodes, deterministic, on_episode=show_episode, note=show)
+    show(str(evaluation))
     if video is not None:
-        print(f"video {video}")
+        show(f"video {video}")
     return 0
 
 
 def show_episode(index: int, episode: Any) -> None:
     verdict = "" if episode.success is None else "  success" if episode.success else "  failure"
-    print(
-        f"episode {index + 1:>4}  return {episode.total_reward:>9.2f}  {episode.length:>4} steps{verdict}",
-        flush=True,
-    )
+    show(f"episode {index + 1:>4}  return {episode.total_reward:>9.2f}  {episode.length:>4} steps{verdict}")

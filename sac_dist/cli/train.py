@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from sac_dist.cli.given import refuse_rest, take_environment
+from sac_dist.cli.terminal import warn
 from sac_dist.settings import Config, ConfigError
 from sac_dist.settings.presets import OFFLINE, tuned
 
@@ -16,7 +16,7 @@ from sac_dist.settings.presets import OFFLINE, tuned
 def run_train(settings: dict[str, Any], _: Any) -> int:
     settings, line = tuned(settings)
     if line is not None:
-        print(line, file=sys.stderr)
+        warn(line)
     return train_as(settings, "train")
 
 
@@ -53,6 +53,6 @@ def finish(train: Callable[[], Any]) -> int:
     try:
         reason = train().outcome.reason
     except TrainingFailed as error:
-        print(f"sac-dist: {error}", file=sys.stderr)
+        warn(f"sac-dist: {error}")
         return 1
     return 128 + signal.Signals[reason] if reason in signal.Signals.__members__ else 0

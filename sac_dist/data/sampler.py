@@ -12,7 +12,7 @@ from sac_dist.data.dataset import DataSet
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Rows, Schema
 from sac_dist.data.segment import Counts
-from sac_dist.settings import DataConfig
+from sac_dist.settings import AgentConfig, ConfigError, DataConfig
 
 Numbers = npt.NDArray[np.float32]
 
@@ -27,7 +27,7 @@ class Batches:
     A batch's tensors are views of memory that later ones overwrite.
 
     Args:
-        discount: γ.
+        agent: γ, and what is made of each reward before n of them are added.
         calibrated: algorithms (Cal-QL) whose batches carry ``return_to_go``, known for data alone.
         n_step: steps whose rewards count before the value of the state after them; see :func:`add_steps`.
     """
@@ -38,13 +38,16 @@ class Batches:
         data: DataSet | None,
         config: DataConfig,
         batch_size: int,
-        discount: float,
+        agent: AgentConfig,
         calibrated: Collection[str] = (),
         n_step: int = 1,
     ) -> None:
         self.replay, self.data, self.config = replay, data, config
-        self.batch_size, self.discount = batch_size, discount
+        self.batch_size, self.discount = batch_size, agent.discount
         self.calibrated, self.n_step = calibrated, n_step
+        self.bias = agent.reward_bias / agent.reward_scale  # in units of the stored rewards
+        if n_step > 1 and self.bias and agent.normalize_rewards:
+            raise ConfigError("reward_bias is of single rewards, normalize_rewards of sums of n: give one")
         self.schema = schema = replay.schema
         appended = len(data) if data is not None and config.demo_mode == "append" else 0
         rows = self._rows = np.empty((batch_size + appended, schema.row_width), np.float32)
@@ -129,9 +132,8 @@ class Batches:
         if self.n_step > 1:
             steps = steps_ahead(index, data.stops_of(index), self.n_step)
             rewards = data.rows[steps, self.schema.columns["reward"]]
-            discounts[:] = add_steps(
-                self.schema, rows, steps, rewards, data.rows[steps[:, -1]], self.discount
-            )
+            last = data.rows[steps[:, -1]]
+            discounts[:] = add_steps(self.schema, rows, steps, rewards, last, self.discount, self.bias)
 
     def _sample(self, rows: Rows, discounts: Numbers, rng: np.random.Generator) -> None:
         """Fill rows (B, row_width) and discounts (B,) from the replay."""
@@ -139,11 +141,17 @@ class Batches:
             self.replay.sample_into(rows, rng)
             self.schema.discounts(rows, self.discount, out=discounts)
         else:
-            sample_n_steps(self.replay, rows, discounts, rng, self.n_step, self.discount)
+            sample_n_steps(self.replay, rows, discounts, rng, self.n_step, self.discount, self.bias)
 
 
 def sample_n_steps(
-    replay: ReplayBuffer, rows: Rows, discounts: Numbers, rng: np.random.Generator, n: int, discount: float
+    replay: ReplayBuffer,
+    rows: Rows,
+    discounts: Numbers,
+    rng: np.random.Generator,
+    n: int,
+    discount: float,
+    bias: float = 0.0,
 ) -> None:
     """As ``ReplayBuffer.sample_into``, with the rewards and the state of up to ``n`` steps; see add_steps."""
     schema = replay.schema
@@ -156,7 +164,7 @@ def sample_n_steps(
             for of in (index, steps[:, -1])
         )
         rewards = replay.take_rewards(shard[:, None], steps)
-        discounts[again] = add_steps(schema, drawn, steps, rewards, last, discount)
+        discounts[again] = add_steps(schema, drawn, steps, rewards, last, discount, bias)
         rows[again] = drawn
         again = again[replay.overwritten(shard, index)]  # the steps after them are newer
 
@@ -170,7 +178,13 @@ def steps_ahead(index: Counts, stops: Counts, n: int) -> Counts:
 
 
 def add_steps(
-    schema: Schema, rows: Rows, steps: Counts, rewards: Numbers, last: Rows, discount: float
+    schema: Schema,
+    rows: Rows,
+    steps: Counts,
+    rewards: Numbers,
+    last: Rows,
+    discount: float,
+    bias: float = 0.0,
 ) -> Numbers:
     """Make of transitions ``rows`` (B, row_width) those of n steps: the reward is Σ_{k<m} γᵏ r_{t+k}, what
     follows is that of the m-th step; m is n, or less where the episode ends before that or the rest is not
@@ -180,6 +194,7 @@ def add_steps(
         steps: see steps_ahead.
         rewards: (B, n) of these steps.
         last: (B, row_width) the last ones' rows.
+        bias: what the algorithm adds to a reward, once; here it is added to the m - 1 others.
 
     Returns:
         (B,) γᵐ, or 0 where the last step terminated.
@@ -188,7 +203,7 @@ def add_steps(
     count = steps[:, -1] - steps[:, 0] + 1  # m
     powers = discount ** np.arange(n + 1.0)
     weights = np.where(np.arange(n) < count[:, None], powers[:n], 0.0)
-    rows[:, schema.columns["reward"]] = (weights * rewards).sum(axis=1)
+    rows[:, schema.columns["reward"]] = (weights * (rewards + bias)).sum(axis=1) - bias
     for name in ("next_observation", "terminated", "truncated"):
         rows[:, schema.columns[name]] = last[:, schema.columns[name]]
     values: Numbers = (powers[count] * schema.discounts(last, 1.0)).astype(np.float32)

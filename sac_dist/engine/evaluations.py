@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sac_dist.acting.evaluation import Evaluation
 from sac_dist.engine.children import Children
-from sac_dist.engine.control import Control
+from sac_dist.engine.control import OFFLINE_UPDATES, Control
 from sac_dist.engine.evaluator import TARGET_EPISODES, Request, Result
 from sac_dist.engine.parts import Engine, Part
 from sac_dist.settings import Config
@@ -22,6 +22,7 @@ class Evaluations:
     def __init__(self, config: Config, control: Control, engine: Engine, note: Callable[[str], None]) -> None:
         self.config, self.control, self.engine, self._note = config, control, engine, note
         self.best_score: float | None = None
+        self.best_rate: float | None = None  # of successes over TARGET_EPISODES episodes
         self.evaluated = 0  # the clock of the last evaluation
         self.last: Evaluation | None = None
         self.target_reached = False
@@ -33,7 +34,8 @@ class Evaluations:
 
     def request(self, episodes: int, trained_s: float) -> None:
         """Have the present policy measured; nothing happens if the evaluator has died just now."""
-        request = Request(self.control.clock(), episodes, max(SHORTEST_LIMIT, trained_s))
+        offline = self.control.total(OFFLINE_UPDATES)
+        request = Request(self.control.clock(), episodes, max(SHORTEST_LIMIT, trained_s), offline)
         with contextlib.suppress(OSError):
             self.engine.ask(self.evaluator, request)
             self.pending, self.obstacle, self._asked = True, "", self.evaluator.generation
@@ -54,6 +56,9 @@ class Evaluations:
         if result.cut:
             self._note(f"that evaluation was cut to {len(self.last.returns)} episodes: its time was up")
         target, rate = self.config.train.success_target, self.last.success_rate
+        counts = rate is not None and len(self.last.returns) >= TARGET_EPISODES
+        if rate is not None and counts:
+            self.best_rate = max(rate, self.best_rate or 0.0)
         if target is None:
             return
         if rate is None and not self._told_of_no_success:
@@ -62,7 +67,7 @@ class Evaluations:
                 f"--success-target cannot be reached: {self.config.env.name} reports no success, neither "
                 "info['success'] nor info['is_success']; the run ends by its other budgets"
             )
-        elif rate is not None and rate >= target and len(self.last.returns) >= TARGET_EPISODES:
+        elif rate is not None and counts and rate >= target:
             self.target_reached = True
 
     def give_up(self, obstacle: str) -> None:

@@ -35,6 +35,7 @@ class Request:
     steps: int
     episodes: int
     seconds: float = math.inf
+    offline_updates: int = 0  # those of ``steps`` that are no environment steps
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,11 @@ def serve(connection: Connection, task: EvaluatorTask) -> None:
         is_best = best is None or value >= best
         if is_best:
             best = value
-            info = {"steps": request.steps, "evaluation": str(evaluation)}
+            info = {
+                "steps": request.steps - request.offline_updates,
+                "offline_updates": request.offline_updates,
+                "evaluation": str(evaluation),
+            }
             try:
                 checkpoint.save_policy(task.best_path, snapshot, task.config, info)
             except OSError as error:

@@ -147,7 +147,7 @@ class Member:
             task.data,
             self.data_config,
             self.config.batch_size,
-            task.config.agent.discount,
+            task.config.agent,
             task.config.calibrated,
         )
         if task.state is not None:

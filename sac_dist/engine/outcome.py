@@ -6,10 +6,15 @@ import signal
 from dataclasses import dataclass
 
 from sac_dist.acting.evaluation import Evaluation
+from sac_dist.settings import ConfigError
 
 
 class TrainingFailed(RuntimeError):
     """The run cannot go on; what was learned so far is saved. The message is for the terminal."""
+
+
+class TargetReached(ConfigError):
+    """A run that was to go on has reached its success target before."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ def settle_child() -> None:
     """First call of every child: its role as its name, one torch thread, no Ctrl-C or hang-up; the end of the
     supervisor is the child's end.
     """
-    show_role(multiprocessing.current_process().name)
+    process = multiprocessing.current_process()
+    show_role(process.name)
+    process.daemon = False  # an environment may start processes of its own
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for number in FOR_THE_GROUP:
         signal.signal(number, signal.SIG_IGN)
@@ -78,13 +80,14 @@ def call_apart(
     harm to this one. One of ``signals`` ends it early.
 
     Raises ConfigError: the function's, or in a line that begins with ``what`` what became of the process.
+    SystemExit where the process imports a script that trains.
     """
     ours, theirs = context.Pipe()
     process = context.Process(target=_answer, args=(theirs, function, arguments), name="apart", daemon=True)  # type: ignore[attr-defined]
-    with quiet_start():
-        process.start()
-    theirs.close()
     try:
+        with quiet_start():
+            process.start()
+        theirs.close()
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while not ours.poll(LOOK_FOR_SIGNALS):
             if signals is not None and signals.received is not None:
@@ -95,14 +98,15 @@ def call_apart(
     except EOFError:
         process.join()
         if process.exitcode == IMPORTED:
-            raise ConfigError(
-                "each process of a run imports the script that calls train() or resume(): put the call under "
-                'if __name__ == "__main__":'
+            raise SystemExit(  # the line alone: the traceback of the script's own call says nothing more
+                "sac-dist: each process of a run imports the script that calls train() or resume(): put the "
+                'call under if __name__ == "__main__":'
             ) from None
         raise ConfigError(f"{what} {_end_of(process)}") from None
     finally:
-        process.kill()
-        process.join()
+        if process.pid is not None:
+            process.kill()
+            process.join()
     if error is not None:
         raise ConfigError(error)
     return result

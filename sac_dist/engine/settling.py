@@ -14,7 +14,7 @@ from envs.options import OPTIONS, PATHS
 from sac_dist.acting.shipping import ship
 from sac_dist.data.transitions import Transitions
 from sac_dist.formats import files
-from sac_dist.settings import Config, ConfigError, DataConfig, EnvConfig
+from sac_dist.settings import Config, ConfigError, DataConfig, EnvConfig, check_path
 from sac_dist.settings.data import DEFAULT_OFFLINE_STEPS
 from sac_dist.settings.training import DEFAULT_STEPS
 
@@ -110,6 +110,7 @@ def with_absolute_names(data: DataConfig) -> DataConfig:
 
 
 def _absolute(name: str) -> str:
+    check_path(name)
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 

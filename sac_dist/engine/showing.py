@@ -75,8 +75,8 @@ def _film(config: Config, model: Path, path: Path, signals: StopSignals) -> str 
             start_context(with_compiler=config.train.compiles),
             "drawing",
             _film_into,
-            path,
-            model,
+            path.absolute(),  # an environment may change the folder
+            model.absolute(),
             config.env,
             timeout=timeout,
             signals=signals,

@@ -32,6 +32,30 @@ def exit_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def deferred_signals() -> Iterator[None]:
+    """The handlers of ``STOPPING`` are called after the block: one that raised in the middle of the start of
+    a process would leave one that nobody knows.
+
+    Blocking signals is not enough: a library's thread gets them, and the main one calls the handler.
+    """
+    came: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handled = [number for number in STOPPING if in_main_thread and callable(signal.getsignal(number))]
+    before = {number: signal.signal(number, note) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for missed in came:
+            signal.raise_signal(missed)
+
+
 class StopSignals:
     """While entered, the first of ``STOPPING`` is noted in ``received``, so that the run ends in order; the
     second raises KeyboardInterrupt. A signal that was ignored stays so: nohup does that to SIGHUP.

@@ -9,11 +9,11 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
-from multiprocessing import forkserver, util
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext
 
+from sac_dist.engine.signals import deferred_signals
 from sac_dist.system.files import cache_folder
 
 # One thread each, and freed memory is kept: giving an update's tensors back to the system and faulting them
@@ -73,10 +73,10 @@ def quiet_start() -> Iterator[None]:
     """Children started inside are deaf to ``FOR_THE_GROUP`` from their first instruction, and have
     ``_ENVIRONMENT`` before they load a library.
 
-    Signal masks, dispositions and environment are inherited; setting them in the child would leave its
-    start-up unprotected. What is blocked here reaches this process afterwards; SIGINT is ignored, since
-    multiprocessing unblocks it when it starts its resource tracker. Their temporary files lie in
-    multiprocessing's folder, which is removed at the end: a child that is killed cannot remove its own.
+    Signal masks and environment are inherited; setting them in the child would leave its start-up
+    unprotected. A signal that comes meanwhile reaches this process afterwards.
+    Their temporary files lie in multiprocessing's folder, which is removed at the end: a child that is killed
+    cannot remove its own.
     """
     variables = environment() | {"TMPDIR": util.get_temp_dir()}
     before = {name: os.environ.get(name) for name in variables}
@@ -86,22 +86,21 @@ def quiet_start() -> Iterator[None]:
     from_stdin = script is not None and not os.path.exists(script)  # children would look for a file "<stdin>"
     if from_stdin:
         del main.__file__
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_GROUP)
-    try:
-        yield
-    finally:
-        if from_stdin:
-            main.__file__ = script
-        if in_main_thread:
-            signal.signal(signal.SIGINT, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with deferred_signals():
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_GROUP)
+        try:
+            resource_tracker.ensure_running()  # multiprocessing unblocks SIGINT when it starts it
+            signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_GROUP)
+            yield
+        finally:
+            if from_stdin:
+                main.__file__ = script
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def start_early(with_compiler: bool) -> None:

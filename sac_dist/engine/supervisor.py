@@ -13,6 +13,7 @@ from sac_dist.engine.children import MORE_REPORTS, Children, GivenUp
 from sac_dist.engine.compiler import CompilerTask, compiler_main, not_compiled, quick_uncompiled
 from sac_dist.engine.control import EPISODES, OFFLINE_UPDATES, STEPS, UPDATES, Control
 from sac_dist.engine.divergence import Diverged, all_finite, explain, origin
+from sac_dist.engine.ends import EndWatch
 from sac_dist.engine.evaluations import Evaluations
 from sac_dist.engine.evaluator import NotFinite, NotWritten, OutOfTime, Result
 from sac_dist.engine.guard import Guard
@@ -57,6 +58,7 @@ class Supervisor:
         self.agent = SACAgent(schema, config.agent, config.train.seed, config.algorithms)
         self.control = Control(config.train.members)
         self.data_digest = None if demos is None else digest(demos)
+        self.ends = EndWatch()
         self.printed_failures: set[str] = set()
         self.phases = phases(config, 0 if demos is None else len(demos))
         self.checkpoints = Checkpointing(
@@ -83,6 +85,7 @@ class Supervisor:
         self.agent.load_state_dict(saved.agent)
         self.checkpoints.restore(saved, self.engine)
         self.evaluations.best_score = saved.run["best_score"]
+        self.evaluations.best_rate = saved.run.get("best_rate")
         self.evaluations.evaluated = saved.run.get("evaluated", self.control.clock())
 
     def _more_of_state(self) -> dict[str, Any]:
@@ -91,6 +94,7 @@ class Supervisor:
         """
         return {
             "best_score": self.evaluations.best_score,
+            "best_rate": self.evaluations.best_rate,
             "evaluated": self.evaluations.evaluated,
             "data": self.data_digest,
             "log": self.reporter.state(),
@@ -119,7 +123,9 @@ class Supervisor:
             self.engine.member(rank, self.checkpoints.state_of_start(rank)) for rank in range(train.members)
         ]
         evaluations = self.evaluations
-        evaluations.evaluator = self.engine.evaluator(self.folder.best, lambda: evaluations.best_score)
+        evaluations.evaluator = self.engine.evaluator(
+            self.folder.best.absolute(), lambda: evaluations.best_score
+        )
         self.compile_at: float | None = None  # s of training
         context = start_context(with_compiler=train.compiles)
         self.compiler = Child(context, "compiler", compiler_main, self._compiler_task, restarts=False)
@@ -206,7 +212,9 @@ class Supervisor:
                 self._write_checkpoint()
                 next_checkpoint = after(self.control.clock(), train.checkpoint_interval)
             if train.keep_interval and clock >= next_kept and all_finite(self.engine.gather()):
-                checkpoint.save_policy(self.folder.kept(clock), self.agent, self.config, {"steps": clock})
+                offline = self.control.total(OFFLINE_UPDATES)
+                info = {"steps": clock - offline, "offline_updates": offline}
+                checkpoint.save_policy(self.folder.kept(clock), self.agent, self.config, info)
                 next_kept = after(clock, train.keep_interval)
 
     def _reason_to_stop(self) -> str | None:
@@ -290,6 +298,8 @@ class Supervisor:
         elif isinstance(message, (EpisodeDone, UpdatesDone)):
             if isinstance(message, EpisodeDone):
                 self.reporter.episode(self.control.clock(), message.episode)
+                if (line := self.ends.take(message.episode)) is not None:
+                    self.reporter.note(f"{self.config.env.name}: {line}")
             if message.metrics:
                 self.reporter.update(self.control.clock(), message.metrics)
         elif isinstance(message, Result):

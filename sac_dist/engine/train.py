@@ -12,14 +12,14 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from sac_dist.acting.environment import make_env
+from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.interface import check_interface, notes_on
 from sac_dist.acting.observation import check_policy_fits, schema_of
 from sac_dist.data.schema import Schema
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine.local import LocalEngine
 from sac_dist.engine.machine import check_machine, check_processes
-from sac_dist.engine.outcome import Outcome, TrainingFailed
+from sac_dist.engine.outcome import Outcome, TargetReached, TrainingFailed
 from sac_dist.engine.parts import Engine
 from sac_dist.engine.processes import call_apart, refuse_to_train_while_imported
 from sac_dist.engine.settling import check_recorded_env, settle, settle_environment, with_absolute_names
@@ -86,18 +86,19 @@ def train(
         )
         try:
             reporter = Reporter(folder.path, config, all_sinks, callbacks)
+            of_files = (files.notes(part, name) for name, part in zip(config.data.files, demos, strict=True))
+            for note in (choice, *notes, *filter(None, of_files)):
+                reporter.note(note)
+            return _run(
+                folder,
+                reporter,
+                lambda signals: Supervisor(config, folder, schema, reporter, engine, signals, _joined(demos)),
+            )
         except ConfigError:
             folder.unlock()
-            shutil.rmtree(folder.path, ignore_errors=True)
+            if not folder.last.exists():  # nothing has been trained
+                shutil.rmtree(folder.path, ignore_errors=True)
             raise
-        of_files = (files.notes(part, name) for name, part in zip(config.data.files, demos, strict=True))
-        for note in (choice, *notes, *filter(None, of_files)):
-            reporter.note(note)
-        return _run(
-            folder,
-            reporter,
-            lambda signals: Supervisor(config, folder, schema, reporter, engine, signals, _joined(demos)),
-        )
 
 
 def resume(
@@ -114,6 +115,10 @@ def resume(
         config: the one of its checkpoint, in which what settings/resuming.py names may be changed.
         env: the environment again where it was given from Python, as a class or function: no file holds it.
         quiet, sinks, callbacks: as in :func:`train`; give those of the run again.
+
+    Raises:
+        ConfigError: as in :func:`train`; nothing is left to do, which is a TargetReached (engine.outcome)
+            where the run has reached its success target.
     """
     refuse_to_train_while_imported()
     path = Path(path)
@@ -177,8 +182,16 @@ def read_run(path: Path) -> Checkpoint:
 
 
 def _check_unfinished(config: Config, saved: Checkpoint, path: Path) -> None:
-    """Raise ConfigError if a budget of ``config`` is already used up."""
+    """Raise ConfigError if a budget of ``config`` is already used up, TargetReached if its success target is
+    reached.
+    """
     assert saved.run is not None
+    target, rate = config.train.success_target, saved.run.get("best_rate")
+    if target is not None and rate is not None and rate >= target:
+        raise TargetReached(
+            f"{path} has reached its success target {target:g}: {rate:.0%} of the unseen episodes succeeded; "
+            "to train on, give a higher --success-target or --no-success-target"
+        )
     # runs of before there were offline phases have three counters
     steps, _, episodes, offline = (*saved.run["counters"], 0)[:4]
     budgets: dict[str, tuple[float | None, float]]
@@ -255,9 +268,14 @@ def _start_once(config: EnvConfig, known: Schema | None) -> tuple[Schema, list[s
         if known is not None:
             check_policy_fits(known, env, config.name)
         check_interface(env, config.name)
-        return schema_of(env), notes_on(env, config.name)
+        schema, notes = schema_of(env), notes_on(env, config.name)
     finally:
-        env.close()
+        obstacle = close(env)
+    if obstacle is not None:
+        notes.append(
+            f"{config.name}: close fails, and whatever it holds is freed with its process: {obstacle}"
+        )
+    return schema, notes
 
 
 def _context(config: Config) -> BaseContext:

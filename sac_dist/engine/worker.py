@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from sac_dist.acting.environment import make_env
+from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import Play, training_seed
 from sac_dist.acting.half_played import EpisodeRecord, NotRepeated, exactness, go_on
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE_UPDATES, STEPS
@@ -63,7 +63,7 @@ class Worker(Member):
 
     def close(self) -> None:
         if self.env is not None:
-            self.env.close()
+            close(self.env)
 
     def settle(self) -> None:
         """Nothing to do where the replay is shared memory: what was pushed is stored."""

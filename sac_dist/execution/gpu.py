@@ -57,7 +57,7 @@ class DeviceUpdate:
         """Memory for inputs of these shapes, and the update on it."""
         self.shapes, self.calls = shapes, 0
         sizes = [shape.numel() for shape in shapes]
-        self.given = torch.empty(sum(sizes), pin_memory=self.stream is not None)
+        self.given = torch.empty(sum(sizes), dtype=torch.float32, pin_memory=self.stream is not None)
         self.inputs = self.given.to(self.device)
         views = [piece.view(shape) for piece, shape in zip(self.inputs.split(sizes), shapes, strict=True)]
         *fields, noise, lrs, steps = views

@@ -10,7 +10,7 @@ from sac_dist.data.transitions import Transitions
 from sac_dist.formats import d4rl, minari_data, npz, pickles, robomimic
 from sac_dist.formats import run as run_replay
 from sac_dist.formats.format import Format
-from sac_dist.settings import ConfigError
+from sac_dist.settings import ConfigError, check_path
 
 # A new kind is a module that declares its FORMAT, and a name here; the first that matches reads.
 FORMATS = tuple(kind.FORMAT for kind in (minari_data, run_replay, npz, d4rl, robomimic, pickles))
@@ -95,6 +95,7 @@ def _format_of(name: str) -> Format:
 
 
 def _format_of_new(name: str) -> Format:
+    check_path(name)
     for kind in FORMATS:
         if kind.names_new(name):
             kind.check_new(name)

@@ -53,7 +53,7 @@ class TerminalSink(Sink):
         parts += [] if mean_return is None else [f"return {mean_return:.1f}"]
         steps_per_s, updates_per_s = self.rates()
         parts += [
-            f"{progress.clock:,} steps",
+            f"{progress.clock:,} {self.config.data.clock_unit}",
             f"{steps_per_s:.0f} steps/s",
             f"{updates_per_s:.0f} updates/s",
         ]
@@ -87,8 +87,8 @@ class TerminalSink(Sink):
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
         steps_per_s, updates_per_s = self.rates()
         self.note(
-            f"{step:>9,} steps  evaluation: {evaluation}  ({steps_per_s:.0f} steps/s, "
-            f"{updates_per_s:.0f} updates/s)"
+            f"{step:>9,} {self.config.data.clock_unit}  evaluation: {evaluation}  "
+            f"({steps_per_s:.0f} steps/s, {updates_per_s:.0f} updates/s)"
         )
 
     def note(self, text: str) -> None:

@@ -10,7 +10,7 @@ from sac_dist.settings.cluster import ClusterConfig
 from sac_dist.settings.config import Config
 from sac_dist.settings.data import DataConfig
 from sac_dist.settings.environment import EnvConfig
-from sac_dist.settings.option import ConfigError, positive
+from sac_dist.settings.option import ConfigError, check_path, positive
 from sac_dist.settings.training import TrainConfig
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "DataConfig",
     "EnvConfig",
     "TrainConfig",
+    "check_path",
     "positive",
 ]

@@ -57,6 +57,8 @@ class AgentConfig:
             raise ConfigError(
                 f"target_critics is {self.target_critics}: there are only {self.critics} critics"
             )
+        if self.reward_scale == 0:
+            raise ConfigError("reward_scale is 0: nothing could be learnt from rewards")
         if self.critics < 2:
             raise ConfigError(f"critics is {self.critics}: SAC's target needs at least 2")
         if not 0 <= self.discount <= 1 or self.tau > 1:

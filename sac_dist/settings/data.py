@@ -69,6 +69,13 @@ class DataConfig:
     def files(self) -> tuple[str, ...]:
         return self.demos or self.offline
 
+    @property
+    def clock_unit(self) -> str:
+        """What a run's clock counts."""
+        if self.offline:
+            return "offline updates"
+        return "steps and offline updates" if self.offline_updates(0) else "steps"
+
     def offline_updates(self, steps: int) -> int:
         """How many offline updates a run makes in its first ``steps`` environment steps."""
         phases = 1 + (steps // self.offline_every if self.offline_every else 0)

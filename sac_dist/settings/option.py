@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import Field, field, fields
 from typing import Any
 
@@ -46,3 +47,17 @@ def positive(config: Any, *names: str) -> None:
         value = getattr(config, name)
         if value is not None and not value > 0:
             raise ConfigError(f"{name} is {value}: it must be above 0")
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Raise ConfigError for a path that the system cannot look up: it holds a NUL, is too long, or leads
+    through a folder that may not be entered. Nothing has to be there.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        name, reason = repr(os.fspath(path)), getattr(error, "strerror", None) or error
+        short = name if len(name) < 100 else f"{name[:60]}…"
+        raise ConfigError(f"{short} cannot be the name of a file: {reason}") from None

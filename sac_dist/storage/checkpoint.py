@@ -17,7 +17,8 @@ from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.schema import Schema
 from sac_dist.networks.build import least_size
 from sac_dist.settings import Config, ConfigError
-from sac_dist.system.files import replacing
+from sac_dist.system.files import read_whole, replacing
+from sac_dist.system.shared import available_memory
 
 VERSION = 2
 SIZES_ALONE = 1  # what sac_dist 0.1 wrote: a version that knows the sizes of observation and action alone
@@ -68,12 +69,13 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
 def read(path: Path) -> Checkpoint:
     """Raise ConfigError with the file and what is wrong with it; nothing in the file is executed."""
     try:
-        data = (
-            path.read_bytes()
-        )  # at once: safetensors opens a path several times, and a run may replace the file in between
+        # at once: safetensors opens a path several times, and a run may replace the file in between
+        data = read_whole(path, available_memory())
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         meta = json.loads(header.get("__metadata__", {}).get("sac_dist", "null"))
+    except ConfigError:
+        raise
     except FileNotFoundError:
         raise ConfigError(f"no such checkpoint: {path}") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
@@ -153,7 +155,8 @@ def _damaged_part(run: dict[str, Any], workers_of_run: int) -> str | None:
             for rank, state in enumerate(workers)  # a learner's comes after the workers'
         ),
         "best_score": isinstance(run.get("best_score"), float | int | None),
-        "evaluated": isinstance(run.get("evaluated", 0), int),  # runs of earlier versions lack it
+        "best_rate": isinstance(run.get("best_rate"), float | int | None),  # runs of earlier versions lack it
+        "evaluated": isinstance(run.get("evaluated", 0), int),  # likewise
         "exact": isinstance(run.get("exact", ""), str),  # likewise
         "log": isinstance(log, dict) and isinstance(log.get("wall_time_s"), float | int),
         "replay": isinstance(replay, dict) and isinstance(replay.get("segments"), list),

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from sac_dist.settings import Config, ConfigError
+from sac_dist.settings import Config, ConfigError, check_path
+from sac_dist.settings.idle import idle_settings
 from sac_dist.system.files import replacing
 
 
@@ -35,6 +36,7 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path) -> RunFolder:
         """Raise ConfigError if the folder holds something, cannot be made or cannot be written."""
+        check_path(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
@@ -75,6 +77,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """Raise ConfigError if there is no run to go on with, or another process is at it."""
+        check_path(path)
         folder = cls(path)
         if not folder.last.is_file():
             raise ConfigError(f"no run to resume in {path}: {folder.last} does not exist")
@@ -103,9 +106,14 @@ class RunFolder:
         self._lock_file.close()
 
     def write_config(self, config: Config) -> None:
-        """config.yaml, flat as the flags are: ``--config`` reads it back."""
+        """config.yaml, flat as the flags are: ``--config`` reads it back. What does nothing in the run is
+        left out.
+        """
+        settings = config.flat()
+        for name in idle_settings(settings):
+            del settings[name]
         with replacing(self.path / "config.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(config.flat(), sort_keys=False))
+            temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
 def _cannot_write(path: Path, error: OSError) -> ConfigError:
@@ -113,10 +121,13 @@ def _cannot_write(path: Path, error: OSError) -> ConfigError:
     return ConfigError(f"cannot write the run folder {path}: {reason}; choose another with --run-dir")
 
 
-def newest_models(root: Path = Path("runs")) -> list[Path]:
-    """The best policy (else the last) of each run, the run that was written to most recently first."""
-    policies = []
+def newest_runs(root: Path = Path("runs")) -> list[tuple[RunFolder, Path | None]]:
+    """The runs in ``root``, that which was written to most recently first, each with its best policy, else
+    its last; None: it has none yet.
+    """
+    found = []
     for path in root.glob("*/checkpoints"):
         folder = RunFolder(path.parent)
-        policies += [policy for policy in (folder.best, folder.last) if policy.is_file()][:1]
-    return sorted(policies, key=lambda path: path.stat().st_mtime, reverse=True)
+        policy = next((policy for policy in (folder.best, folder.last) if policy.is_file()), None)
+        found.append(((policy or path).stat().st_mtime, folder, policy))
+    return [(folder, policy) for _, folder, policy in sorted(found, key=lambda run: run[0], reverse=True)]

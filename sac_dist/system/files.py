@@ -86,6 +86,18 @@ def _is_private(folder: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
+def read_whole(path: Path, most: int) -> bytes:
+    """What a file holds. Raises OSError, and ConfigError for what may never end (a device, a pipe) or is
+    larger than ``most`` bytes.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"{path} is no regular file: it may never end")
+    if status.st_size > most:
+        raise ConfigError(f"{path} is too large: {status.st_size:,} bytes, and at most {most:,} are read")
+    return path.read_bytes()
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix) and rename it to ``path`` at the end; after an

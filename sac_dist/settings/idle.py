@@ -1,0 +1,107 @@
+"""Settings that do nothing beside others: who gives one is told so, and a preset's or default value is no
+request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+from sac_dist.settings.algorithms import ALGORITHMS, BEHAVIOUR_CLONING, names_of, settings_class
+from sac_dist.settings.config import SECTIONS
+from sac_dist.settings.option import ConfigError, flag_of, options_of
+
+Value = Callable[[str], Any]  # of a setting, by its name: what is given, else its default
+
+
+class Idle(NamedTuple):
+    """These settings do nothing where the condition holds."""
+
+    names: Callable[[Value], Collection[str]]
+    condition: Callable[[Value], bool]
+    reason: str
+
+
+def used_algorithms(value: Value) -> set[str]:
+    """The algorithms that a run's phases are of."""
+    used = set() if value("offline") else {value("online_algo")}
+    if value("offline") or value("offline_steps"):
+        used.add(value("algo"))
+    return used | ({BEHAVIOUR_CLONING} if value("bc_steps") else set())
+
+
+def of_other_algorithms(value: Value) -> set[str]:
+    """The settings of algorithms that no phase is of."""
+    used = used_algorithms(value)
+    named = {value("algo"), value("online_algo"), *ALGORITHMS}
+    idle, in_use = (
+        {name for each in those for name in names_of(settings_class(each))} for those in (named - used, used)
+    )
+    return idle - in_use
+
+
+def these(*names: str) -> Callable[[Value], Collection[str]]:
+    return lambda value: names
+
+
+IDLE = (
+    Idle(
+        these("demo_mode", "demo_ratio", "demo_anneal", "demo_overwrite"),
+        lambda value: not value("demos") and not value("offline"),
+        "there are no demonstrations: give --demos",
+    ),
+    Idle(
+        these("demo_ratio", "demo_anneal"),
+        lambda value: value("demo_mode") != "mix",
+        "it is for --demo-mode mix",
+    ),
+    Idle(
+        these("algo"),
+        lambda value: not value("offline") and not value("offline_steps"),
+        "there is no offline phase: give --offline-steps and --demos, or --online-algo for the online phase",
+    ),
+    Idle(
+        of_other_algorithms,
+        lambda value: True,
+        "no phase is of its algorithm: give --offline-steps and --demos, or name it in --online-algo",
+    ),
+    Idle(
+        these("target_entropy", "initial_alpha", "alpha_lr"),
+        lambda value: value("alpha") is not None,
+        "--alpha fixes the temperature",
+    ),
+    Idle(
+        these("eval_episodes"), lambda value: value("eval_interval") == 0, "--eval-interval 0: none is made"
+    ),
+    Idle(
+        these("compile"),
+        lambda value: value("device") == "cuda" and value("compile") == "on",
+        "the updates of --device cuda are captured as they are",
+    ),
+)
+
+
+def idle_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Those of ``settings``, by their flags' names, that would do nothing in a run of them, and why. One at
+    its default value asks for nothing.
+    """
+    named = (settings[name] for name in ("algo", "online_algo") if name in settings)
+    algorithms = {*named, *ALGORITHMS}
+    sections = [*SECTIONS.values(), *map(settings_class, algorithms)]
+    defaults = {flag_of(option): option.default for section in sections for option in options_of(section)}
+
+    def value(name: str) -> Any:
+        return settings.get(name, defaults[name])
+
+    told: dict[str, str] = {}
+    for idle in IDLE:
+        if idle.condition(value):
+            told = dict.fromkeys(idle.names(value), idle.reason) | told
+    return {name: told[name] for name, given in settings.items() if name in told and given != defaults[name]}
+
+
+def refuse_idle(settings: Mapping[str, Any], asked: Collection[str]) -> None:
+    """Raise ConfigError if one of ``asked``, the names that the user gave, would do nothing."""
+    for name, reason in idle_settings(settings).items():
+        if name in asked:
+            raise ConfigError(f"--{name.replace('_', '-')} would do nothing: {reason}")
