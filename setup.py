@@ -33,7 +33,7 @@ setup(
     install_requires=[
         "torch>=2.4",
         "gymnasium[classic-control]>=1.0",  # the fallback Pendulum draws with pygame
-        "mujoco>=3.4",
+        "mujoco>=3.2",
         "numpy",
         "matplotlib",
         "safetensors",

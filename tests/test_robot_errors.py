@@ -165,6 +165,12 @@ def test_files_that_are_not_there(name, expected):
     assert expected in refused(find_robot, name)
 
 
+def test_an_old_mujoco_is_said(card, monkeypatch):
+    monkeypatch.setattr("mujoco.__version__", "3.3.7")
+    line = refused(guess_card, card.model)
+    assert line == "robots of files need mujoco 3.4 or newer, this is 3.3.7: pip install -U mujoco"
+
+
 def test_a_gripper_needs_a_site(tmp_path):
     arm, hand = write_arm(tmp_path, gripper="none"), write_arm(tmp_path, "hand")
     assert "which site of" in refused(find_robot, f"{arm}+{hand}")

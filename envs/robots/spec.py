@@ -14,6 +14,7 @@ from envs.robots.card import RobotCard
 from envs.robots.servos import drive_arm, drive_gripper
 from envs.robots.shapes import add_shapes
 
+OLDEST = (3, 4)  # before it a tendon of a spec does not tell its joints
 GRIPPER_PREFIX = "gripper/"  # of every name in a gripper's file that is hung on an arm's
 LOOKS_GROUP = 1  # of shapes that are seen
 JOINT_EQUALITIES = (mujoco.mjtEq.mjEQ_JOINT, mujoco.mjtEq.mjEQ_TENDON)
@@ -88,6 +89,11 @@ def _turn(spec: Any, heading: float) -> None:
 
 
 def _parse(path: str) -> Any:
+    if tuple(map(int, mujoco.__version__.split(".")[:2])) < OLDEST:
+        raise BackendError(
+            f"robots of files need mujoco {OLDEST[0]}.{OLDEST[1]} or newer, this is {mujoco.__version__}: "
+            "pip install -U mujoco"
+        )
     if mujoco.get_mju_user_warning() is None:  # else mujoco writes MUJOCO_LOG.TXT where we stand
         mujoco.set_mju_user_warning(lambda message: None)
     if not Path(path).is_file():
