@@ -47,11 +47,13 @@ setup(
         "data": ["h5py", "minari"],  # robomimic's and Minari's files
         "meshes": ["coacd"],  # objects from OBJ and STL files in convex pieces; else their hulls collide
         "ray": ["ray>=2.40"],  # --engine ray
+        "robots": ["mujoco-menagerie"],  # robots by name
         "wandb": ["wandb>=0.31"],  # --wandb PROJECT
         "dev": [
             "coacd",
             "h5py",
             "minari",
+            "mujoco-menagerie",
             "ray>=2.40",
             "wandb>=0.31",
             "pytest",

@@ -1,8 +1,8 @@
 """A robot's card: which parts of its MJCF file the tasks are about. Imports no simulator.
 
-Positions are in m and angles in rad, in the frame of the MJCF file's world; +x is forward. The tool frame
-has its origin at the grasp point between the finger tips, z along the approach (out of the hand), y along the
-line on which the fingers close, from the right finger to the left one.
+Positions are in m and angles in rad, in the base frame: that of the MJCF file's world, turned by ``heading``
+so that +x is forward. The tool frame has its origin at the grasp point between the finger tips, z along the
+approach (out of the hand), y along the line on which the fingers close, from right to left.
 """
 
 from __future__ import annotations
@@ -35,13 +35,12 @@ class Tool:
 class Gripper:
     """How the hand opens and what of it touches an object."""
 
-    # Commands of actuators, [closed, open]. A name that is no actuator's is a joint's, with its positions.
+    # Commands of actuators, [closed, open]; a name that is no actuator's is a joint's, with its positions.
     drives: Mapping[str, Pair] = field(hash=False)
-    joints: Mapping[str, Pair] = field(
-        hash=False
-    )  # positions, [closed, open], which the opening is read from
-    # Bodies, left and right, whose shapes touch an object. Of one that does not move against the hand (a fixed
-    # jaw) only the part near the tool counts.
+    # Positions of joints, [closed, open], which the opening is read from.
+    joints: Mapping[str, Pair] = field(hash=False)
+    # Bodies, left and right, whose shapes touch an object; of one that does not move against the hand (a
+    # fixed jaw) only the part near the tool counts.
     fingers: tuple[tuple[str, ...], tuple[str, ...]]
     width: float  # m between the fingers when open
 
@@ -60,6 +59,7 @@ class RobotCard:
     gripper: Gripper | None = None
     gripper_model: str | None = None  # a second MJCF file, hung on the site ``attach_at`` of the first
     attach_at: str | None = None
+    heading: float = 0.0  # rad, the turn of the MJCF file's world about z that brings the arm's front to +x
     table_height: float = 0.0  # m, of the table's top
     timestep: float = 0.005  # s of physics
 
@@ -74,8 +74,8 @@ def need_gripper(card: RobotCard, task: str) -> Gripper:
     """The robot's gripper. Raises BackendError if it has none."""
     if card.gripper is None:
         raise BackendError(
-            f"{card.model or card.name} has no gripper, which {task} needs: reach and push work without; a card "
-            "can name one (gripper), or a second file (gripper_model)"
+            f"{card.model or card.name} has no gripper, which {task} needs: reach and push work without; "
+            "a card can name one (gripper), or a second file (gripper_model)"
         )
     return card.gripper
 
@@ -89,7 +89,7 @@ def read_card(path: str | os.PathLike[str]) -> RobotCard:
         raise BackendError(f"cannot read the card {path}: {' '.join(str(error).split())}") from error
     if not isinstance(given, dict):
         raise BackendError(f"the card {path} is no table of fields: it has {', '.join(FORMS)}")
-    given = {"name": path.stem} | given
+    given = dict[str, Any](name=path.stem) | given
     if given.get("speed") is None and _names(given.get("arm_joints")):
         given["speed"] = [1.0] * len(given["arm_joints"])
     missing = [name for name in NEEDED if given.get(name) is None]
@@ -222,6 +222,7 @@ FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "tool": (lambda value: isinstance(value, dict), "it is {body, position, quaternion}"),
     "gripper": (lambda value: isinstance(value, dict), "it is {drives, joints, fingers, width}"),
+    "heading": (_number, "it is the turn of the file about z in rad that brings the arm's front to +x"),
     "table_height": (_number, "it is z of the table's top in m"),
     "region": (
         lambda value: isinstance(value, list) and len(value) == 2 and all(map(_interval, value)),

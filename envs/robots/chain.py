@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from envs.backends.base import BackendError
-from envs.robots.shapes import mesh_of
+from envs.robots.shapes import geom_corners
 
 FEWEST = 4  # hinges of an arm
 GRIPPER_WORDS = re.compile(r"grip|jaw|finger|claw|clamp|pinch", re.IGNORECASE)
@@ -30,7 +30,8 @@ def find_chain(model: Any, path: str) -> Chain:
     Raises BackendError for two arms, for a slide within the arm, and for too few hinges.
     """
     below = _joints_below(model)
-    body, joints = 0, []
+    body = 0
+    joints: list[int] = []
     while True:
         branches = sorted((b for b in _children(model, body) if below[b]), key=lambda b: -below[b])
         hinges = len(joints)
@@ -41,7 +42,8 @@ def find_chain(model: Any, path: str) -> Chain:
             raise BackendError(f"{path} has several arms, at {names}: give a file with one")
         body = branches[0]
         joints += _joints(model, body)
-    hand, gripper = body, []
+    hand = body
+    gripper: list[int] = []
     if not branches:  # no fingers branch off: the last joint may be a jaw, or one moving finger
         while joints and model.jnt_type[joints[-1]] == mujoco.mjtJoint.mjJNT_SLIDE:
             gripper.insert(0, joints.pop())
@@ -91,8 +93,8 @@ def _is_below(model: Any, body: int, ancestor: int) -> bool:
 
 
 def _is_jaw(model: Any, joint: int) -> bool:
-    """Whether the last hinge of an unbranched chain closes its body against the body before: by its name, or as
-    the tip comes near to that body somewhere and is away from it elsewhere.
+    """Whether the last hinge of an unbranched chain closes its body against the body before: by its name, or
+    as the tip comes near to that body somewhere and is away from it elsewhere.
     """
     body = int(model.jnt_bodyid[joint])
     if GRIPPER_WORDS.search(model.joint(joint).name) or GRIPPER_WORDS.search(model.body(body).name):
@@ -122,13 +124,3 @@ def corners(model: Any, data: Any, bodies: set[int], most: int = 500) -> np.ndar
         if int(model.geom_bodyid[index]) in bodies
     ]
     return np.concatenate(found) if found else np.zeros((0, 3))
-
-
-def geom_corners(model: Any, index: int, most: int = 500) -> np.ndarray:
-    """(n, 3) m in the geom's frame: a mesh's corners, or those of the box around it."""
-    if model.geom_type[index] == mujoco.mjtGeom.mjGEOM_MESH:
-        points, _ = mesh_of(model, model.geom_dataid[index])
-        return points[:: max(1, len(points) // most)]
-    centre, half = model.geom_aabb[index, :3], model.geom_aabb[index, 3:]
-    signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
-    return centre + signs * half

@@ -10,10 +10,11 @@ import mujoco
 import numpy as np
 
 from envs.backends.base import BackendError
-from envs.robots.card import RobotCard, Tool
+from envs.robots.card import Gripper, RobotCard, Tool
 from envs.robots.chain import Chain, corners, find_chain
+from envs.robots.grasp import Grasp
 from envs.robots.hand import Hand
-from envs.robots.reach import HEIGHTS, Kinematics, find_workspace
+from envs.robots.reach import HEIGHTS, Kinematics, Workspace, find_workspace
 from envs.robots.shapes import colliding
 from envs.robots.spec import add_tool, compiled, drop_looks, keep_inertias, read_model
 from envs.robots.trial import Trial
@@ -22,6 +23,8 @@ USUAL = (5, 7)  # hinges of an arm
 TIMESTEPS = (0.005, 0.002)  # s
 SPEED = 1.0  # rad/s
 CLOSEST_SHARE = 0.35  # of the arm's length: a base that is broader than this is a table
+HEADINGS = (0.0, np.pi / 2, -np.pi / 2, np.pi)  # rad, in which an arm's front may lie
+BROAD = 0.4  # m along y, for an arm of size 1: with such a region the front is found
 FLANGE = 0.05  # m from the last body to the tool of an arm without a gripper
 
 
@@ -36,7 +39,6 @@ def guess_card(
     gripper_path = gripper_path and str(Path(gripper_path).resolve())
     spec = read_model(path, gripper_path, attach_at)
     drop_looks(spec)
-    hint_qpos = _keyframe(path)
     model = compiled(spec, path)
     chain = find_chain(model, path)
     data = mujoco.MjData(model)
@@ -49,38 +51,75 @@ def guess_card(
         try:
             hand_spec = read_model(path, gripper_path, attach_at)
             hand = Hand(hand_spec, chain, data.xaxis[last], data.xanchor[last], path)
-            gripper, tool = hand.gripper(), hand.tool()
-            notes += _hand_notes(hand)
+            grasp = Grasp(hand)
+            gripper = Gripper(*hand.drives_and_joints(), grasp.fingers, round(grasp.width, 5))
+            tool = grasp.tool()
+            notes += _hand_notes(hand, grasp)
         except BackendError as error:
             notes.append(f"no gripper: {str(error).removeprefix(f'{path}: ')}; reach and push work without")
     else:
         notes.append("no gripper: nothing moves beyond the last arm joint; reach and push work without")
-    table, nearest = _base(model, data, chain)
     card = RobotCard(
         Path(path).stem, path, chain.arm, (0.0,) * len(chain.arm), (SPEED,) * len(chain.arm), tool,
         ((0.0, 1.0), (0.0, 1.0)), gripper, gripper_path, attach_at,
     )  # fmt: skip
-    keep_inertias(spec, model)
-    for element in [*spec.geoms, *spec.meshes]:
-        spec.delete(element)
-    add_tool(spec, card)
-    kinematics = Kinematics(compiled(spec, path), chain.arm)
-    hint = np.zeros(len(chain.arm)) if hint_qpos is None else hint_qpos[model.jnt_qposadr[kinematics.joints]]
-    base = float(data.xpos[model.jnt_bodyid[model.joint(chain.arm[0]).id]][2])
-    tables = list(dict.fromkeys(round(z, 4) + 0.0 for z in (table, 0.0, base)))
-    space = find_workspace(kinematics, tables, nearest, hint, path)
+    card, space, tables = _workspace(card, model, data, chain)
+    if card.heading:
+        notes.append(f"the arm's front is not the file's +x: it is turned by {np.degrees(card.heading):.0f}°")
     if space.height < HEIGHTS[0]:
         notes.append(
-            f"the tool points straight down only up to {space.height:g} m (in units of its size) over the table"
+            f"the tool points straight down only up to {space.height:g} m times its size above the table"
         )
     if space.table_height != tables[0]:
         notes.append(
             f"the table is at z = {space.table_height:g} m, as at the base's lowest point it is out of reach"
         )
-    region = tuple((round(low, 3), round(high, 3)) for low, high in space.region)
-    home = tuple(round(float(value), 4) + 0.0 for value in space.home)
-    card = replace(card, region=region, home=home, table_height=space.table_height)
     return _with_timestep(card), notes
+
+
+def _workspace(
+    card: RobotCard, model: Any, data: Any, chain: Chain
+) -> tuple[RobotCard, Workspace, list[float]]:
+    """The card with heading, region, home and table; and the heights of tables that were tried."""
+    assert card.model is not None
+    key = _keyframe(card.model)
+    addresses = model.jnt_qposadr[[model.joint(name).id for name in chain.arm]]
+    hint = key[addresses] if key is not None and len(key) > addresses.max() else np.zeros(len(chain.arm))
+    above = float(data.xpos[model.jnt_bodyid[model.joint(chain.arm[0]).id]][2])
+    found: list[tuple[float, Workspace]] = []
+    trouble: BackendError | None = None
+    tables: list[float] = []
+    for heading in HEADINGS:
+        lowest, nearest = _base(model, data, chain, heading)
+        tables = list(dict.fromkeys(round(z, 4) + 0.0 for z in (lowest, 0.0, above)))
+        turned = replace(card, heading=heading)
+        try:
+            space = find_workspace(_kinematics(turned, model), tables, nearest, hint, card.model)
+        except BackendError as error:
+            trouble = trouble or error
+            continue
+        found.append((heading, space))
+        if space.breadth > BROAD:
+            break
+    if trouble is not None and not found:
+        raise trouble
+    heading, space = max(found, key=lambda each: each[1].area)
+    x, y = ((round(float(low), 3), round(float(high), 3)) for low, high in space.region)
+    home = tuple(round(float(value), 4) + 0.0 for value in space.home)
+    heading = round(heading, 5)
+    card = replace(card, heading=heading, region=(x, y), home=home, table_height=space.table_height)
+    return card, space, tables
+
+
+def _kinematics(card: RobotCard, model: Any) -> Kinematics:
+    """Of a model without shapes."""
+    assert card.model is not None
+    spec = read_model(card.model, card.gripper_model, card.attach_at, card.heading)
+    keep_inertias(spec, model)
+    for element in [*spec.geoms, *spec.meshes]:
+        spec.delete(element)
+    add_tool(spec, card)
+    return Kinematics(compiled(spec, card.model), card.arm_joints)
 
 
 def _with_timestep(card: RobotCard) -> RobotCard:
@@ -112,7 +151,7 @@ def _notes(model: Any, chain: Chain) -> list[str]:
     return notes
 
 
-def _hand_notes(hand: Hand) -> list[str]:
+def _hand_notes(hand: Hand, grasp: Grasp) -> list[str]:
     notes = [
         f"gripper: {'one moving jaw' if hand.one_jaw else 'two moving sides'}, {', '.join(hand.commands)}"
     ]
@@ -123,7 +162,7 @@ def _hand_notes(hand: Hand) -> list[str]:
         notes.append(f"gripper: left at the middle, as they do not open it: {', '.join(sorted(unused))}")
     if hand.share < 1.0:
         notes.append(f"gripper: opened to {hand.share:.0%} of its way, where the finger has turned by 45°")
-    where = f"the site {hand.site}" if hand.site else "between the finger tips, from their shapes"
+    where = f"the site {grasp.site}" if grasp.site else "between the finger tips, from their shapes"
     notes.append(f"tool: {where}")
     return notes
 
@@ -154,17 +193,18 @@ def _flange(model: Any, data: Any, chain: Chain, last: int) -> Tool:
     )
 
 
-def _base(model: Any, data: Any, chain: Chain) -> tuple[float, float]:
-    """z of the base's lowest point, and how broad the base is, in m."""
+def _base(model: Any, data: Any, chain: Chain, heading: float) -> tuple[float, float]:
+    """z of the base's lowest point, and where x of a region may begin, in m, turned by ``heading``."""
     still = {
         int(model.geom_bodyid[g])
         for g in colliding(model, bare=True)
         if model.body_weldid[model.geom_bodyid[g]] == 0
     }
     shape = corners(model, data, still)
+    front, left = np.array([[np.cos(heading), -np.sin(heading)], [np.sin(heading), np.cos(heading)]])
     first = data.xpos[model.jnt_bodyid[model.joint(chain.arm[0]).id]]
     length = float(np.linalg.norm(model.body_pos, axis=1).sum())
     if not len(shape):
         return 0.0, 0.1 * length
-    broad = float(shape[:, 1].max() - shape[:, 1].min())
-    return float(shape[:, 2].min()), float(first[0]) + min(broad, CLOSEST_SHARE * length)
+    broad = float(np.ptp(shape[:, :2] @ left))
+    return float(shape[:, 2].min()), float(first[:2] @ front) + min(broad, CLOSEST_SHARE * length)

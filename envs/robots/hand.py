@@ -1,20 +1,20 @@
-"""How a hand opens, which of its bodies are fingers, and where its tool frame is: from its shapes as they move.
+"""How a hand opens, and which of its shapes close on each other.
 
 The hand is looked at with its arm held, without weight or contacts, after simulations of a second.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import mujoco
 import numpy as np
 
 from envs.backends.base import BackendError
-from envs.robots.card import Gripper, Tool
-from envs.robots.chain import Chain, geom_corners
-from envs.robots.shapes import colliding
+from envs.robots.card import Pair
+from envs.robots.chain import Chain
+from envs.robots.servos import turns
+from envs.robots.shapes import colliding, geom_corners
 from envs.robots.spec import bodies_below, drop_unused_meshes, hold_joints, set_physics
 
 SETTLES = 1.0  # s
@@ -22,17 +22,12 @@ STILL = 1e-3  # m or rad; what moves less does not move
 QUICK = 60.0  # rad/s, of the servos that move a hand without actuators
 STEEPEST = np.pi / 4  # rad; a finger that turns when it opens is opened no further
 TIP = 0.25  # share of a finger's length that is its tip
-BEHIND = 0.18  # of the width, from the tip back to the tool point, as the Sawyer's
-EXPOSED = 0.3  # of the width, behind the tool point: where the fingers' inner surfaces are looked for
-INNER = 0.6  # of the width, from the tool point: what lies behind that touches no object
-SAME = 0.12  # of the width: a site this near to the tool point is taken for it
 ALONG = 0.7  # cosine: the last joint's axis is the approach if the hand lies that much along it
-TOOL_SITES = re.compile(r"tcp|pinch|grasp|gripper_?frame|tool|(^|_)ee|attach", re.IGNORECASE)
 
 
 class Hand:
-    """A hand that is opened and closed. ``spec`` is used up; ``axis`` and ``anchor`` (3,) are the last arm joint's
-    where the arm stands in its file.
+    """A hand that is opened and closed. ``spec`` is used up; ``axis`` and ``anchor`` (3,) are the last arm
+    joint's where the arm stands in its file.
     """
 
     def __init__(self, spec: Any, chain: Chain, axis: np.ndarray, anchor: np.ndarray, path: str) -> None:
@@ -50,13 +45,12 @@ class Hand:
         self.ends = {name: self._ends(name) for name in self.drives}
         self.approach = self._approach(axis, anchor)
         self._find_openings()
-        self._find_frame()
 
     def _ends(self, drive: str) -> tuple[float, float]:
         """The lowest and the highest command."""
         model, index = self.model, self.model.actuator(drive).id
         of = model.actuator_trnid[index, 0]
-        on_joint = model.actuator_trntype[index] == mujoco.mjtTrn.mjTRN_JOINT
+        on_joint = turns(model.actuator_trntype[index])
         if model.actuator_ctrllimited[index]:
             low, high = model.actuator_ctrlrange[index]
         else:
@@ -180,7 +174,7 @@ class Hand:
         return max(reach, key=lambda g: reach[g].max())
 
     def _approach(self, axis: np.ndarray, anchor: np.ndarray) -> np.ndarray:
-        """(3,) the last joint's axis, or one of the hand's own, whichever points from the arm to the fingers."""
+        """(3,) the last joint's axis, or one of the hand's own, that points from the arm to the fingers."""
         data = mujoco.MjData(self.model)
         mujoco.mj_kinematics(self.model, data)
         beyond = np.array(self.solid)[self._beyond_hand(np.array(self.solid))]
@@ -194,134 +188,27 @@ class Hand:
         best = own[np.abs(own @ way).argmax()]
         return best * np.sign(best @ way)
 
-    def _names_to_hand(self, geom: int) -> list[str]:
-        """Of the bodies from a shape to the hand, and of their joints."""
-        model, body, names = self.model, int(self.model.geom_bodyid[geom]), []
-        while body not in (0, self.hand):
-            first = model.body_jntadr[body]
-            names += [model.joint(first + i).name for i in range(model.body_jntnum[body])]
-            names.append(model.body(body).name)
-            body = int(model.body_parentid[body])
-        return names
-
-    def _find_frame(self) -> None:
-        """``origin`` (3,), ``rotation`` (3, 3), ``width`` and ``fingers``, the bodies of the left and right one."""
-        approach = self.approach
-        middles = [
-            [self.corners(data, group)[self.tips[group]].mean(0) for group in (0, 1)]
-            for data in (self.closed, self.open)
-        ]
-        moved = np.subtract(*middles[1]) - np.subtract(*middles[0])
-        across = moved - (moved @ approach) * approach
-        across /= np.linalg.norm(across)
-        called = " ".join(self._names_to_hand(self.groups[0][0]))
-        left = 1 if "right" in called and "left" not in called and not self.one_jaw else 0
-        across = across if left == 0 else -across
-        side = np.cross(across, approach)
-        self.rotation = np.stack([side, across, approach], axis=1)
-        groups = [left, 1 - left]
-        tips = [self.corners(self.open, group)[self.tips[group]] for group in groups]
-        inner = np.array([(tips[0] @ across).min(), (tips[1] @ across).max()])
-        tip = min((self.corners(self.half, group)[self.tips[group]] @ approach).max() for group in groups)
-        width = float(inner[0] - inner[1])
-        if width <= 0:
-            raise BackendError(f"{self.path}: the open gripper's fingers leave no room between them")
-        along = np.concatenate([self.corners(self.half, g)[self.tips[g]] @ side for g in groups])
-        origin = self.rotation @ [along.mean(), inner.mean(), tip - BEHIND * width]
-        origin, width = self._between(origin, width, groups)
-        self.origin = self.rotation @ [*(origin @ self.rotation)[:2], tip - BEHIND * width]
-        self.width, self.tip = width, tip
-        self.fingers = tuple(self._exposed(group, sign) for group, sign in zip(groups, (1, -1), strict=True))
-        self.site = self._maker_site()
-
-    def _between(self, origin: np.ndarray, width: float, groups: list[int]) -> tuple[np.ndarray, float]:
-        """The point halfway between the inner surfaces of the open fingers at that height, and their distance."""
-        across = self.rotation[:, 1]
-        ways = []
-        for group, sign in zip(groups, (1.0, -1.0), strict=True):
-            found = [
-                hit[0]
-                for x in (-0.05, 0.0, 0.05)
-                for z in (-0.1, -0.05, 0.0)
-                if (
-                    hit := self._hit(origin + self.rotation @ [x * width, 0, z * width], sign * across, group)
-                )
-            ]
-            ways.append(float(np.median(found)) if found else width / 2)
-        return origin + across * (ways[0] - ways[1]) / 2, ways[0] + ways[1]
-
-    def _hit(self, start: np.ndarray, direction: np.ndarray, group: int) -> tuple[float, int] | None:
-        """How far the group's first shape is, and which it is, in the open hand."""
-        model, data = self.model, self.open
-        found = []
-        for g in self.groups[group]:
-            if model.geom_type[g] == mujoco.mjtGeom.mjGEOM_MESH:
-                distance = mujoco.mj_rayMesh(model, data, g, start, direction)
-            else:
-                distance = mujoco.mju_rayGeom(
-                    data.geom_xpos[g],
-                    data.geom_xmat[g],
-                    model.geom_size[g],
-                    start,
-                    direction,
-                    model.geom_type[g],
-                )
-            if distance >= 0:
-                found.append((float(distance), g))
-        return min(found) if found else None
-
-    def _exposed(self, group: int, sign: int) -> tuple[str, ...]:
-        """The bodies of a finger's inner surface around the tool point."""
-        reach = self.tip - float(self.origin @ self.approach)
-        bodies = []
-        for x in (-0.1, 0.0, 0.1):
-            for z in np.linspace(-EXPOSED * self.width, reach, 9):
-                start = self.origin + self.rotation @ [x * self.width, 0, z]
-                hit = self._hit(start, sign * self.rotation[:, 1], group)
-                if hit is not None and hit[0] < INNER * self.width:
-                    bodies.append(int(self.model.geom_bodyid[hit[1]]))
-        if not bodies:  # between two of a hand's bars, say
-            bodies = [int(self.model.geom_bodyid[g]) for g in self.groups[group]]
-        return tuple(self.model.body(b).name for b in sorted(set(bodies)))
-
-    def _maker_site(self) -> str | None:
-        """Take the origin from the site that the model has for it, if it lies at the same place."""
-        data = self.closed
-        for index in range(self.model.nsite):
-            name = self.model.site(index).name
-            away = (data.site_xpos[index] - self.origin) @ self.rotation
-            if TOOL_SITES.search(name) and np.abs(away).max() < SAME * self.width:
-                self.origin = data.site_xpos[index].copy()
-                return str(name)
-        return None
-
-    def tool(self) -> Tool:
-        body = self.closed.body(self.chain.hand)
-        turn = body.xmat.reshape(3, 3)
-        quaternion = np.zeros(4)
-        mujoco.mju_mat2Quat(quaternion, (turn.T @ self.rotation).ravel())
-        position = turn.T @ (self.origin - body.xpos)
-        return Tool(self.chain.hand, _floats(position), _floats(quaternion))
-
-    def gripper(self) -> Gripper:
-        commands = {name: (a, a + float(self.share) * (b - a)) for name, (a, b) in self.commands.items()}
+    def drives_and_joints(self) -> tuple[dict[str, Pair], dict[str, Pair]]:
+        """As the card has them."""
+        share = float(self.share)
+        commands = {name: _pair(a, a + share * (b - a)) for name, (a, b) in self.commands.items()}
         ends = {
-            name: tuple(float(data.joint(name).qpos[0]) for data in (self.closed, self.open))
+            name: _pair(*(data.joint(name).qpos[0] for data in (self.closed, self.open)))
             for name in self.chain.gripper
         }
         most = max(abs(b - a) for a, b in ends.values())
         joints = {name: (a, b) for name, (a, b) in ends.items() if abs(b - a) > 0.1 * most}
         drives = {name: joints[name] for name in self.driven_by_joints if name in joints} or commands
-        return Gripper(drives, joints, self.fingers, float(self.width))
+        return drives, joints
 
 
-def _floats(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(round(float(value), 5) + 0.0 for value in values)
+def _pair(closed: float, open: float) -> Pair:
+    return round(float(closed), 5) + 0.0, round(float(open), 5) + 0.0
 
 
 def _add_drives(spec: Any, chain: Chain) -> tuple[str, ...]:
-    """Servos for a gripper without actuators, on the joints that its fingers hang on; their names, and those of
-    the joints that follow them.
+    """Servos for a gripper without actuators, on the joints that its fingers hang on; their names, and those
+    of the joints that follow them.
     """
     if list(spec.actuators):
         return ()

@@ -16,8 +16,8 @@ _guessed: dict[tuple[object, ...], tuple[RobotCard, list[str]]] = {}
 
 
 def find_robot(name: str) -> RobotCard:
-    """ "sawyer"; a card FILE.yaml; FILE.xml, whose card is the file of its name with .yaml beside it, or is guessed;
-    a name of the MuJoCo Menagerie; or an arm and a gripper, ARM+GRIPPER@SITE, each of them a file or a name.
+    """ "sawyer"; a card FILE.yaml; FILE.xml, whose card is FILE.yaml beside it, or is guessed; a name of the
+    MuJoCo Menagerie; or an arm and a gripper, ARM+GRIPPER@SITE, each of them a file or a name.
 
     Raises BackendError, in one line.
     """
@@ -62,16 +62,16 @@ def _menagerie(name: str) -> Path:
         import mujoco_menagerie
     except ImportError:
         raise BackendError(
-            f"robot {name!r}: no file of that name ends in .xml or .yaml, and the MuJoCo Menagerie is not installed: "
-            "pip install 'sac-dist[robots]'"
+            f"robot {name!r} is no file (.xml, .yaml), and for names the MuJoCo Menagerie is not installed: "
+            "pip install mujoco-menagerie"
         ) from None
     try:
         robot = mujoco_menagerie.get(name)
         return Path(robot.xml(robot.default_model))
     except mujoco_menagerie.UnknownRobotError as error:
         raise BackendError(
-            f"robot {name!r} is not in the MuJoCo Menagerie ({_line(error)}): name an MJCF file (.xml), a card (.yaml) "
-            "or sawyer"
+            f"robot {name!r} is not in the MuJoCo Menagerie ({_line(error)}): name a file "
+            "(.xml, .yaml) or sawyer"
         ) from error
     except (mujoco_menagerie.MenagerieError, OSError) as error:
         root = os.environ.get("MENAGERIE_ROOT")
@@ -97,7 +97,8 @@ def _attachment(path: Path) -> str:
         raise BackendError(f"cannot read the robot {path}: {_line(error)}") from error
     fitting = [name for name in names if ATTACHES.search(name)]
     if len(fitting) != 1:
+        sites = ", ".join(names) or "it has none"
         raise BackendError(
-            f"which site of {path} does the gripper hang on? Name it, ARM+GRIPPER@SITE: {', '.join(names) or 'it has none'}"
+            f"which site of {path} does the gripper hang on? Name it, as ARM+GRIPPER@SITE: {sites}"
         )
     return fitting[0]

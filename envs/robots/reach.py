@@ -19,7 +19,7 @@ CLOSE = 1e-3  # m and rad, of a solution
 RADII = 16  # middles of regions that are tried
 STARTS = 12  # poses that the inverse kinematics starts from
 DEPTH, BREADTH = 0.35, 0.6  # m of the largest region along x and y, for an arm of size 1, as the Sawyer's
-LEAST = 0.2  # m of DEPTH that a region of full height must have
+LEAST = 0.07  # m along x, for an arm of size 1, that a region of full height must have
 HEIGHTS = (
     0.25,
     0.2,
@@ -56,8 +56,8 @@ class Kinematics:
         return float((ways / (self.highest - self.lowest)).min())
 
     def solve(self, target: np.ndarray, start: np.ndarray, line: bool = True) -> np.ndarray | None:
-        """(J,) rad with the tool at ``target`` (3,) m pointing straight down, near ``start``; with ``line`` the
-        fingers' line lies along y. None: not found.
+        """(J,) rad with the tool at ``target`` (3,) m pointing straight down, near ``start``; with ``line``
+        the fingers' line lies along y. None: not found.
         """
         joint_positions = np.clip(start, self.lowest, self.highest)
         rows = slice(0, 6) if line else slice(0, 5)
@@ -97,41 +97,66 @@ class Workspace:
     table_height: float  # m
     height: float  # m above the table, for an arm of size 1, up to where the tool points straight down
 
+    @property
+    def area(self) -> float:
+        (left, right), (near, far) = self.region
+        return (right - left) * (far - near)
+
+    @property
+    def depth(self) -> float:
+        """m, for an arm of size 1."""
+        return (self.region[0][1] - self.region[0][0]) / self._size
+
+    @property
+    def breadth(self) -> float:
+        return (self.region[1][1] - self.region[1][0]) / self._size
+
+    @property
+    def _size(self) -> float:
+        return sum(self.region[0]) / 2 / SAWYER_RADIUS
+
 
 def find_workspace(
     kinematics: Kinematics, tables: list[float], nearest: float, hint: np.ndarray, path: str
 ) -> Workspace:
-    """The largest rectangle in front of the arm over which the tool points straight down, from the table's top up
-    to a quarter of the arm's size above it, and the pose at its middle. The first of ``tables`` (m) that can be
-    reached is taken; the region begins at ``nearest`` (m) from the base; ``hint`` (J,) rad is one of the starts.
+    """The largest rectangle in front of the arm over which the tool points straight down, from the table's
+    top up to a quarter of the arm's size above it, and the pose at its middle. The first of ``tables`` (m)
+    that is in reach is taken; the region begins at ``nearest`` (m) from the base; ``hint`` (J,) rad is one of
+    the starts.
 
     Raises BackendError if there is none.
     """
     rng = np.random.default_rng(0)
     starts = [hint, (kinematics.lowest + kinematics.highest) / 2]
     starts += list(rng.uniform(kinematics.lowest, kinematics.highest, (STARTS, len(hint))))
-    reach = float(np.linalg.norm(kinematics.model.body_pos, axis=1).sum())
     for table in tables:
-        poses = []
-        for radius in np.linspace(nearest, max(nearest, 0.9 * reach), RADII):
-            size = radius / SAWYER_RADIUS
-            target = np.array([radius, 0.0, table + HEIGHTS[-1] * size])
-            pose = _best(kinematics, target, starts, table, size)
-            if pose is not None:
-                poses.append((radius, pose))
-                starts = [pose, *starts[1:]]
+        middles = _middles(kinematics, table, nearest, starts)
         for height in HEIGHTS:
-            found = [_rectangle(kinematics, radius, pose, table, height, nearest) for radius, pose in poses]
-            x, y, pose = max(found, key=lambda each: each[0] * each[1], default=(0.0, 0.0, hint))
-            radius = poses[[id(each) for _, each in poses].index(id(pose))][0] if x else 0.0
-            if (x * 2 < LEAST * radius / SAWYER_RADIUS and height != HEIGHTS[-1]) or not x * y:
-                continue
-            region = ((radius - x, radius + x), (-y, y))
-            return Workspace(region, _home(kinematics, radius, pose, table, height), table, height)
+            spaces = [_rectangle(kinematics, *middle, table, height, nearest) for middle in middles]
+            best = max((space for space in spaces if space), key=lambda space: space.area, default=None)
+            if best is not None and (best.depth >= LEAST or height == HEIGHTS[-1]):
+                return best
+    heights = " or ".join(f"{table:.3g}" for table in tables)
     raise BackendError(
-        f"{path}: the tool cannot point straight down at a table at z = {' or '.join(f'{t:.3g}' for t in tables)} m: "
-        "the arm stands too high or is too short; write a card with table_height, region and home"
+        f"{path}: a table at z = {heights} m is out of reach with the tool straight down: write a card "
+        "with table_height, region and home"
     )
+
+
+def _middles(
+    kinematics: Kinematics, table: float, nearest: float, starts: list[np.ndarray]
+) -> list[tuple[float, np.ndarray]]:
+    """Radii (m) in front of the arm where the tool points down over the table, each with a pose (J,) rad."""
+    reach = float(np.linalg.norm(kinematics.model.body_pos, axis=1).sum())
+    middles = []
+    for radius in np.linspace(nearest, max(nearest, 0.9 * reach), RADII):
+        size = radius / SAWYER_RADIUS
+        target = np.array([radius, 0.0, table + HEIGHTS[-1] * size])
+        pose = _best(kinematics, target, starts, table, size)
+        if pose is not None:
+            middles.append((float(radius), pose))
+            starts = [pose, *starts[1:]]
+    return middles
 
 
 def _best(
@@ -153,46 +178,43 @@ def _best(
 
 def _rectangle(
     kinematics: Kinematics, radius: float, pose: np.ndarray, table: float, height: float, nearest: float
-) -> tuple[float, float, np.ndarray]:
-    """Half its sides along x and y in m around (radius, 0), 0 where there is none, and ``pose``."""
+) -> Workspace | None:
+    """The largest region whose middle is (radius, 0); None: there is none."""
     size = radius / SAWYER_RADIUS
     levels = (table, table + height * size)
     step = DEPTH / 10 * size
-    ways = []
-    for z in levels:
-        for sign in (-1, 1):
-            joint_positions, way = kinematics.solve(np.array([radius, 0.0, z]), pose), 0.0
-            while joint_positions is not None and way <= DEPTH / 2 * size:
-                way += step
-                target = np.array([radius + sign * way, 0.0, z])
-                joint_positions = kinematics.solve(target, joint_positions)
-            ways.append(way - step)
+    ways = [_way(kinematics, radius, pose, z, sign * step) for z in levels for sign in (-1, 1)]
     x = min(*ways, radius - nearest, DEPTH / 2 * size)
-    if x < step:
-        return 0.0, 0.0, pose
     y = BREADTH / 2 * size
-    while y > step:
-        if all(
-            _reaches(kinematics, radius, pose, z, (dx, dy))
-            for z in levels
-            for dx in (-x, x)
-            for dy in (-y, y)
-        ):
-            return x, y, pose
+    while x >= step and y > step:
+        corners = [(dx, dy) for dx in (-x, x) for dy in (-y, y)]
+        if all(_reaches(kinematics, radius, pose, z, corner) for z in levels for corner in corners):
+            home = _home(kinematics, radius, pose, table, height)
+            return Workspace(((radius - x, radius + x), (-y, y)), home, table, height)
         y *= 0.85
-    return 0.0, 0.0, pose
+    return None
+
+
+def _way(kinematics: Kinematics, radius: float, pose: np.ndarray, z: float, step: float) -> float:
+    """How far (m) the tool can be moved along x from (radius, 0, z), up to half of the largest region."""
+    found, steps = kinematics.solve(np.array([radius, 0.0, z]), pose), 0
+    while found is not None and steps <= 5:
+        steps += 1
+        found = kinematics.solve(np.array([radius + steps * step, 0.0, z]), found)
+    return (steps - 1) * abs(step)
 
 
 def _reaches(
     kinematics: Kinematics, radius: float, pose: np.ndarray, z: float, corner: tuple[float, float]
 ) -> bool:
     """Whether the tool can go straight from the region's middle to a corner."""
-    joint_positions: np.ndarray | None = pose
+    joint_positions = pose
     for share in (0.0, 0.34, 0.67, 1.0):
         target = np.array([radius + share * corner[0], share * corner[1], z])
-        joint_positions = kinematics.solve(target, joint_positions)
-        if joint_positions is None:
+        found = kinematics.solve(target, joint_positions)
+        if found is None:
             return False
+        joint_positions = found
     return True
 
 

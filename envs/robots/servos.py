@@ -34,7 +34,7 @@ def drive_arm(spec: Any, model: Any, card: RobotCard) -> None:
         joint = model.joint(name)
         strength = strength_of(model, name, index)
         for actuator in list(spec.actuators):
-            if actuator.target == name and actuator.trntype == mujoco.mjtTrn.mjTRN_JOINT:
+            if actuator.target == name and turns(actuator.trntype):
                 spec.delete(actuator)
         servo = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         servo.forcelimited, servo.forcerange = True, [-strength, strength]
@@ -53,6 +53,11 @@ def drive_arm(spec: Any, model: Any, card: RobotCard) -> None:
         _lift_weight(spec.body(body))
 
 
+def turns(transmission: int) -> bool:
+    """Whether an actuator's transmission is a joint."""
+    return int(transmission) in (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
+
+
 def _lift_weight(body: Any) -> None:
     body.gravcomp = 1
     for child in body.bodies:
@@ -61,11 +66,9 @@ def _lift_weight(body: Any) -> None:
 
 def arm_actuator(model: Any, joint: str) -> int | None:
     """The actuator that turns the joint, if there is one."""
+    wanted = model.joint(joint).id
     for index in range(model.nu):
-        if (
-            model.actuator_trntype[index] == mujoco.mjtTrn.mjTRN_JOINT
-            and model.actuator_trnid[index, 0] == model.joint(joint).id
-        ):
+        if turns(model.actuator_trntype[index]) and model.actuator_trnid[index, 0] == wanted:
             return index
     return None
 
@@ -98,7 +101,7 @@ def strength_of(model: Any, name: str, index: int | None) -> float:
 
 
 def holding_torque(model: Any, name: str) -> float:
-    """A bound (N m) of what holds everything beyond the joint, and a payload, against its weight: each mass at its
+    """A bound (N m) of what holds all beyond the joint, and a payload, against its weight: each mass at its
     farthest.
     """
     body = int(model.jnt_bodyid[model.joint(name).id])
@@ -113,7 +116,7 @@ def holding_torque(model: Any, name: str) -> float:
         if chain == body:
             torque += GRAVITY * float(model.body_mass[index]) * reach
             farthest = max(farthest, reach)
-    return torque + GRAVITY * PAYLOAD * farthest
+    return max(torque + GRAVITY * PAYLOAD * farthest, 0.1)
 
 
 def joint_mobilities(model: Any, card: RobotCard) -> np.ndarray:
@@ -122,13 +125,13 @@ def joint_mobilities(model: Any, card: RobotCard) -> np.ndarray:
     for name, position in zip(card.arm_joints, card.home, strict=True):
         data.joint(name).qpos[0] = position
     mujoco.mj_forward(model, data)
-    full = np.zeros((model.nv, model.nv))
-    mujoco.mj_fullM(model, data, full)
-    return np.linalg.inv(full).diagonal()[[model.joint(name).dofadr[0] for name in card.arm_joints]]
+    units, inverse = np.eye(model.nv), np.zeros((model.nv, model.nv))
+    mujoco.mj_solveM(model, data, inverse, units)
+    return inverse.diagonal()[[model.joint(name).dofadr[0] for name in card.arm_joints]]
 
 
 def drive_gripper(spec: Any, model: Any, card: RobotCard) -> None:
-    """Keep the actuators that the card's gripper names, add position servos to joints without; remove others."""
+    """Keep the actuators that the card's gripper names, give its joints without one a position servo."""
     drives = card.gripper.drives if card.gripper is not None else {}
     present = {actuator.name for actuator in spec.actuators}
     for actuator in list(spec.actuators):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import mujoco
@@ -25,7 +26,7 @@ PAD = {
 
 
 def add_shapes(spec: Any, model: Any, card: RobotCard) -> None:
-    """In place of all geoms of ``spec`` those of the compiled ``model`` that collide, meshes as convex hulls."""
+    """In place of all geoms of ``spec`` those of the compiled ``model`` that collide, meshes as hulls."""
     data = mujoco.MjData(model)
     for name, position in zip(card.arm_joints, card.home, strict=True):
         data.joint(name).qpos[0] = position
@@ -105,13 +106,14 @@ def tool_pose(model: Any, data: Any, card: RobotCard) -> tuple[np.ndarray, np.nd
 def _pieces(
     model: Any, data: Any, index: int, card: RobotCard, near: float
 ) -> list[tuple[np.ndarray | None, bool]]:
-    """A finger's geom as it is, or the points (n, 3) in the geom's frame of its slices; whether each is a pad."""
+    """A finger's geom as it is, or the points (n, 3) in its frame of its slices; whether each is a pad."""
     origin, rotation = tool_pose(model, data, card)
     place, turn = data.geom_xpos[index], data.geom_xmat[index].reshape(3, 3)
     approach = turn.T @ rotation[:, 2]
     offset = float((place - origin) @ rotation[:, 2])  # of the geom's origin beyond the tool point
     if model.geom_type[index] != mujoco.mjtGeom.mjGEOM_MESH:
-        return [(None, offset > -near)]
+        front = (geom_corners(model, index) @ approach).max() + offset
+        return [(None, front > -near / 2)]
     corners, faces = mesh_of(model, model.geom_dataid[index])
     heights = corners @ approach + offset
     low, high = heights.min(), heights.max()
@@ -124,7 +126,7 @@ def _pieces(
     pieces: list[tuple[np.ndarray | None, bool]] = []
     if start > low + THINNEST:
         pieces.append((_between(corners, faces, heights, low, start), False))
-    pieces += [(_between(corners, faces, heights, a, b), True) for a, b in zip(cuts, cuts[1:], strict=False)]
+    pieces += [(_between(corners, faces, heights, a, b), True) for a, b in itertools.pairwise(cuts)]
     return [piece for piece in pieces if piece[0] is not None and has_volume(piece[0])]
 
 
@@ -133,6 +135,17 @@ def mesh_of(model: Any, mesh: int) -> tuple[np.ndarray, np.ndarray]:
     start, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
     first, faces = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
     return model.mesh_vert[start : start + count].astype(float), model.mesh_face[first : first + faces]
+
+
+def geom_corners(model: Any, index: int, most: int | None = None) -> np.ndarray:
+    """(n, 3) m in the geom's frame: a mesh's corners, about ``most``, or those of the box around it."""
+    if model.geom_type[index] == mujoco.mjtGeom.mjGEOM_MESH:
+        points, _ = mesh_of(model, model.geom_dataid[index])
+        return points if most is None else points[:: max(1, len(points) // most)]
+    centre, half = model.geom_aabb[index, :3], model.geom_aabb[index, 3:]
+    signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    corners: np.ndarray = centre + signs * half
+    return corners
 
 
 def _between(

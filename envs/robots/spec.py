@@ -1,4 +1,4 @@
-"""A robot's MJCF file as a part of a world: for physics only what collides, for pictures only what is seen."""
+"""A robot's MJCF file as a part of a world: for physics what collides, for pictures what is seen."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from envs.robots.card import RobotCard
 from envs.robots.servos import drive_arm, drive_gripper
 from envs.robots.shapes import add_shapes
 
+OLDEST = (3, 4)  # before it a tendon of a spec does not tell its joints
 GRIPPER_PREFIX = "gripper/"  # of every name in a gripper's file that is hung on an arm's
 LOOKS_GROUP = 1  # of shapes that are seen
 JOINT_EQUALITIES = (mujoco.mjtEq.mjEQ_JOINT, mujoco.mjtEq.mjEQ_TENDON)
@@ -25,14 +26,14 @@ def robot_spec(card: RobotCard, looks: bool) -> Any:
 
     For physics (``looks`` False) shapes are convex and collide with the table (contype 1) and with objects
     (contype 2), never with each other; those that touch an object are named left_pad0, … and right_pad0, ….
-    The arm's actuators have the names of the joints, and their commands are velocities (rad/s). With ``looks``
+    The arm's actuators have the joints' names, and their commands are velocities (rad/s). With ``looks``
     there are the same joints in the same order, what is seen in group 1, and nothing else.
 
     Raises BackendError, in one line, for a file that cannot be read and a card that contradicts it.
     """
     if card.model is None:
         return _sawyer(looks)
-    spec = read_model(card.model, card.gripper_model, card.attach_at)
+    spec = read_model(card.model, card.gripper_model, card.attach_at, card.heading)
     if not looks:
         drop_looks(spec)
     check_card(card, spec)
@@ -54,9 +55,11 @@ def robot_spec(card: RobotCard, looks: bool) -> Any:
     return spec
 
 
-def read_model(path: str, gripper: str | None = None, attach_at: str | None = None) -> Any:
-    """The file's spec with the gripper's hung on the site ``attach_at``, less all that is no robot, and with a
-    name for every body, joint and actuator.
+def read_model(
+    path: str, gripper: str | None = None, attach_at: str | None = None, heading: float = 0.0
+) -> Any:
+    """The file's spec with the gripper's hung on the site ``attach_at``, less all that is no robot, with a
+    name for every body, joint and actuator; turned about z by ``heading`` (rad).
     """
     spec = _parse(path)
     if gripper is not None:
@@ -71,10 +74,28 @@ def read_model(path: str, gripper: str | None = None, attach_at: str | None = No
     for kind, elements in (("body", spec.bodies[1:]), ("joint", spec.joints), ("actuator", spec.actuators)):
         for number, element in enumerate(elements):
             element.name = element.name or f"{kind}{number}"
+    if heading:
+        _turn(spec, heading)
     return spec
 
 
+def _turn(spec: Any, heading: float) -> None:
+    world = spec.worldbody
+    held = [frame for frame in world.frames if frame.frame is None]
+    turned = world.add_frame(quat=[np.cos(heading / 2), 0, 0, np.sin(heading / 2)])
+    for element in [*held, *world.bodies, *world.geoms, *world.sites]:
+        if element.frame is None:
+            element.set_frame(turned)
+
+
 def _parse(path: str) -> Any:
+    if tuple(map(int, mujoco.__version__.split(".")[:2])) < OLDEST:
+        raise BackendError(
+            f"robots of files need mujoco {OLDEST[0]}.{OLDEST[1]} or newer, this is {mujoco.__version__}: "
+            "pip install -U mujoco"
+        )
+    if mujoco.get_mju_user_warning() is None:  # else mujoco writes MUJOCO_LOG.TXT where we stand
+        mujoco.set_mju_user_warning(lambda message: None)
     if not Path(path).is_file():
         raise BackendError(f"there is no robot {path}: name an MJCF file")
     try:
@@ -186,8 +207,9 @@ def drop_looks(spec: Any) -> None:
 
 def drop_unused_meshes(spec: Any) -> None:
     used = {geom.meshname for geom in spec.geoms}
-    for mesh in [mesh for mesh in spec.meshes if mesh.name not in used]:
-        spec.delete(mesh)
+    for mesh in list(spec.meshes):
+        if (mesh.name or Path(mesh.file).stem) not in used:
+            spec.delete(mesh)
 
 
 def keep_inertias(spec: Any, model: Any) -> None:
@@ -205,8 +227,8 @@ def keep_inertias(spec: Any, model: Any) -> None:
 
 
 def add_tool(spec: Any, card: RobotCard) -> None:
-    """The sites "tool", and "proximity", from which a ray looks between the fingers: as far behind the tool as the
-    fingers are apart.
+    """The sites "tool", and "proximity", from which a ray looks between the fingers: as far behind the tool
+    as the fingers are apart.
     """
     for site in [site for site in spec.sites if site.name in ("tool", "proximity")]:
         spec.delete(site)

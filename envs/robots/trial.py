@@ -68,8 +68,9 @@ class Trial:
             mujoco.mj_step(self.model, self.data, self.substeps)
             if not np.isfinite(self.data.qpos).all() or np.abs(self.data.qvel).max() > 1e4:
                 raise BackendError(
-                    f"{self.card.model}: the physics is not finite at a time step of {self.card.timestep * 1000:g} ms: "
-                    "see the model's inertias and gains, or give the card a shorter timestep"
+                    f"{self.card.model}: the physics is not finite with time steps of "
+                    f"{self.card.timestep * 1000:g} ms: see the model's inertias and gains, or give the "
+                    "card a shorter timestep"
                 )
 
     def joints_follow(self) -> list[str]:
@@ -132,8 +133,8 @@ class Trial:
         presses = self.presses()
         if min(presses) < PRESSES or risen < HELD * way:
             return [
-                f"a box of {2000 * self.side:.0f} mm is not held: it rose {risen * 1000:.0f} of {way * 1000:.0f} mm, the "
-                f"fingers press with {presses[0]:.1f} and {presses[1]:.1f} N"
+                f"a box of {2000 * self.side:.0f} mm is not held: it rose {risen * 1000:.0f} of "
+                f"{way * 1000:.0f} mm, the fingers press with {presses[0]:.1f} and {presses[1]:.1f} N"
             ]
         return []
 

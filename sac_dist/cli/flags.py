@@ -19,7 +19,10 @@ from sac_dist.settings.config import SECTIONS
 from sac_dist.settings.option import flag_of, options_of
 from sac_dist.settings.presets import PRESETS
 
-MODES = ("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export_book", "doctor")
+MODES = (
+    *("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export_book", "doctor"),
+    "check_robot",
+)
 TITLES = {
     "env": "environment",
     "agent": "SAC",
@@ -140,6 +143,12 @@ def add_modes(parser: Parser) -> None:
         "--doctor",
         action="store_true",
         help="what this machine has, what --env auto takes, how to get what is missing",
+    )
+    modes.add_argument(
+        "--check-robot",
+        metavar="ROBOT",
+        help="print a robot's card, guessed from its MJCF file where it has none, draw it, try it; --out "
+        "keeps the card. FILE.xml, FILE.yaml, a name of the MuJoCo Menagerie, ARM+GRIPPER@SITE, or sawyer",
     )
     parser.add_argument(
         "--config",

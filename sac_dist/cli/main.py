@@ -30,6 +30,7 @@ COMMANDS = {
     "inspect": ("demonstrations", "run_inspect"),
     "export_book": ("export", "run_export"),
     "doctor": ("doctor", "run_doctor"),
+    "check_robot": ("check_robot", "run_check_robot"),
 }
 
 
