@@ -26,7 +26,7 @@ import gymnasium
 import measuring
 import numpy as np
 import psutil
-from envs.tasks.sawyer import SawyerGraspEnv
+from envs.tasks.grasp import GraspEnv
 
 from sac_dist.data.schema import Schema
 from sac_dist.settings import ClusterConfig, Config, EnvConfig, TrainConfig
@@ -43,7 +43,7 @@ FAULTS = {
 NODE: dict[str, Any] = {"num_cpus": 8, "object_store_memory": 256 * 2**20, "include_dashboard": False}
 
 
-class SlowGrasp(SawyerGraspEnv):
+class SlowGrasp(GraspEnv):
     """The grasp task at 20 ms a step."""
 
     def step(self, action: np.ndarray) -> Any:

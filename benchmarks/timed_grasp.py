@@ -10,10 +10,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from envs.tasks.sawyer import SawyerGraspEnv
+from envs.tasks.grasp import GraspEnv
 
 
-class TimedGrasp(SawyerGraspEnv):
+class TimedGrasp(GraspEnv):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.times = array("d")  # s of the clock that all processes share

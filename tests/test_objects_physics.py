@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 import solids
-from envs.backends.mujoco.model import TABLE_TOP, sawyer_xml
+
 
 from envs.backends.mujoco.objects import add_to
 from envs.objects.library import NAMED, find_objects

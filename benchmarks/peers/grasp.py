@@ -8,10 +8,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from envs.tasks.sawyer import SawyerGraspEnv
+from envs.tasks.grasp import GraspEnv
 
 
-class NotedGrasp(SawyerGraspEnv):
+class NotedGrasp(GraspEnv):
     def __init__(self, backend: str = "mujoco", **options: Any) -> None:
         super().__init__(backend, **options)
         self.noted = False
