@@ -11,7 +11,7 @@ from envs.backends.base import CONTROL_TIMESTEP
 from envs.robots.card import card_text, read_card, write_card
 from envs.robots.drive import ArmDrive, GripperDrive, pads
 from envs.robots.guess import guess_card
-from envs.robots.library import SAWYER, find_robot
+from envs.robots.library import find_robot
 from envs.robots.shapes import HULL_VERTICES
 from envs.robots.spec import robot_spec
 from envs.robots.trial import Trial
@@ -293,7 +293,7 @@ def test_a_card_beside_the_file_wins(tmp_path):
 
 def test_the_sawyer_is_a_robot_like_others_of_size_one():
     card = find_robot("sawyer")
-    assert card is SAWYER and card.size == 1.0
+    assert card.model is None and card.size == 1.0
     assert Trial(card).troubles() == []
     model = robot_spec(card, looks=False).compile()
     ArmDrive(model, card), GripperDrive(model, card.gripper)
@@ -305,10 +305,10 @@ def test_the_time_step_is_shorter_where_that_is_needed(monkeypatch, tmp_path):
 
     class Stiff(Trial):
         def holds(self):
-            return ["slips"] if self.card.timestep > 0.002 else []
+            return ["slips"] if self.card.timestep > 0.003 else []
 
     monkeypatch.setattr(guess, "Trial", Stiff)
-    assert guess_card(write_arm(tmp_path))[0].timestep == 0.002
+    assert guess_card(write_arm(tmp_path))[0].timestep == 0.0025
 
 
 def test_a_card_without_speeds_means_one_radian_a_second(arms, tmp_path):

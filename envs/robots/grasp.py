@@ -13,6 +13,8 @@ from envs.robots.hand import Hand
 
 BEHIND = 0.18  # of the width, from the tip back to the tool point, as the Sawyer's
 EXPOSED = 0.3  # of the width, behind the tool point: where the fingers' inner surfaces are looked for
+# Of the width, from a fixed jaw to the tool point: nearer than the middle, as only the other comes to an object.
+FROM_FIXED_JAW = 0.3
 INNER = 0.6  # of the width, from the tool point: what lies behind that touches no object
 SAME = 0.12  # of the width: a site this near to the tool point is taken for it
 TOOL_SITES = re.compile(r"tcp|pinch|grasp|gripper_?frame|tool|(^|_)ee|attach", re.IGNORECASE)
@@ -59,6 +61,8 @@ class Grasp:
         self.origin = self.rotation @ [*(origin @ self.rotation)[:2], tip - BEHIND * width]
         self.width, self.tip = width, tip
         self.fingers = (self._exposed(groups[0], 1), self._exposed(groups[1], -1))
+        if self.hand.one_jaw:
+            self.origin = self.origin - (0.5 - FROM_FIXED_JAW) * width * across
         self.site = self._maker_site()
 
     def _between(self, origin: np.ndarray, width: float, groups: list[int]) -> tuple[np.ndarray, float]:

@@ -20,7 +20,7 @@ from envs.robots.spec import add_tool, compiled, drop_looks, keep_inertias, read
 from envs.robots.trial import Trial
 
 USUAL = (5, 7)  # hinges of an arm
-TIMESTEPS = (0.005, 0.002)  # s
+TIMESTEPS = (0.005, 0.0025, 0.001)  # s
 SPEED = 1.0  # rad/s
 CLOSEST_SHARE = 0.35  # of the arm's length: a base that is broader than this is a table
 HEADINGS = (0.0, np.pi / 2, -np.pi / 2, np.pi)  # rad, in which an arm's front may lie

@@ -18,6 +18,8 @@ BOX_MASS = 0.1  # kg
 SETTLE = 10  # control steps
 PRESSES = 0.5  # N
 LIFT, LIFT_SPEED = 0.1, 0.3  # m and m/s, for an arm of size 1
+FINER = 5  # times the steps to compare with
+SAME_WAY = 0.1  # of the opening, by which the two may differ
 HELD = 0.7  # share of the lift that the box must make
 FOLLOWS = 0.6  # share of a commanded velocity that a joint must reach
 DAMPING = 1e-4
@@ -91,19 +93,37 @@ class Trial:
         return troubles
 
     def opens_and_closes(self) -> list[str]:
+        """Wholly, and as with finer time steps: a linkage that is too stiff for its steps jams."""
         if self.gripper is None:
             return []
+        coarse = self._closing()
+        if coarse[0] < 0.8 or coarse[-1] > 0.2:
+            return [
+                f"the gripper opens to {coarse[0]:.0%} and closes to {coarse[-1]:.0%}: see its servos and drives"
+            ]
+        timestep, substeps = self.card.timestep, self.substeps
+        self.model.opt.timestep, self.substeps = timestep / FINER, substeps * FINER
+        fine = self._closing()
+        self.model.opt.timestep, self.substeps = timestep, substeps
+        if np.abs(coarse - fine).max() > SAME_WAY:
+            return [
+                f"the gripper closes otherwise with finer time steps than {timestep * 1000:g} ms: give the card a "
+                "shorter timestep"
+            ]
+        return []
+
+    def _closing(self) -> np.ndarray:
+        """Openings: at rest, and after each control step of closing."""
+        assert self.gripper is not None
         self.reset(np.array(self.card.home))
-        seen = {}
-        for opening in (1.0, 0.0):
-            self.gripper.command(self.data, opening)
-            self.step(steps=2 * SETTLE)
-            seen[opening] = self.gripper.opening(self.data)
-        if seen[1.0] > 0.8 and seen[0.0] < 0.2:
-            return []
-        return [
-            f"the gripper opens to {seen[1.0]:.0%} and closes to {seen[0.0]:.0%}: see its servos and drives"
-        ]
+        self.gripper.command(self.data, 1.0)
+        self.step(steps=2 * SETTLE)
+        seen = [self.gripper.opening(self.data)]
+        self.gripper.command(self.data, 0.0)
+        for _ in range(2 * SETTLE):
+            self.step()
+            seen.append(self.gripper.opening(self.data))
+        return np.array(seen)
 
     def holds(self) -> list[str]:
         """Close on the box where it stands in the region's middle, and lift it."""
