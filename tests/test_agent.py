@@ -20,6 +20,7 @@ from sac_dist.algorithms.adam import Trained, adam_scales, adam_step, clip_by_no
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.algorithms.sac import AVERAGING, SAC
 from sac_dist.data.batch import Batch
+from sac_dist.data.moments import Moments
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Schema
 from sac_dist.execution.choose import COMPILED, EXPLICIT, RECORDED, choose
@@ -366,6 +367,7 @@ def test_compiler_that_cannot_build_is_reported(monkeypatch: pytest.MonkeyPatch)
     "config",
     [
         SMALL,
+        replace(SMALL, normalize_observations=True),
         AgentConfig(
             hidden_width=16, critics=3, alpha=0.1, grad_clip=0.5, reward_scale=2.0, normalize_rewards=True
         ),
@@ -382,8 +384,11 @@ def test_compiled_update_equals_the_eager_one(
     data = make_batch(100)
     replay.extend(*(field.numpy() for field in data[:4]), data.discount.numpy() == 0, np.zeros(100))
     eager, compiled = SACAgent(SCHEMA, config), SACAgent(SCHEMA, config)
+    for agent in (eager, compiled):
+        if agent.normalization is not None:
+            agent.normalization.add(Moments.of(data.observation.numpy()))
     compiled.share_memory()
-    compile_update(SACAgent(SCHEMA, config), 32)
+    compile_update(SACAgent(SCHEMA, replace(config, normalize_observations=False)), 32)
     assert choose(compiled, 32).how == EXPLICIT
     choice = choose(compiled, 32, compiled=True)
     assert choice.how == COMPILED

@@ -99,7 +99,8 @@ class Scaled(gymnasium.Wrapper):
 
 
 def test_statistics_of_each_process_are_said_at_the_start():
-    assert any("NormalizeObservation" in note for note in notes_on(make_env(EnvConfig(Scaled)), "Scaled"))
+    notes = notes_on(make_env(EnvConfig(Scaled)), "Scaled")
+    assert any("leave NormalizeObservation out and give --normalize-observations" in note for note in notes)
 
 
 class NoInfo(Says):

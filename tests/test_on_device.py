@@ -14,6 +14,7 @@ from test_central import central
 
 from sac_dist import SACAgent
 from sac_dist.data.batch import Batch
+from sac_dist.data.moments import Moments
 from sac_dist.engine.train import train
 from sac_dist.execution.choose import choose
 from sac_dist.execution.gpu import WARM_UP
@@ -33,6 +34,7 @@ CASES = {
     "cql": ("cql", AgentConfig(**SMALL)),
     "cal-ql with a tuned weight": ("cql", AgentConfig(**SMALL)),
     "bc": ("bc", AgentConfig(**SMALL)),
+    "normalised observations": ("sac", AgentConfig(**SMALL, normalize_observations=True)),
 }
 
 OWN = {
@@ -42,7 +44,10 @@ OWN = {
 
 
 def make(case: str) -> SACAgent:
-    return SACAgent(SCHEMA, CASES[case][1], algorithms={"cql": OWN.get(case, {})})
+    agent = SACAgent(SCHEMA, CASES[case][1], algorithms={"cql": OWN.get(case, {})})
+    if agent.normalization is not None:
+        agent.normalization.add(Moments.of(make_batch().observation.numpy()))
+    return agent
 
 
 def batch(agent: SACAgent, size: int, seed: int) -> Batch:

@@ -77,6 +77,17 @@ def saved(tmp_path: Path) -> tuple[int, int, int]:
 
 
 @pytest.mark.slow
+def test_normalised_observations_are_the_workers_and_travel_with_the_policy(cluster, tmp_path):
+    flags = "--workers", "2", "--steps", "600", "--replay-shards", "2", "--normalize-observations"
+    errors = finish(begin(cluster, tmp_path, *flags, env="toy_envs:Point-v0"))
+    policy, found = checkpoint.read(last(tmp_path)).build_agent(), files.read(tmp_path / "run").observation
+    moments = policy.normalization.moments
+    assert 400 < moments.number <= len(found), errors  # the last ones were stored after the last sample
+    np.testing.assert_allclose(moments.mean, found.mean(axis=0), atol=0.15)
+    np.testing.assert_allclose(moments.variance, found.var(axis=0), rtol=0.3)
+
+
+@pytest.mark.slow
 def test_a_run_gives_the_same_files_and_holds_the_ratio(cluster, tmp_path):
     flags = (
         "--workers",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sac_dist.data.moments import Moments
 from sac_dist.data.schema import Schema
 from sac_dist.engine.ray.cluster import connected
 from sac_dist.settings import ClusterConfig, Config, ConfigError, TrainConfig
@@ -18,8 +19,8 @@ class LocalStores(Stores):
     ``lost``: dead ones.
     """
 
-    def __init__(self, *capacities: int, shards: int = 1) -> None:
-        super().__init__([Store(capacity, SCHEMA, shards) for capacity in capacities])
+    def __init__(self, *capacities: int, shards: int = 1, observes: bool = False) -> None:
+        super().__init__([Store(capacity, SCHEMA, shards, observes) for capacity in capacities])
         self.lost: set[int] = set()
         self.calls: list[tuple[int, str]] = []
 
@@ -159,6 +160,19 @@ def test_sampling_is_uniform_over_all_transitions_whatever_store_holds_them():
     assert len(source) == 800
 
 
+def test_a_store_that_was_empty_at_first_is_drawn_from_once_it_holds_something(monkeypatch):
+    monkeypatch.setattr("sac_dist.engine.ray.replay.LENGTHS_AGE", 0.0)
+    stores, rng = filled(50, 0), np.random.default_rng(0)
+    source, out = sampler(stores, ahead=64), np.empty((64, SCHEMA.row_width), np.float32)
+    source.sample_into(out, rng)
+    worker = sender(stores, chunk=10, writer=(1, 1))
+    for _ in range(50):
+        worker.push(*transition(1))
+    for _ in range(3):  # two blocks were drawn before
+        source.sample_into(out, rng)
+    assert set(out[:, 3]) == {0.0, 1.0}
+
+
 def test_a_block_is_on_its_way_while_one_is_used():
     stores = filled(100)
     stores.calls.clear()
@@ -195,3 +209,38 @@ def test_an_empty_replay_gives_no_batch_and_a_lost_store_is_waited_for():
     stores.lost = {1}
     source.sample_into(out, rng)
     assert set(out[:, 3]) <= {0.0, 1.0}
+
+
+def test_the_stores_tell_the_learner_of_each_observation_once():
+    stores = LocalStores(100, 100, observes=True)
+    sampler = StoreSampler(stores, SCHEMA, ahead=64, pause=lambda: None)
+    workers = [sender(stores, chunk=4, writer=(rank, 1)) for rank in range(2)]
+    rows, rng, told = np.empty((64, SCHEMA.row_width), np.float32), np.random.default_rng(0), Moments.none(2)
+    assert sampler.moments() is None
+    pushed = np.arange(24)
+    for first in (0, 12):
+        for number in pushed[first : first + 12]:
+            workers[int(number % 3 == 0)].push(*transition(number))
+        for worker in workers:
+            worker.settle()
+        for _ in range(3):  # the next block is on its way already: what it brings is older
+            sampler.sample_into(rows, rng)
+            new = sampler.moments()
+            told = told if new is None else told.merged(new)
+    assert told.number == 24
+    np.testing.assert_allclose(told.mean, [pushed.mean(), -pushed.mean()])
+    np.testing.assert_allclose(told.variance, [pushed.var()] * 2)
+
+
+def test_what_is_put_back_into_a_store_has_been_told_of_before():
+    stores = LocalStores(100, observes=True)
+    replay = sender(stores, chunk=4)
+    for number in range(8):
+        replay.push(*transition(number))
+    replay.settle()
+    kept = stores.handles[0].snapshot([0])
+    rows = stores.handles[0].piece(0, 8)
+    again = Store(100, SCHEMA, 1, True)
+    again.take(rows)
+    again.restore(kept)
+    assert again.sample(4, 0).new.number == 0

@@ -59,7 +59,8 @@ def notes_on(env: gymnasium.Env, name: str) -> list[str]:
         if isinstance(layer, NormalizeObservation):
             notes.append(
                 f"{name} normalizes observations by statistics that each process gathers for itself: the "
-                "policy is evaluated on other numbers than it is trained on; leave NormalizeObservation out"
+                "policy is evaluated on other numbers than it is trained on; leave NormalizeObservation out "
+                "and give --normalize-observations, whose statistics all processes share"
             )
         layer = layer.env
     return notes

@@ -21,13 +21,15 @@ from sac_dist.algorithms.base import (
     tensors_in,
     united,
 )
+from sac_dist.algorithms.normalization import NAMES as STATISTICS
+from sac_dist.algorithms.normalization import Normalization
 from sac_dist.algorithms.sac import AVERAGE, CRITICS, POLICY
 from sac_dist.data.batch import Batch
 from sac_dist.data.schema import Schema
 from sac_dist.networks.build import Networks
 from sac_dist.networks.critics import QEnsemble
 from sac_dist.networks.parameters import check_parameters
-from sac_dist.networks.policy import GaussianPolicy
+from sac_dist.networks.policy import Actor, GaussianPolicy
 from sac_dist.settings import AgentConfig, ConfigError
 from sac_dist.settings.algorithms import SOFT_ACTOR_CRITIC, Algorithms, load, settings_of
 from sac_dist.system.shared import SharedArray
@@ -61,6 +63,7 @@ class SACAgent:
         self.groups = united([self.algorithm_of(name) for name in (SOFT_ACTOR_CRITIC, *self.algorithms)])
         self.generator = torch.Generator().manual_seed(seed)
         self._shared: SharedArray | None = None
+        self.normalization = Normalization(self.observation_size) if config.normalize_observations else None
         self._bind(torch.zeros(memory_size(self.groups), dtype=torch.float32))
         self._initialise()
 
@@ -97,9 +100,13 @@ class SACAgent:
         self.memory = memory
         self.tensors = tensors_in(memory, self.groups)
         self.scale_policy_steps(1.0)
-        self._sample = self.policy.actor(self.tensors.groups[POLICY].parameters)
-        self._average = self.policy.actor(self.tensors.copies[AVERAGE])
+        self._sample = self._actor(self.tensors.groups[POLICY].parameters)
+        self._average = self._actor(self.tensors.copies[AVERAGE])
         self.use(SOFT_ACTOR_CRITIC)
+
+    def _actor(self, policy: Tensor) -> Actor:
+        actor = self.policy.actor(policy)
+        return actor if self.normalization is None else self.normalization.before(actor)
 
     def share_memory(self) -> None:
         """Move every tensor into one SharedArray. An agent sent to another process from now on trains the
@@ -109,10 +116,12 @@ class SACAgent:
             self._shared = SharedArray(self.memory.numel(), np.float32)
             shared = self._shared.tensor()
             shared.copy_(self.memory)
+            if self.normalization is not None:
+                self.normalization.share_memory()
             self._bind(shared)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("schema", "config", "algorithms", "networks", "groups", "_shared")
+        kept = ("schema", "config", "algorithms", "networks", "groups", "normalization", "_shared")
         state = {name: self.__dict__[name] for name in kept}
         # numpy: multiprocessing moves tensors to /dev/shm
         memory = self.memory.numpy() if self._shared is None else None
@@ -176,13 +185,15 @@ class SACAgent:
         self.tensors.groups[POLICY].parameters.copy_(self.tensors.copies[AVERAGE])
 
     def update(self, batch: Batch) -> Metrics:
-        """Train once on ``batch`` with the algorithm in use.
+        """Train once on ``batch``, of observations as the environment gives them, with the algorithm in use.
 
         Returns 0-d tensors: critic_loss, actor_loss, q_mean, entropy (nats), alpha (as used),
         critic_grad_norm and actor_grad_norm (before clipping); cql also cql_penalty; bc data_log_prob and
         nothing of the critics.
         """
         self.tensors.steps.add_(self.counts)
+        if self.normalization is not None:
+            batch = self.normalization.batch(batch)
         return self.run_update(self.tensors, batch, self.noise(len(batch.reward)), self.lrs)
 
     def noise(self, batch_size: int) -> Tensor:
@@ -202,13 +213,29 @@ class SACAgent:
     def critic_parameters(self) -> Tensor:
         return self.tensors.groups[CRITICS].parameters
 
+    @property
+    def acting_numbers(self) -> Tensor:
+        """A copy (n,) float32 of what a process has to know that only explores."""
+        policy = self.policy_parameters
+        if self.normalization is None:
+            return policy.clone()
+        return torch.cat([policy, torch.from_numpy(self.normalization.numbers)])
+
+    def act_by(self, numbers: Tensor) -> None:
+        """Explore by another process's ``acting_numbers`` from now on."""
+        policy = self.policy_parameters
+        policy.copy_(numbers[: len(policy)])
+        if self.normalization is not None:
+            self.normalization.numbers[:] = numbers[len(policy) :].numpy()
+
     # state
 
     def state_dict(self) -> dict[str, Tensor]:
-        """A copy of every network, target, moment and step and of log_alpha, by name. The generator is apart:
-        ``rng_state``.
+        """A copy of every network, target, moment and step, of log_alpha and of what normalises observations,
+        by name. The generator is apart: ``rng_state``.
         """
-        return {name: tensor.clone() for name, tensor in named_tensors(self.tensors, self.groups).items()}
+        named = {name: tensor.clone() for name, tensor in named_tensors(self.tensors, self.groups).items()}
+        return named if self.normalization is None else named | self.normalization.state()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy ``state`` into the agent's tensors, which stay where they are: shared ones stay shared.
@@ -217,6 +244,10 @@ class SACAgent:
         nothing, if a name is missing or unknown, or a tensor has another shape or dtype or is not finite.
         """
         named = named_tensors(self.tensors, self.groups)
+        normalization = self.normalization
+        moments = None if normalization is None else normalization.moments_in(state)
+        if normalization is not None:
+            state = {name: tensor for name, tensor in state.items() if name not in STATISTICS}
         if not any(name.startswith(f"{AVERAGE}.") for name in state):
             parts = self.policy.shapes
             policies = {part: state[f"{POLICY}.{part}"] for part in parts if f"{POLICY}.{part}" in state}
@@ -224,6 +255,8 @@ class SACAgent:
         check_parameters(state, {name: tuple(tensor.shape) for name, tensor in named.items()})
         for name, tensor in named.items():
             tensor.copy_(state[name])
+        if normalization is not None and moments is not None:
+            normalization.set(moments)
 
     def reseed(self, seed: int) -> None:
         self.generator.manual_seed(seed)

@@ -80,8 +80,13 @@ def save_book_policy(agent: SACAgent, path: str | Path) -> None:
     """Write ``path``_q1, ``path``_q2 and ``path``_policy, each under a temporary name first.
 
     The policy is the average that evaluations see. Raises ConfigError if the critics are not two plain ones,
-    or a file cannot be written.
+    observations are normalised, or a file cannot be written.
     """
+    if agent.normalization is not None:
+        raise ConfigError(
+            "the book's networks take observations as they are and this agent's take normalised ones: train "
+            "it without --normalize-observations"
+        )
     if is_perceptron(agent.q, layer_norm=True):
         raise ConfigError(
             "the book's critics have no layer normalisation and this agent's do: train it with "

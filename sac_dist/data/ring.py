@@ -374,6 +374,11 @@ class ReplayBuffer:
         return len(self._written)
 
     @property
+    def written(self) -> Counts:
+        """(shards,) how many transitions were ever written to each shard: a copy."""
+        return self._written.copy()
+
+    @property
     def nbytes(self) -> int:
         """The shared memory of the whole buffer once it is full, but for the 8 bytes of each episode."""
         return self._rows.nbytes + 2 * self._written.nbytes

@@ -55,10 +55,13 @@ class LocalEngine(Engine):
         self.agent.share_memory()
         works = rank < self.config.train.workers
         replay = self.shards[rank] if works else self._replay
+        before_all = self._replay.written.tolist()
 
         def make(start: int) -> tuple[Task]:
             generation, state = state_of_start(start)
-            return (Task(rank, generation, self.config, self.agent, replay, self.data, self.control, state),)
+            observed = None if start else before_all
+            shared = self.config, self.agent, replay, self.data, self.control
+            return (Task(rank, generation, *shared, state, observed),)
 
         if works:
             return Child(self.context, f"worker-{rank}", Worker.main, make)

@@ -11,15 +11,17 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
 
 from sac_dist.acting.episode import EnvironmentFault, Episode
 from sac_dist.algorithms.agent import SACAgent
+from sac_dist.algorithms.normalization import Normalization
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import DataSet
+from sac_dist.data.moments import Moments, NewObservations
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import Batches
 from sac_dist.engine import divergence
@@ -93,6 +95,13 @@ class Task:
     data: DataSet | None  # shared memory: demonstrations
     control: Control  # shared memory
     state: dict[str, Any] | None  # to go on exactly from a checkpoint
+    # of each shard, what the statistics of observations know already; None: all that is written
+    observed: list[int] | None = None
+
+
+class Observations(Protocol):
+    def moments(self) -> Moments | None:
+        """Of what the replay has got since the last call; None: nothing, or too little yet."""
 
 
 @contextlib.contextmanager
@@ -125,7 +134,8 @@ class Member:
         self.alone = (
             task.config.train.members == 1
         )  # a run that repeats bit for bit, stopped and resumed or not
-        self.averages = self.rank == (task.config.train.members - 1 if task.config.train.central else 0)
+        # what one of several processes does for all
+        self.leads = self.rank == (task.config.train.members - 1 if task.config.train.central else 0)
         self.run_config, self.config, self.data_config = task.config, task.config.train, task.config.data
         self.agent, self.replay, self.control = task.agent, task.replay, task.control
         noise_seed, sample_seed = np.random.SeedSequence(
@@ -150,6 +160,7 @@ class Member:
             task.config.agent,
             task.config.calibrated,
         )
+        self.observations = self.new_observations((task.state or {}).get("observed", task.observed))
         if task.state is not None:
             self.restore(task.state)
 
@@ -175,6 +186,8 @@ class Member:
             "generator": self.agent.rng_state().numpy().tobytes().hex(),
         }
         ahead = self.batches.ahead()
+        if isinstance(self.observations, NewObservations):
+            state["observed"] = self.observations.taken.tolist()
         if self.alone and len(ahead):
             state["batches_ahead"] = to_json(ahead)
         return state
@@ -184,6 +197,14 @@ class Member:
         self.agent.set_rng_state(torch.tensor(list(bytes.fromhex(state["generator"])), dtype=torch.uint8))
         if "batches_ahead" in state:
             self.batches.set_ahead(from_json(state["batches_ahead"]))
+
+    def new_observations(self, taken: list[int] | None) -> Observations | None:
+        """Where the shared statistics of observations come from, in the process that keeps them; ``taken``:
+        see NewObservations.
+        """
+        if not self.leads or self.agent.normalization is None:
+            return None
+        return NewObservations(self.replay, taken)
 
     def run(self) -> None:
         while not self.finished():
@@ -215,7 +236,7 @@ class Member:
 
         One of several processes sees to that, once a phase.
         """
-        if self.averages and not self.averaged:
+        if self.leads and not self.averaged:
             self.agent.take_average()
             self.averaged = True
 
@@ -285,7 +306,18 @@ class Member:
         steps = self.control.total(STEPS)
         if self.share < 1:
             self.scale(policy_share(self.run_config, steps))
-        self.update(self.batches.online(steps, self.rng))
+        batch = self.batches.online(steps, self.rng)
+        if self.agent.normalization is not None:
+            self.observe(self.agent.normalization)
+        self.update(batch)
+
+    def observe(self, normalization: Normalization) -> None:
+        """Bring the statistics of observations up to date, or see to it that there are some."""
+        if self.observations is None:
+            while not (normalization.known or self.control.paused() or self.control.stopped()):
+                self.wait()
+        elif (new := self.observations.moments()) is not None:
+            normalization.add(new)
 
     def scale(self, share: float) -> None:
         self.share = share

@@ -6,6 +6,7 @@ import time
 from typing import Any, NoReturn
 
 from sac_dist.algorithms.agent import SACAgent
+from sac_dist.data.moments import Moments
 from sac_dist.data.schema import Schema
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine.checkpointing import Checkpointing, NotFiniteState
@@ -71,14 +72,20 @@ class Supervisor:
         try:
             if saved is not None:
                 self._restore(saved)
-            elif demos is not None and in_ring:
-                self.engine.prefill(demos)
-                # now, when no worker has to wait for it
-                files = self.checkpoints.replay_files
-                files.write(files.copy_new(self.engine.replay))
+            elif demos is not None:
+                self._begin_with(demos, in_ring)
         except BaseException:
             self.engine.close()
             raise
+
+    def _begin_with(self, demos: Transitions, in_ring: bool) -> None:
+        if self.agent.normalization is not None:
+            self.agent.normalization.add(Moments.of(demos.observation))
+        if in_ring:
+            self.engine.prefill(demos)
+            # now, when no worker has to wait for it
+            files = self.checkpoints.replay_files
+            files.write(files.copy_new(self.engine.replay))
 
     def _restore(self, saved: Checkpoint) -> None:
         assert saved.run is not None

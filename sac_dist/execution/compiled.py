@@ -54,8 +54,9 @@ def compiled_path(agent: SACAgent, batch_size: int) -> Path:
     """
     algorithm, config = agent.algorithm, agent.config
     fixed_alpha = None if config.alpha is None else 1.0
-    # step sizes and where the temperature starts are no part of the code
+    # step sizes, where the temperature starts, and what is done to a batch before are no part of the code
     config = replace(config, actor_lr=1, critic_lr=1, alpha_lr=1, alpha=fixed_alpha, initial_alpha=1)
+    config = replace(config, normalize_observations=False)
     parts = [
         torch.__version__,
         platform.python_version(),

@@ -35,6 +35,9 @@ class AgentConfig:
     grad_clip: float | None = option(None, "largest gradient norm of the policy and of the critics")
     reward_scale: float = option(1.0, "rewards are used as reward_scale * reward + reward_bias")
     reward_bias: float = option(0.0, "see reward_scale")
+    normalize_observations: bool = option(
+        False, "networks see observations by their running mean and variance, shared by all processes"
+    )
     normalize_rewards: bool = option(False, "standardise the rewards of each batch, as the book does")
 
     def __post_init__(self) -> None:

@@ -152,6 +152,7 @@ def _damaged_part(run: dict[str, Any], workers_of_run: int) -> str | None:
             )
             and isinstance(state.get("half_played"), dict | None)
             and isinstance(state.get("batches_ahead", {}), dict)
+            and _counts(state.get("observed", []))
             for rank, state in enumerate(workers)  # a learner's comes after the workers'
         ),
         "best_score": isinstance(run.get("best_score"), float | int | None),

@@ -45,7 +45,10 @@ class RayEngine(Engine):
         config, agent, control = self.config, self.agent, self.control
         self.heart = Heartbeat(ray.get_runtime_context().gcs_address)
         train, stores = config.train, config.cluster.replay_shards
-        self._replay = ShardedReplay(train.buffer_size, agent.schema, train.workers, stores, self.heart)
+        observes = agent.normalization is not None
+        self._replay = ShardedReplay(
+            train.buffer_size, agent.schema, train.workers, stores, self.heart, observes
+        )
         self.link = Link(control, self._replay.stores.handles, self.heart)
         self.parts: list[ActorPart] = []
         self.lost = 0  # transitions that were counted and are in no store

@@ -15,8 +15,8 @@ from ray.exceptions import RayError
 from sac_dist.data.batch import Batch
 from sac_dist.engine.control import UPDATES
 from sac_dist.engine.learner import Learner
-from sac_dist.engine.member import Task
-from sac_dist.engine.ray.replay import ChunkSender, NoBatch
+from sac_dist.engine.member import Observations, Task
+from sac_dist.engine.ray.replay import ChunkSender, NoBatch, StoreSampler
 from sac_dist.engine.worker import Worker
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class RemoteWorker(Worker):
                 parameters = ray.get(reference, timeout=FETCHING)
             except RayError:  # late, or its learner has died: the next version is another chance
                 return
-            self.agent.policy_parameters.copy_(torch.from_numpy(parameters.copy()))
+            self.agent.act_by(torch.from_numpy(parameters.copy()))
             self.version = version
 
     def park_if_asked(self) -> None:
@@ -88,6 +88,12 @@ class RemoteLearner(Learner):
         super().__init__(cast(Any, host.mailbox), task)
         self.publish()
 
+    def new_observations(self, taken: list[int] | None) -> Observations | None:
+        """The stores', which hand over each one's moments once: what a store or this learner takes with it
+        when it dies is left out.
+        """
+        return None if self.agent.normalization is None else cast(StoreSampler, self.replay)
+
     def online(self) -> None:
         try:
             super().online()
@@ -109,7 +115,7 @@ class RemoteLearner(Learner):
 
     def publish(self) -> None:
         version = int(self.control.row(self.rank)[UPDATES])
-        self.host.weights = version, [ray.put(self.agent.policy_parameters.numpy().copy())]
+        self.host.weights = version, [ray.put(self.agent.acting_numbers.numpy())]
 
     def wait(self, seconds: float = IDLE) -> None:
         super().wait(max(seconds, IDLE))

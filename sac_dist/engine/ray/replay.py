@@ -14,6 +14,7 @@ import numpy.typing as npt
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from sac_dist.data.moments import Moments
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Rows, Schema
 from sac_dist.data.segment import Counts, ReplaySegment
@@ -21,7 +22,7 @@ from sac_dist.data.segment import Counts, ReplaySegment
 UNSETTLED = 4  # chunks of a worker that may be on their way before it waits
 SUCCESSOR = 0.05  # s between tries while a dead store has no successor yet
 FAREWELL = 3.0  # s for which a worker that is told to stop waits for what is on its way
-LENGTHS_AGE = 0.5  # s between questions whether an empty replay is still empty
+LENGTHS_AGE = 0.5  # s between questions whether an empty store is still empty
 
 Writer = tuple[int, int]  # a worker's rank and generation
 
@@ -43,13 +44,23 @@ class Chunk(NamedTuple):
     begins: Counts  # those of them that begin an episode
 
 
+class Sample(NamedTuple):
+    """What a store gives to the learner."""
+
+    rows: Rows  # (n, row_width)
+    length: int  # transitions that it holds
+    new: Moments | None  # of the observations that have come since the last sample, if it observes
+
+
 class Store:
     """Actor: a part of the replay's shards, as a ReplayBuffer in its memory. Large transfers go in pieces of
-    the caller's size.
+    the caller's size. ``observes``: it keeps the moments of what the workers' observations are, for the
+    learner.
     """
 
-    def __init__(self, capacity: int, schema: Schema, shards: int) -> None:
+    def __init__(self, capacity: int, schema: Schema, shards: int, observes: bool = False) -> None:
         """Raises ConfigError where the memory is not there."""
+        self._new = Moments.none(schema.observation_size) if observes else None
         self.buffer = ReplayBuffer(capacity, schema, shards)
         self._shards = [self.buffer.for_shard(shard) for shard in range(shards)]
         self._stored: dict[Writer, int] = {}
@@ -64,6 +75,9 @@ class Store:
         if self._expected[shard] != (writer, first):  # another writer, or chunks were lost with a store
             begins = np.union1d([0], begins)
         self._shards[shard].append(rows, begins)
+        if self._new is not None:
+            observations = rows[:, self.buffer.schema.columns["observation"]]
+            self._new = self._new.merged(Moments.of(observations))
         self._expected[shard] = writer, first + len(rows)
         self._stored[writer] = self._stored.get(writer, 0) + len(rows)
 
@@ -71,9 +85,12 @@ class Store:
         """Transitions that this worker has stored here."""
         return self._stored.get(writer, 0)
 
-    def sample(self, count: int, seed: int) -> tuple[Rows, int]:
-        """``count`` transitions drawn uniformly, with replacement, and how many there are."""
-        return self.buffer.sample_rows(count, np.random.default_rng(seed)), len(self.buffer)
+    def sample(self, count: int, seed: int) -> Sample:
+        """``count`` transitions drawn uniformly, with replacement."""
+        new = self._new
+        if new is not None:
+            self._new = Moments.none(len(new.mean))
+        return Sample(self.buffer.sample_rows(count, np.random.default_rng(seed)), len(self.buffer), new)
 
     def length(self) -> int:
         return len(self.buffer)
@@ -233,10 +250,12 @@ class StoreSampler:
         self._block = np.empty((ahead, schema.row_width), np.float32)
         self._used = ahead
         self._next: tuple[npt.NDArray[np.int64], list[Any]] | None = None
+        self._new = Moments.none(schema.observation_size)
 
     def __len__(self) -> int:
         """Transitions that the stores held when they were last asked."""
-        if not self._lengths.any() and time.monotonic() > self._asked + LENGTHS_AGE:
+        # of one that counts as empty nothing is drawn, and so nothing heard
+        if not self._lengths.all() and time.monotonic() > self._asked + LENGTHS_AGE:
             self._asked = time.monotonic()
             calls = [self._stores.call(store, "length") for store in range(len(self._lengths))]
             try:
@@ -255,6 +274,11 @@ class StoreSampler:
             out[filled : filled + len(rows)] = rows
             filled += len(rows)
             self._used += len(rows)
+
+    def moments(self) -> Moments | None:
+        """Of the observations that the stores have told of since the last call; None: of none."""
+        new, self._new = self._new, Moments.none(self.schema.observation_size)
+        return new if new.number else None
 
     def _turn(self, rng: np.random.Generator) -> None:
         """Take the block that is on its way and ask for the next one."""
@@ -294,5 +318,7 @@ class StoreSampler:
                 continue
             while not self._stores.ready(call, timeout=0.02):
                 self._pause()
-            rows, self._lengths[k] = self._stores.result(call)
-            self._block[store == k] = rows
+            sample: Sample = self._stores.result(call)
+            self._block[store == k], self._lengths[k] = sample.rows, sample.length
+            if sample.new is not None:
+                self._new = self._new.merged(sample.new)

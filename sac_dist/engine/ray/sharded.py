@@ -50,11 +50,20 @@ class WatchedStores(Stores):
 
 class ShardedReplay:
     """A buffer of ``capacity`` transitions with a shard for each worker, divided over stores: that of worker
-    ``rank`` lies in store ``rank % stores``. Raises ConfigError where the cluster has no room for them.
+    ``rank`` lies in store ``rank % stores``. ``observes``: see Store. Raises
+    ConfigError where the cluster has no room for them.
     """
 
-    def __init__(self, capacity: int, schema: Schema, workers: int, stores: int, heart: Heartbeat) -> None:
-        self.capacity, self.schema = capacity, schema
+    def __init__(
+        self,
+        capacity: int,
+        schema: Schema,
+        workers: int,
+        stores: int,
+        heart: Heartbeat,
+        observes: bool = False,
+    ) -> None:
+        self.capacity, self.schema, self.observes = capacity, schema, observes
         self.sizes = shard_sizes(capacity, workers)
         # of each store; one beyond the number of workers would stay empty
         self.ranks = [np.arange(store, workers, stores) for store in range(min(stores, workers))]
@@ -73,7 +82,7 @@ class ShardedReplay:
 
     def _start(self, store: int) -> Any:
         ranks = self.ranks[store]
-        return self._class.remote(int(self.sizes[ranks].sum()), self.schema, len(ranks))
+        return self._class.remote(int(self.sizes[ranks].sum()), self.schema, len(ranks), self.observes)
 
     def _all(self, method: str, *arguments: Any) -> list[Any]:
         """The method's result on each store. Raises StoreLost."""
