@@ -86,13 +86,15 @@ def scene(card: RobotCard) -> tuple[Any, Any]:
             type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
             rgb1=[0.8, 0.86, 0.92], rgb2=[0.45, 0.55, 0.66], width=64, height=384, name="sky of the picture",
         )  # fmt: skip
-    world.add_light(pos=[centre[0], -1, 2.5], dir=[0, 0.4, -1], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
+    if not spec.lights:
+        down = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+        world.add_light(pos=[centre[0], -1, 2.5], dir=[0, 0.4, -1], type=down)
+        spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.35] * 3, [0.5] * 3
     tool, turn = spec.site("tool"), np.zeros(9)
     mujoco.mju_quat2Mat(turn, tool.quat)
     add_frame(world, np.zeros(3), np.eye(3), 0.15 * size)
     add_frame(spec.body(card.tool.body), tool.pos, turn.reshape(3, 3), 0.12 * size)
     spec.visual.global_.offwidth, spec.visual.global_.offheight = WIDTH, HEIGHT
-    spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.35] * 3, [0.5] * 3
     model = spec.compile()
     data = mujoco.MjData(model)
     for name, position in zip(card.arm_joints, card.home, strict=True):

@@ -13,8 +13,7 @@ from envs.robots.hand import Hand
 
 BEHIND = 0.18  # of the width, from the tip back to the tool point, as the Sawyer's
 EXPOSED = 0.3  # of the width, behind the tool point: where the fingers' inner surfaces are looked for
-# Of the width, of the tool point from a fixed jaw: nearer than the middle, as only the other one comes to the object.
-FROM_FIXED_JAW = 0.3
+FROM_FIXED_JAW = 0.3  # of the width, to the tool point: only the other jaw comes to an object
 INNER = 0.6  # of the width, from the tool point: what lies behind that touches no object
 SAME = 0.12  # of the width: a site this near to the tool point is taken for it
 TOOL_SITES = re.compile(r"tcp|pinch|grasp|gripper_?frame|tool|(^|_)ee|attach", re.IGNORECASE)

@@ -85,13 +85,14 @@ def _workspace(
     key = _keyframe(card.model)
     addresses = model.jnt_qposadr[[model.joint(name).id for name in chain.arm]]
     hint = key[addresses] if key is not None and len(key) > addresses.max() else np.zeros(len(chain.arm))
-    above = float(data.xpos[model.jnt_bodyid[model.joint(chain.arm[0]).id]][2])
+    first = model.jnt_bodyid[model.joint(chain.arm[0]).id]
+    stands = [float(data.xpos[body][2]) for body in (model.body_parentid[first], first)]
     found: list[tuple[float, Workspace]] = []
     trouble: BackendError | None = None
     tables: list[float] = []
     for heading in HEADINGS:
         lowest, nearest = _base(model, data, chain, heading)
-        tables = list(dict.fromkeys(round(z, 4) + 0.0 for z in (lowest, 0.0, above)))
+        tables = list(dict.fromkeys(round(z, 4) + 0.0 for z in (lowest, 0.0, *stands)))
         turned = replace(card, heading=heading)
         try:
             space = find_workspace(_kinematics(turned, model), tables, nearest, hint, card.model)
@@ -159,7 +160,7 @@ def _hand_notes(hand: Hand, grasp: Grasp) -> list[str]:
         notes.append("gripper: no actuators in the file; servos of 20 N are added")
     unused = set(hand.drives) - set(hand.commands)
     if unused:
-        notes.append(f"gripper: left at the middle, as they do not open it: {', '.join(sorted(unused))}")
+        notes.append(f"gripper: held, as they do not open it: {', '.join(sorted(unused))}")
     if hand.share < 1.0:
         notes.append(f"gripper: opened to {hand.share:.0%} of its way, where the finger has turned by 45°")
     where = f"the site {grasp.site}" if grasp.site else "between the finger tips, from their shapes"

@@ -19,6 +19,7 @@ from envs.robots.spec import bodies_below, drop_unused_meshes, hold_joints, set_
 
 SETTLES = 1.0  # s
 STILL = 1e-3  # m or rad; what moves less does not move
+OPENS = 0.3  # of the most that a command moves the tips apart; one that does less is for something else
 QUICK = 60.0  # rad/s, of the servos that move a hand without actuators
 STEEPEST = np.pi / 4  # rad; a finger that turns when it opens is opened no further
 TIP = 0.25  # share of a finger's length that is its tip
@@ -82,14 +83,16 @@ class Hand:
         changes: dict[str, float] = {}
         for name, ends in self.ends.items():
             poses = [self.pose(middle | {name: end}) for end in ends]
-            self._find_groups(*poses)
-            first, second = map(self._tips_apart, poses)
-            changes[name] = second - first
+            changes[name] = 0.0
+            if self._moving(*poses).any():
+                self._find_groups(*poses)
+                first, second = map(self._tips_apart, poses)
+                changes[name] = second - first
         most = max(map(abs, changes.values()), default=0.0)
         self.commands = {
             name: self.ends[name] if changes[name] > 0 else self.ends[name][::-1]
             for name in self.drives
-            if abs(changes[name]) > 0.1 * most > 0.1 * STILL
+            if abs(changes[name]) > OPENS * most > OPENS * STILL
         }
         if not self.commands:
             raise BackendError(f"{self.path}: nothing opens or closes the gripper")
@@ -100,13 +103,17 @@ class Hand:
         )
         self.open, self.half = self.opened(self.share), self.opened(self.share / 2)
 
+    def _moving(self, first: Any, second: Any) -> np.ndarray:
+        """(n,) bool: which shapes are elsewhere in the second pose."""
+        moves = np.linalg.norm(second.geom_xpos[self.solid] - first.geom_xpos[self.solid], axis=1)
+        turned = np.abs(second.geom_xmat[self.solid] - first.geom_xmat[self.solid]).max(1)
+        moving: np.ndarray = (moves > STILL) | (turned > STILL)
+        return moving
+
     def _find_groups(self, first: Any, second: Any) -> None:
         """The shapes that move one way and those that move the other; without the latter those that stand."""
         moves = second.geom_xpos[self.solid] - first.geom_xpos[self.solid]
-        turns = np.abs(second.geom_xmat[self.solid] - first.geom_xmat[self.solid]).max(1)
-        moving = (np.linalg.norm(moves, axis=1) > STILL) | (turns > STILL)
-        if not moving.any():
-            raise BackendError(f"{self.path}: the gripper's commands move no shape")
+        moving = self._moving(first, second)
         main = np.linalg.svd(moves)[2][0]
         ways = moves @ main
         one = ways > 0.1 * np.abs(ways).max()
@@ -193,13 +200,20 @@ class Hand:
         share = float(self.share)
         commands = {name: _pair(a, a + share * (b - a)) for name, (a, b) in self.commands.items()}
         ends = {
-            name: _pair(*(data.joint(name).qpos[0] for data in (self.closed, self.open)))
+            name: _pair(*(self._within(name, data) for data in (self.closed, self.open)))
             for name in self.chain.gripper
         }
         most = max(abs(b - a) for a, b in ends.values())
         joints = {name: (a, b) for name, (a, b) in ends.items() if abs(b - a) > 0.1 * most}
         drives = {name: joints[name] for name in self.driven_by_joints if name in joints} or commands
         return drives, joints
+
+    def _within(self, name: str, data: Any) -> float:
+        """A joint's position, as far as its limits go, which give way to a force."""
+        position, index = float(data.joint(name).qpos[0]), self.model.joint(name).id
+        if not self.model.jnt_limited[index]:
+            return position
+        return float(np.clip(position, *self.model.jnt_range[index]))
 
 
 def _pair(closed: float, open: float) -> Pair:

@@ -169,6 +169,9 @@ def _fix_other_joints(spec: Any, card: RobotCard) -> None:
     if card.gripper is not None:
         last = spec.joint(card.arm_joints[-1]).parent
         moving |= {joint.name for body in bodies_below(last) for joint in body.joints}
+        # a camera's tilt, say: without its actuator it would hang loose
+        others = {actuator.target for actuator in spec.actuators if actuator.name not in card.gripper.drives}
+        moving -= others - {*card.arm_joints, *card.gripper.joints, *card.gripper.drives}
     hold_joints(spec, {joint.name for joint in spec.joints} - moving)
 
 

@@ -99,7 +99,8 @@ class Trial:
         coarse = self._closing()
         if coarse[0] < 0.8 or coarse[-1] > 0.2:
             return [
-                f"the gripper opens to {coarse[0]:.0%} and closes to {coarse[-1]:.0%}: see its servos and drives"
+                f"the gripper opens to {coarse[0]:.0%} and closes to {coarse[-1]:.0%}: see its servos and "
+                "drives"
             ]
         timestep, substeps = self.card.timestep, self.substeps
         self.model.opt.timestep, self.substeps = timestep / FINER, substeps * FINER
@@ -107,8 +108,8 @@ class Trial:
         self.model.opt.timestep, self.substeps = timestep, substeps
         if np.abs(coarse - fine).max() > SAME_WAY:
             return [
-                f"the gripper closes otherwise with finer time steps than {timestep * 1000:g} ms: give the card a "
-                "shorter timestep"
+                f"the gripper closes otherwise with finer time steps than {timestep * 1000:g} ms: give the "
+                "card a shorter timestep"
             ]
         return []
 
