@@ -26,8 +26,8 @@ import gymnasium
 import measuring
 import numpy as np
 import psutil
-from envs.tasks.grasp import GraspEnv
 
+from envs.tasks.grasp import GraspEnv
 from sac_dist.data.schema import Schema
 from sac_dist.settings import ClusterConfig, Config, EnvConfig, TrainConfig
 from sac_dist.storage import checkpoint

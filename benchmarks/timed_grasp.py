@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+
 from envs.tasks.grasp import GraspEnv
 
 

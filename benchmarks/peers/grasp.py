@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+
 from envs.tasks.grasp import GraspEnv
 
 

@@ -102,8 +102,7 @@ def button() -> Fixture:
 
 
 def hole(half_width: float, clearance: float, half_height: float) -> Fixture:
-    """A block with a square hole, open above, ``clearance`` wider on each side than a peg of ``half_width``.
-    """
+    """A block with a square hole, open above; ``clearance`` m beside a peg of ``half_width`` on each side."""
     inner, wall = half_width + clearance, 0.015
     outer = inner + 2 * wall
     block = (
