@@ -243,7 +243,7 @@ def test_failures_are_dropped_by_themselves_except_from_chance(tmp_path):
             POINT,
             "expert",
             {},
-            r"^no expert for toy_envs:Point-v0: the expert knows the Sawyer tasks, not Point$",
+            r"^no expert for toy_envs:Point-v0: there are scripts for Reach, .*, not for Point$",
         ),
         (
             POINT,

@@ -177,7 +177,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return terms.has_fallen(readings)
 
     def cost(self, readings: Readings) -> float:
-        """What a step costs in the dense and the augmented reward, 0 when all is done; about 1 at the start."""
+        """What a step costs in the dense and augmented reward: 0 when all is done, about 1 at the start."""
         raise NotImplementedError
 
     def reward(self, readings: Readings, success: bool) -> float:

@@ -48,7 +48,7 @@ class Expert:
         plan = next((PLANS[kind] for kind in type(task).__mro__ if kind in PLANS), None)
         if not isinstance(task, ArmEnv) or plan is None:
             known = ", ".join(kind.__name__.removesuffix("Env") for kind in PLANS)
-            raise ValueError(f"no expert knows {type(task).__name__}: there are scripts for {known}")
+            raise ValueError(f"there are scripts for {known}, not for {type(task).__name__}")
         self.env, self._plan = task, plan
 
     def act(self) -> np.ndarray:
