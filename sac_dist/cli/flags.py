@@ -146,6 +146,7 @@ def add_modes(parser: Parser) -> None:
     )
     modes.add_argument(
         "--check-robot",
+        type=file_name,
         metavar="ROBOT",
         help="print a robot's card, guessed from its MJCF file where it has none, draw it, try it; --out "
         "keeps the card. FILE.xml, FILE.yaml, a name of the MuJoCo Menagerie, ARM+GRIPPER@SITE, or sawyer",
