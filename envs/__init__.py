@@ -6,11 +6,21 @@ from typing import Any
 
 import gymnasium
 
-from envs.backends.base import Backend, BackendError, Readings
+from envs.backends.base import Backend, BackendError, OptionError, Readings
 from envs.backends.choice import Resolved, resolve
 from envs.tasks import SAWYER_IDS, TASKS
 
-__all__ = ["SAWYER_IDS", "TASKS", "Backend", "BackendError", "Readings", "Resolved", "make", "resolve"]
+__all__ = [
+    "SAWYER_IDS",
+    "TASKS",
+    "Backend",
+    "BackendError",
+    "OptionError",
+    "Readings",
+    "Resolved",
+    "make",
+    "resolve",
+]
 
 for _id, _entry_point in TASKS.items():
     gymnasium.register(_id, entry_point=_entry_point)

@@ -49,12 +49,14 @@ class ScriptedBackend:
     arm = SAWYER
     workplace = WORKPLACE
 
-    def __init__(self, *script: Readings) -> None:
-        self.script = list(script)
+    def __init__(self, *script: Readings, first: Readings = AT_REST) -> None:
+        self.script, self.first = list(script), first
         self.commands: list[tuple[np.ndarray, float | None]] = []
 
-    def reset(self, joint_positions: np.ndarray, object_xy: np.ndarray, object_yaw: float) -> Readings:
-        return AT_REST
+    def reset(
+        self, joint_positions: np.ndarray, object_xy: np.ndarray, object_yaw: float, *scene: Any
+    ) -> Readings:
+        return self.first
 
     def step(self, joint_velocities: np.ndarray, opening: float | None) -> Readings:
         self.commands.append((joint_velocities, opening))
@@ -71,8 +73,10 @@ class ScriptedBackend:
     def close(self) -> None: ...
 
 
-def scripted(id: str, *script: Readings, **options: Any) -> tuple[Any, ScriptedBackend]:
-    backend = ScriptedBackend(*script)
+def scripted(
+    id: str, *script: Readings, first: Readings = AT_REST, **options: Any
+) -> tuple[Any, ScriptedBackend]:
+    backend = ScriptedBackend(*script, first=first)
     env = gymnasium.make(id, backend=lambda: backend, **options).unwrapped
     env.reset(seed=0)
     return env, backend

@@ -24,6 +24,10 @@ class BackendError(RuntimeError):
     """The simulator is missing, broken or misconfigured; the message says what to do about it."""
 
 
+class OptionError(ValueError):
+    """An option has a value that makes no sense; the message says which it may have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Readings:
     """One instant of the simulation, everything a task may look at."""

@@ -49,8 +49,8 @@ class Fixture:
         )
 
 
-def box(half: Vector, centre: Vector, friction: float = 1.0) -> Shape:
-    return Shape("box", half, centre, friction=friction)
+def box(half: Vector, centre: Vector) -> Shape:
+    return Shape("box", half, centre)
 
 
 def drawer() -> Fixture:
@@ -101,9 +101,11 @@ def button() -> Fixture:
     )
 
 
-def hole(half_width: float, clearance: float, half_height: float) -> Fixture:
-    """A block with a square hole, open above; ``clearance`` m beside a peg of ``half_width`` on each side."""
-    inner, wall = half_width + clearance, 0.015
+def hole(half_width: float, clearance: float, half_height: float, wall: float) -> Fixture:
+    """A block with a square hole, open above; ``clearance`` m beside a peg of ``half_width`` on each side.
+    Its walls are 2 ``wall`` m thick.
+    """
+    inner = half_width + clearance
     outer = inner + 2 * wall
     block = (
         box((wall, outer, half_height), (inner + wall, 0, half_height)),

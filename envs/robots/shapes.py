@@ -60,6 +60,19 @@ def add_shapes(spec: Any, model: Any, card: RobotCard) -> None:
             raise BackendError(
                 f"the card of {card.name}: the {side} finger has no shape that could touch an object"
             )
+    keep_hulls(spec)
+
+
+def keep_hulls(spec: Any) -> None:
+    """Leave out the corners inside the hulls: they collide with nothing, and each model would carry them."""
+    if not spec.meshes:
+        return
+    model = spec.copy().compile()  # a spec that was compiled holds faces beside its corners
+    for mesh in spec.meshes:
+        index, turn = model.mesh(mesh.name).id, np.zeros(9)
+        mujoco.mju_quat2Mat(turn, model.mesh_quat[index])
+        mesh.uservert = (hull_of(model, index) @ turn.reshape(3, 3).T + model.mesh_pos[index]).ravel()
+        mesh.maxhullvert = -1  # none less
 
 
 def pad_bodies(card: RobotCard) -> dict[str, str]:

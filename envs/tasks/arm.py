@@ -15,7 +15,14 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.backends.base import CONTROL_TIMESTEP, Backend, BackendError, Readings, RestorableBackend
+from envs.backends.base import (
+    CONTROL_TIMESTEP,
+    Backend,
+    BackendError,
+    OptionError,
+    Readings,
+    RestorableBackend,
+)
 from envs.backends.choice import BACKENDS, has_display, start_backend
 from envs.controllers import CONTROLLERS
 from envs.objects.library import SAWYER_WIDTH, find_objects
@@ -38,7 +45,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     the options and, made from the code, the entries of all observations and actions.
 
     Raises:
-        ValueError: an option has a value it does not know.
+        OptionError: an option has a value it does not know.
         BackendError: the robot, the objects or the simulator are missing or do not work, or the simulator's
             state is no longer finite.
     """
@@ -52,6 +59,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     gripper_action: ClassVar[bool] = True  # whether the last action opens and closes the gripper
     hand: ClassVar[float | None] = None  # where it does not: the opening at which the task holds the gripper
     needs_gripper: ClassVar[bool] = True
+    has_goal: ClassVar[bool] = False  # whether it takes goal_conditioned
     needs_mujoco: ClassVar[bool] = False  # for what CoppeliaSim's scenes do not have
     turn: ClassVar[float] = pi / 4  # rad, how far the object is turned at most with random_yaw
     touch_cost: ClassVar[float] = (
@@ -76,6 +84,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         reinit_every: int | None = None,
         mechanics: str = "clean",
         randomize: Mapping[str, Any] | str | None = None,
+        goal_conditioned: bool = False,
         render_mode: str | None = None,
         width: int = 640,
         height: int = 480,
@@ -88,6 +97,12 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         check_choice("reward", reward, ("sparse", "dense", "augmented"))
         check_choice("random_target", random_target, (True, False))
         check_choice("random_yaw", random_yaw, (None, True, False))
+        check_choice("goal_conditioned", goal_conditioned, (True, False))
+        check_name("robot", robot)
+        check_name("objects", objects)
+        if goal_conditioned and not self.has_goal:
+            kind = type(self).__name__.removesuffix("Env")
+            raise OptionError(f"goal_conditioned is for tasks with a goal, as Reach and Push, not for {kind}")
         check_choice("start", start, ("centre", "book"))
         check_choice("mechanics", mechanics, self.mechanics_known)
         check_choice("render_mode", render_mode, (None, "human", "rgb_array"))
@@ -98,6 +113,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             check_count("reinit_every", reinit_every)
         self.observation_mode, self.reward_mode = observation, reward
         self.random_target, self.start = random_target, start
+        self.goal_conditioned = goal_conditioned
         self.as_the_book = mechanics == "book"
         self.randomization = None if randomize is None else Randomization(randomize)
         self.drawn: dict[str, float] = {}  # of the randomization, in this episode
@@ -142,7 +158,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             [np.broadcast_to(entry.bound, entry.size) for entry in self.entries], dtype=np.float32
         )
         self._low = -self._high
-        self.observation_space = Box(self._low, self._high, dtype=np.float32)
+        self.observation_space = self.spaces(Box(self._low, self._high, dtype=np.float32))
         self.readings: Readings | None = None  # the present instant; None before the first reset
         self._steps = 0
         self._next_frame = 0.0
@@ -160,6 +176,10 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def terms(self) -> tuple[Term, ...]:
         """Observations beside those of the arm, the hand and the object."""
         return terms.OBJECT_SIZE if len(self.objects) > 1 else ()
+
+    def spaces(self, vector: Box) -> Any:
+        """The observation space, given that of the vector of all entries."""
+        return vector
 
     def draw(self, object_xy: np.ndarray) -> Placing | None:
         """Draw with ``self.np_random`` what else an episode begins with, such as a goal."""
@@ -266,8 +286,8 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             and {
                 "drawn": self.drawn,
                 "scene": self._scene,
-                "actions": self._actions.waiting,
-                "observations": self._observations.waiting,
+                "actions": list(self._actions.waiting),
+                "observations": list(self._observations.waiting),
             },
         }
 
@@ -317,11 +337,14 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return terms.distance(readings) / self.size
 
     def free_spots(self, count: int, *taken: np.ndarray, apart: float = APART) -> np.ndarray:
-        """(count, 2) m: places in the region, ``apart`` (m of the Sawyer) or, if that is more, the objects'
-        width from those that are taken and from each other; where there is no room, as far as was found.
+        """(count, 2) m: places in the region, ``apart`` (m of the Sawyer) or, if that is more, as far as the
+        two widest things of the scene need, from those that are taken and from each other; where there is no
+        room, as far as was found.
         """
-        widths = [float(np.hypot(*thing.half[:2])) for thing in self.scenes[0].objects]
-        apart = max(apart * self.size, *(2.0 * width for width in widths), 0.0)
+        scene = self.scenes[0]
+        things = (*scene.objects, *(() if scene.fixture is None else (scene.fixture,)))
+        radii = sorted(float(np.hypot(thing.half[0], thing.half[1])) for thing in things)
+        apart = max(apart * self.size, sum(radii[-2:]))
         region = self.backend.workplace.target_region.T
         spots = list(taken)
         for _ in range(count):
@@ -390,9 +413,14 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
 def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{name} is {value!r}: choose one of {', '.join(map(str, allowed))}")
+        raise OptionError(f"{name} is {value!r}: choose one of {', '.join(map(str, allowed))}")
+
+
+def check_name(name: str, given: object) -> None:
+    if not isinstance(given, str) or not given:
+        raise OptionError(f"{name} is {given!r}: it must be text, a name or a file")
 
 
 def check_count(name: str, count: object) -> None:
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise ValueError(f"{name} is {count!r}: it must be a whole number above 0")
+        raise OptionError(f"{name} is {count!r}: it must be a whole number above 0")

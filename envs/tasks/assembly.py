@@ -18,6 +18,7 @@ from envs.tasks.terms import Term
 CUBE = 0.28  # half the side of a cube to stack, in parts of the fingers' width
 PEG = (0.17, 0.55)  # radius and half length of a peg, the same
 CLEARANCE = 0.05  # of the peg in its hole on each side, the same
+WALL = 0.015  # m, half the thickness of what is around the hole, for an arm of the Sawyer's size
 DEEP = 0.6  # of the hole that the peg goes down
 STILL = 0.002  # m that the object moves in a control step, at most, when it counts as let go
 OVER = 0.02  # m above what stands there at which it is carried to its place, for an arm of the Sawyer's size
@@ -93,7 +94,7 @@ class AssemblyEnv(ArmEnv):
 
     def success(self, readings: Readings) -> bool:
         touched = readings.left_contact or readings.right_contact
-        return self.there(readings) and not touched
+        return bool(self.there(readings)) and not touched
 
 
 class StackEnv(AssemblyEnv):
@@ -150,9 +151,8 @@ class PegEnv(AssemblyEnv):
         radius, half_length = (part * width for part in PEG)
         self.deep = half_length
         self.carry = half_length + OVER * self.card.size
-        return (
-            Scene((cylinder(radius, half_length, 0.1),), hole(radius, CLEARANCE * width, half_length / 2)),
-        )
+        block = hole(radius, CLEARANCE * width, half_length / 2, WALL * self.card.size)
+        return (Scene((cylinder(radius, half_length, 0.1),), block),)
 
     def draw(self, object_xy: np.ndarray) -> Placing:
         spot = self.free_spots(1, object_xy)[0]

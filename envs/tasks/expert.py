@@ -26,8 +26,11 @@ CARRY_GAIN = 4.0  # 1/s, the same with an object in the hand
 OVER_TOP = 0.03  # m of the tool above the object's top: the finger tips pass over it
 ALIGNED = 0.012  # m and, alike, 0.1 rad: below it the fingers go down around the object
 GRASP_DEPTH = 0.005  # m above the object's centre, where the gripper closes
+EXACTLY = 2.0  # times that gain to the sides once it is above its place
+LOWERING = 0.25  # of the tool's speed, down to its place
 LIFT_SPEED = 0.3  # m/s
 HEIGHT_OF_CARRYING = 0.05  # m of a held object above its place, for an arm of the Sawyer's size
+TIPS = 0.21  # of the fingers' width that they reach below the tool
 BEHIND = 0.035  # m of the tool behind what it pushes: hands of small arms are not much thinner
 OPEN, CLOSED = 1.0, 0.0
 
@@ -95,17 +98,23 @@ def lift(env: Any, at: Readings) -> Plan:
 def place(env: Any, at: Readings) -> Plan:
     if not terms.is_held(at):
         return take(env, at)
-    return carry(env.goal - at.object_position, 0.03 * env.size, HEIGHT_OF_CARRYING * env.size), 0.0, CLOSED
+    offset = env.goal - at.object_position
+    return carry(offset, 0.03 * env.size, HEIGHT_OF_CARRYING * env.size, env.arm.tool_speed), 0.0, CLOSED
 
 
-def carry(offset: np.ndarray, near: float, above: float) -> np.ndarray:
+def carry(offset: np.ndarray, near: float, above: float, speed: float) -> np.ndarray:
     """(3,) m/s for a held object with ``offset`` (3,) m to its place: first up, then over it, then down."""
-    offset = offset.copy()
-    if float(np.hypot(offset[0], offset[1])) > near:
-        offset[2] += above
-        if offset[2] > 0.4 * above:
-            offset[:2] *= 0.2
-    return CARRY_GAIN * offset
+    up = -offset[2]
+    if float(np.hypot(offset[0], offset[1])) > (near if up > 0.9 * above else 2.0 * near):
+        step = offset + [0.0, 0.0, above]
+        if step[2] > 0.4 * above:
+            step[:2] *= 0.2
+        elif up > 0.9 * above:
+            step[:2] *= EXACTLY
+        return CARRY_GAIN * step
+    step = CARRY_GAIN * offset * [EXACTLY, EXACTLY, 1.0]
+    step[2] = max(step[2], -LOWERING * speed)  # a quick arm drifts to the side
+    return step
 
 
 def assemble(env: Any, at: Readings) -> Plan:
@@ -118,7 +127,8 @@ def assemble(env: Any, at: Readings) -> Plan:
         return np.array([0.0, 0.0, LIFT_SPEED]), 0.0, OPEN
     if not (touched and at.proximity and at.opening < 0.9):
         return take(env, at)
-    return carry(env.place(at) - at.object_position, env.exact * env.size, env.carry), 0.0, CLOSED
+    offset = env.place(at) - at.object_position
+    return carry(offset, env.exact * env.size, env.carry, env.arm.tool_speed), 0.0, CLOSED
 
 
 def push(env: Any, at: Readings) -> Plan:
@@ -135,7 +145,7 @@ def push(env: Any, at: Readings) -> Plan:
     )
     turn = np.pi / 2 - (np.pi / 2 - (across_way - fingers)) % np.pi
     yaw_rate = float(np.clip(APPROACH_GAIN * turn, -YAW_RATE, YAW_RATE))
-    low = at.table_height + 0.6 * half_height(at) + 0.01
+    low = at.table_height + TIPS * env.fitting_width + 0.006
     in_line = along > 0.4 * behind and aside < 0.012 * env.size
     pushing = at.left_contact or at.right_contact or along < behind - 0.01
     if in_line and at.tool_position[2] < low + (half_height(at) if pushing else 0.005):
@@ -160,7 +170,7 @@ def open_drawer(env: Any, at: Readings) -> Plan:
         return APPROACH_GAIN * (0.03 * env.size * out + [0.0, 0.0, offset[2] - 0.005 * env.size]), 0.0, CLOSED
     target = at.object_position - 0.022 * env.size * out
     if float(np.linalg.norm((target - at.tool_position)[:2])) > 0.006 * env.size:
-        target[2] += 0.05 * env.size
+        target[2] += 0.09 * env.size  # over the chest
     return APPROACH_GAIN * (target - at.tool_position), 0.0, CLOSED
 
 

@@ -22,16 +22,14 @@ class GoalTask(ArmEnv):
     horizon.
     """
 
+    has_goal = True
     near: ClassVar[float]  # m / size
 
-    def __init__(self, *args: Any, goal_conditioned: bool = False, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.goal_conditioned = goal_conditioned
-        if goal_conditioned:
-            goal = Box(-HIGH, HIGH, (3,), np.float32)
-            self.observation_space = Dict(  # type: ignore[assignment]
-                {"observation": self.observation_space, "achieved_goal": goal, "desired_goal": goal}
-            )
+    def spaces(self, vector: Box) -> Any:
+        if not self.goal_conditioned:
+            return vector
+        goal = Box(-HIGH, HIGH, (3,), np.float32)
+        return Dict({"observation": vector, "achieved_goal": goal, "desired_goal": goal})
 
     def achieved(self, readings: Readings) -> np.ndarray:
         raise NotImplementedError
@@ -48,24 +46,27 @@ class GoalTask(ArmEnv):
 
     def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any) -> np.ndarray:
         """(…,) for goals (…, 3) in m / size; ``info`` is not looked at."""
-        distance = np.linalg.norm(np.asarray(achieved_goal) - np.asarray(desired_goal), axis=-1)
+        offset = np.subtract(achieved_goal, desired_goal, dtype=np.float64)
+        distance = np.linalg.norm(offset, axis=-1)
         return -(distance >= self.near).astype(np.float64) if self.reward_mode == "sparse" else -distance
 
     def outcome(self, readings: Readings, success: bool) -> tuple[float, bool]:
         if not self.goal_conditioned:
             return super().outcome(readings, success)
-        reward = self.compute_reward(self.achieved(readings), self.desired(readings), {})
-        return float(reward), False
+        return float(self.compute_reward(*self.goals(readings), {})), False
 
     def observed(self) -> Any:
         vector = super().observed()
         if not self.goal_conditioned:
             return vector
         assert self.readings is not None
-        goals = {"achieved_goal": self.achieved(self.readings), "desired_goal": self.desired(self.readings)}
-        return {"observation": vector} | {
-            name: np.clip(goal, -HIGH, HIGH).astype(np.float32) for name, goal in goals.items()
-        }
+        achieved, desired = self.goals(self.readings)
+        return {"observation": vector, "achieved_goal": achieved, "desired_goal": desired}
+
+    def goals(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
+        """What is achieved and desired, as observed."""
+        both = np.clip([self.achieved(readings), self.desired(readings)], -HIGH, HIGH).astype(np.float32)
+        return both[0], both[1]
 
     def info(self, readings: Readings, success: bool) -> dict[str, Any]:
         return {**super().info(readings, success), "is_success": success}

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from envs.backends.base import OptionError
+
 
 class Quantity(NamedTuple):
     """``least`` is the least value that makes sense; a ``whole`` one is drawn as a whole number."""
@@ -45,7 +47,7 @@ class Randomization:
     of it.
 
     Raises:
-        ValueError: in one line, for a file that cannot be read and for ranges that make no sense.
+        OptionError: in one line, for a file that cannot be read and for ranges that make no sense.
     """
 
     def __init__(self, given: Mapping[str, Any] | str) -> None:
@@ -53,7 +55,7 @@ class Randomization:
         if isinstance(given, str):
             where, ranges = f"randomize {given}", read(given)
         if not isinstance(ranges, Mapping):
-            raise ValueError(f"{where} is no table of ranges such as 'mass: [0.5, 2]'")
+            raise OptionError(f"{where} is no table of ranges such as 'mass: [0.5, 2]'")
         self.ranges = {str(name): checked(where, str(name), span) for name, span in ranges.items()}
 
     def draw(self, random: np.random.Generator) -> dict[str, float]:
@@ -72,12 +74,12 @@ def read(path: str) -> Any:
     try:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read randomize {path}: {' '.join(str(error).split())}") from None
+        raise OptionError(f"cannot read randomize {path}: {' '.join(str(error).split())}") from None
 
 
 def checked(where: str, name: str, span: Any) -> tuple[float, float]:
     if name not in QUANTITIES:
-        raise ValueError(f"{where} has {name!r}: it knows {', '.join(QUANTITIES)}")
+        raise OptionError(f"{where} has {name!r}: it knows {', '.join(QUANTITIES)}")
     quantity = QUANTITIES[name]
     numbers = isinstance(span, list | tuple) and len(span) == 2
     numbers = numbers and all(type(end) in (int, float) and math.isfinite(end) for end in span)
@@ -88,7 +90,7 @@ def checked(where: str, name: str, span: Any) -> tuple[float, float]:
     ):
         kind = "whole numbers" if quantity.whole else "numbers"
         least = "" if quantity.least == -math.inf else f" from {quantity.least:g} up"
-        raise ValueError(
+        raise OptionError(
             f"{where} has {name} {span!r}: it is [lowest, highest], {kind}{least}: {quantity.meaning}"
         )
     return float(span[0]), float(span[1])

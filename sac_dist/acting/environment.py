@@ -8,7 +8,8 @@ import importlib
 import importlib.util
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -19,10 +20,11 @@ from gymnasium.spaces import Box, Dict, Space, Tuple
 from gymnasium.wrappers import DtypeObservation, RescaleAction, TimeLimit
 
 import envs
+from envs.options import PATHS
 from sac_dist.acting.failures import NoPicture, reason
 from sac_dist.acting.observation import FlatObservation
 from sac_dist.acting.shipping import unpacked
-from sac_dist.settings import ConfigError, EnvConfig
+from sac_dist.settings import ConfigError, EnvConfig, check_path
 from sac_dist.settings.environment import DEFAULT_HORIZON
 
 # Environments that people ask for by their bare id, and the package that registers them.
@@ -69,6 +71,26 @@ def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env
     except ConfigError:
         close(env)
         raise
+
+
+def with_absolute_paths(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """An environment's arguments; what in them names a file of the task's is found from any folder then.
+
+    Raises ConfigError for a name that no file can have.
+    """
+    given = {option: kwargs[option] for option in PATHS if isinstance(kwargs.get(option), str)}
+    return {**kwargs} | {option: _absolute(name) for option, name in given.items()}
+
+
+def _absolute(name: str) -> str:
+    check_path(name)
+    if Path(name).is_file():  # a folder may be called as a robot or an object is
+        return str(Path(name).resolve())
+    arm, joined, hand = name.partition("+")
+    if not joined:
+        return name
+    gripper, at, site = hand.partition("@")
+    return f"{_absolute(arm)}+{_absolute(gripper)}{at}{site}"
 
 
 def close(env: gymnasium.Env) -> str | None:

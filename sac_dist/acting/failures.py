@@ -11,7 +11,7 @@ from typing import Any
 
 import gymnasium
 
-from envs.backends.base import BackendError
+from envs.backends.base import BackendError, OptionError
 from sac_dist.settings import ConfigError
 
 # Packages of environments that fail under this machine's mujoco, by the folder of their code: the mujoco that
@@ -26,7 +26,7 @@ BETWEEN = tuple(f"{os.sep}{package}{os.sep}" for package in ("gymnasium", "numpy
 HERE = str(Path(__file__).parents[1]) + os.sep
 STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"] + os.sep
 PACKAGES = "site-packages"
-WRITTEN_FOR_USERS = (BackendError, ConfigError, ImportError, gymnasium.error.Error)
+WRITTEN_FOR_USERS = (BackendError, OptionError, ConfigError, ImportError, gymnasium.error.Error)
 
 
 class NoPicture(ConfigError):

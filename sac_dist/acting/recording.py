@@ -17,7 +17,7 @@ import envs
 from envs.backends.base import BackendError
 from envs.tasks.expert import Expert
 from sac_dist import __version__
-from sac_dist.acting.environment import close, make_env
+from sac_dist.acting.environment import close, make_env, with_absolute_paths
 from sac_dist.acting.episode import TRAINING_SEEDS, Episode, run_episode
 from sac_dist.acting.interface import notes_on
 from sac_dist.acting.observation import check_policy_fits, schema_of
@@ -172,7 +172,7 @@ def _read_policy(path: Path) -> Checkpoint:
 
 
 def _resolve(config: EnvConfig) -> EnvConfig:
-    """With the real id and simulator in place of "auto"."""
+    """With the real id and simulator in place of "auto", and files by their whole names."""
     if not isinstance(config.id, str):
         return config
     try:
@@ -180,7 +180,8 @@ def _resolve(config: EnvConfig) -> EnvConfig:
     except (BackendError, ValueError) as error:
         raise ConfigError(str(error)) from error
     simulator = {} if resolved.backend is None else {"backend": resolved.backend}
-    return replace(config, id=resolved.id, kwargs={**config.kwargs, **simulator})
+    kwargs = with_absolute_paths(config.kwargs)
+    return replace(config, id=resolved.id, kwargs={**kwargs, **simulator})
 
 
 def _act_of(

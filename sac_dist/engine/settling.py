@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 
 import envs
-from envs.options import OPTIONS, PATHS
+from envs.options import OPTIONS
+from sac_dist.acting.environment import with_absolute_paths
 from sac_dist.acting.shipping import ship
 from sac_dist.data.transitions import Transitions
 from sac_dist.formats import files
-from sac_dist.settings import Config, ConfigError, DataConfig, EnvConfig, check_path
+from sac_dist.settings import Config, ConfigError, DataConfig, EnvConfig
 from sac_dist.settings.data import DEFAULT_OFFLINE_STEPS
 from sac_dist.settings.training import DEFAULT_STEPS
 
@@ -49,9 +49,7 @@ def settle_environment(env: EnvConfig) -> tuple[EnvConfig, str]:
         except (envs.BackendError, ValueError) as error:
             raise ConfigError(str(error)) from None
         choice = resolved.reason
-        kwargs = dict(env.kwargs) | {
-            name: _absolute(env.kwargs[name]) for name in PATHS if isinstance(env.kwargs.get(name), str)
-        }
+        kwargs = with_absolute_paths(env.kwargs)
         if resolved.backend is not None:
             kwargs["backend"] = resolved.backend
         env = replace(env, id=resolved.id, kwargs=kwargs)
@@ -107,11 +105,6 @@ def with_absolute_names(data: DataConfig) -> DataConfig:
     """Names of files that a later --resume finds from any folder."""
     demos, offline = (tuple(map(files.absolute, names)) for names in (data.demos, data.offline))
     return replace(data, demos=demos, offline=offline)
-
-
-def _absolute(name: str) -> str:
-    check_path(name)
-    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def _mapping(value: Any) -> dict[str, Any]:

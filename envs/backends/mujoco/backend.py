@@ -50,6 +50,7 @@ from envs.backends.mujoco.parts import (  # noqa: E402  (they import mujoco)
     TABLE,
     Parts,
 )
+from envs.robots.spec import robot_spec  # noqa: E402
 
 PRESSED = 0.5  # N; a pad that presses less does not count as in contact
 MAX_SPEED = 1e4  # m/s or rad/s; a state faster than this is an explosion
@@ -71,6 +72,7 @@ class MujocoBackend:
             mujoco.set_mju_user_warning(lambda message: None)
         self.card, self._table_top = card, table_of(card).top
         self.workplace = workplace_of(card)
+        self._robot = robot_spec(card, looks=False)  # read once, as meshes take their time
         self._scenes = scenes
         self._parts: dict[int, Parts] = {}
         self._enter(0)
@@ -82,7 +84,7 @@ class MujocoBackend:
     def _enter(self, scene: int) -> None:
         """Compiled at its first use, kept for the next."""
         if scene not in self._parts:
-            self._parts[scene] = Parts(self.card, self._scenes[scene])
+            self._parts[scene] = Parts(self._robot, self.card, self._scenes[scene])
         self._scene, self._now = scene, self._parts[scene]
         self.model, self.data = self._now.model, self._now.data
 

@@ -29,12 +29,12 @@ SETTLING = 1.0  # s in which a gripper with a linkage opens before the first epi
 class Parts:
     """Model and data of one scene, and where in them the robot, the object and the fixture are."""
 
-    def __init__(self, card: RobotCard, scene: Scene) -> None:
+    def __init__(self, robot: mujoco.MjSpec, card: RobotCard, scene: Scene) -> None:
         self.card, self.scene = card, scene
         self._usual: dict[str, np.ndarray] | None = None  # what randomize changes
         table = table_of(card)
         self._table_top = table.top
-        self.model = compiled(card, world_spec(card, table, scene, looks=False))
+        self.model = compiled(card, world_spec(robot, card, table, scene, looks=False))
         self.data = mujoco.MjData(self.model)
         self._find_arm()
         self._find_object()

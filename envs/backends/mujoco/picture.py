@@ -19,6 +19,7 @@ from envs.backends.mujoco.room import MAX_HEIGHT, MAX_WIDTH, wood
 from envs.backends.mujoco.world import world_spec
 from envs.objects.scene import Scene
 from envs.robots.card import RobotCard
+from envs.robots.spec import robot_spec
 from envs.robots.workplace import table_of
 
 
@@ -27,7 +28,9 @@ class Picture:
 
     def __init__(self, card: RobotCard, scene: Scene) -> None:
         self.scene = scene
-        self.model = world_spec(card, table_of(card), scene, looks=True).compile()
+        self.model = world_spec(
+            robot_spec(card, looks=True), card, table_of(card), scene, looks=True
+        ).compile()
         self.data = mujoco.MjData(self.model)
         head = self.model.vis.headlight.diffuse.copy()
         self._usual = (self.model.cam_pos.copy(), self.model.light_diffuse.copy(), head)

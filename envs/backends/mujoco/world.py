@@ -13,12 +13,14 @@ from envs.backends.mujoco.objects import LEAST_HULL, OBJECT_BIT, TABLE_BIT, add_
 from envs.backends.mujoco.room import add_room
 from envs.objects.fixtures import Fixture
 from envs.objects.scene import Scene
+from envs.objects.shape import EDGED_ROLLING_FRICTION, TORSIONAL_FRICTION
 from envs.robots.arm import Table
 from envs.robots.card import RobotCard
-from envs.robots.spec import robot_spec, set_physics
+from envs.robots.spec import set_physics
 
 STILL_COLOUR, MOVING_COLOUR = (0.55, 0.57, 0.60, 1), (0.85, 0.60, 0.20, 1)  # of a fixture
 ACROSS = (0.5**0.5, 0.0, 0.0, 0.5**0.5)  # from an object's frame, across whose y axis fingers take it
+TABLE_FRICTION = 0.1  # of two that touch MuJoCo takes the larger friction: this lets the object's count
 FIXTURE = "fixture"  # the body that places it, and its joint
 
 
@@ -26,13 +28,11 @@ def object_name(index: int) -> str:
     return "object" if index == 0 else f"object{index + 1}"
 
 
-def world_spec(card: RobotCard, table: Table, scene: Scene, looks: bool) -> mujoco.MjSpec:
-    """The robot, the table, and the scene.
-
-    Raises:
-        BackendError: the robot's model does not load or contradicts its card.
-    """
-    spec = robot_spec(card, looks)
+def world_spec(
+    robot: mujoco.MjSpec, card: RobotCard, table: Table, scene: Scene, looks: bool
+) -> mujoco.MjSpec:
+    """``robot``, which is robot_spec's and stays as it is, the table, and the scene."""
+    spec = robot.copy()
     set_physics(spec, card.timestep)
     spec.worldbody.add_geom(
         name="table",
@@ -41,6 +41,7 @@ def world_spec(card: RobotCard, table: Table, scene: Scene, looks: bool) -> mujo
         size=(*table.half, 0.02),
         contype=TABLE_BIT,
         conaffinity=0,
+        friction=(TABLE_FRICTION, TORSIONAL_FRICTION, EDGED_ROLLING_FRICTION),
         group=3,
     )
     for index, thing in enumerate(scene.objects):
