@@ -445,7 +445,7 @@ def test_a_peg_falls_into_its_hole_and_is_done() -> None:
     env.reset(seed=0)
     backend = env.backend
     address = backend.model.joint("object").qposadr[0]
-    backend.data.qpos[address : address + 3] = env.base + [0.0, 0.0, 3.0 * env.deep]
+    backend.data.qpos[address : address + 3] = np.add(env.base, (0.0, 0.0, 3.0 * env.deep))
     backend.data.qpos[address + 3 : address + 7] = 1, 0, 0, 0
     for _ in range(20):
         _, _, terminated, _, info = env.step(np.append(np.zeros(env.arm.joints), 1.0))

@@ -41,9 +41,6 @@ def draw(card: RobotCard, path: Path) -> str | None:
 
 
 def main(robot: str, picture_path: str) -> None:
-    from envs.backends.mujoco.backend import choose_gl
-
-    choose_gl()
     from envs.backends.mujoco.picture import open_renderer
 
     card = find_robot(robot)

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+import envs.backends.mujoco  # noqa: F401  (it chooses OpenGL, before anything here imports mujoco)
 from envs.backends.base import BackendError
 from envs.robots.card import RobotCard, read_card
 from envs.robots.sawyer import CARD

@@ -18,7 +18,6 @@ from gymnasium.spaces import Box
 from envs.backends.base import (
     CONTROL_TIMESTEP,
     Backend,
-    BackendError,
     OptionError,
     Readings,
     RestorableBackend,
@@ -27,6 +26,7 @@ from envs.backends.choice import BACKENDS, has_display, start_backend
 from envs.controllers import CONTROLLERS
 from envs.objects.library import SAWYER_WIDTH, find_objects
 from envs.objects.scene import Placing, Scene
+from envs.robots.card import need_gripper
 from envs.robots.library import find_robot
 from envs.robots.sawyer import START_NOISE
 from envs.tasks import terms
@@ -100,8 +100,8 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         check_choice("goal_conditioned", goal_conditioned, (True, False))
         check_name("robot", robot)
         check_name("objects", objects)
+        kind = type(self).__name__.removesuffix("Env")
         if goal_conditioned and not self.has_goal:
-            kind = type(self).__name__.removesuffix("Env")
             raise OptionError(f"goal_conditioned is for tasks with a goal, as Reach and Push, not for {kind}")
         check_choice("start", start, ("centre", "book"))
         check_choice("mechanics", mechanics, self.mechanics_known)
@@ -127,10 +127,8 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if render_mode != "human" and not has_display():
             self.metadata = {**self.metadata, "render_modes": ["rgb_array"]}  # type: ignore[misc]  # what works on this machine
         self.card = find_robot(robot)
-        if self.needs_gripper and self.card.gripper is None:
-            raise BackendError(
-                f"the robot {self.card.name} has no gripper, which {type(self).__name__} needs"
-            )
+        if self.needs_gripper:
+            need_gripper(self.card, kind)
         self.objects = find_objects(objects, self.fitting_width)
         self.scenes = self.stage()
         self.backend: Backend = start_backend(

@@ -106,7 +106,7 @@ def carry(offset: np.ndarray, near: float, above: float, speed: float) -> np.nda
     """(3,) m/s for a held object with ``offset`` (3,) m to its place: first up, then over it, then down."""
     up = -offset[2]
     if float(np.hypot(offset[0], offset[1])) > (near if up > 0.9 * above else 2.0 * near):
-        step = offset + [0.0, 0.0, above]
+        step = np.add(offset, (0.0, 0.0, above))
         if step[2] > 0.4 * above:
             step[:2] *= 0.2
         elif up > 0.9 * above:

@@ -2,55 +2,29 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from envs.backends.base import CONTROL_TIMESTEP, NOTHING, BackendError, Readings
-from envs.backends.choice import has_display
 from envs.objects.scene import Placing, Scene
 from envs.robots.card import RobotCard
 from envs.robots.workplace import arm_of, table_of, workplace_of
-
-
-def choose_gl() -> None:
-    """Without a display set MUJOCO_GL to what this machine can load; mujoco reads it once, when it is
-    imported.
-    """
-    if sys.platform != "linux" or "MUJOCO_GL" in os.environ or has_display():
-        return
-    for name, libraries in (
-        ("egl", ("libEGL.so.1",)),
-        ("osmesa", ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so")),
-    ):
-        for library in libraries:
-            try:
-                ctypes.CDLL(library)
-            except OSError:
-                continue
-            os.environ["MUJOCO_GL"] = name
-            return
-
-
-choose_gl()
 
 try:
     import mujoco
 except ImportError as error:
     raise BackendError(f"MuJoCo does not import ({error}): pip install mujoco") from error
 
-from envs.backends.mujoco.parts import (  # noqa: E402  (they import mujoco)
+from envs.backends.mujoco.parts import (
     LEFT_ON_OBJECT,
     RIGHT_ON_OBJECT,
     ROBOT,
     TABLE,
     Parts,
 )
-from envs.robots.spec import robot_spec  # noqa: E402
+from envs.robots.spec import robot_spec
 
 PRESSED = 0.5  # N; a pad that presses less does not count as in contact
 MAX_SPEED = 1e4  # m/s or rad/s; a state faster than this is an explosion
