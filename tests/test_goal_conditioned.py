@@ -102,12 +102,12 @@ def test_a_horizon_that_is_given_is_kept() -> None:
 
 
 def test_what_has_no_goal_says_so() -> None:
-    with pytest.raises(OptionError, match="^goal_conditioned is for tasks with a goal") as raised:
+    with pytest.raises(OptionError, match=r"^goal_conditioned is for tasks with a goal") as raised:
         make("Lift-v0")
     assert "not for Lift" in str(raised.value)
-    with pytest.raises(ConfigError, match="^Lift-v0 does not start: goal_conditioned is for tasks"):
+    with pytest.raises(ConfigError, match=r"^Lift-v0 does not start: goal_conditioned is for tasks"):
         make_env(EnvConfig("Lift-v0", {"backend": "mujoco", "goal_conditioned": True}))
-    with pytest.raises(ConfigError, match="^Push-v0 has no option colour$"):
+    with pytest.raises(ConfigError, match=r"^Push-v0 has no option colour$"):
         make_env(EnvConfig("Push-v0", {"backend": "mujoco", "colour": "red"}))
 
 

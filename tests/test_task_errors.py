@@ -123,7 +123,7 @@ def test_physics_that_breaks_is_one_line_and_a_reset_mends_it(id: str, name: str
     env = gymnasium.make(id, backend="mujoco").unwrapped
     fresh = env.reset(seed=0)[0]
     getattr(env.backend.data, name)[-1] = value
-    with pytest.raises(BackendError, match="^the MuJoCo state is no longer finite: reset the environment"):
+    with pytest.raises(BackendError, match=r"^the MuJoCo state is no longer finite: reset the environment"):
         for _ in range(3):
             env.step(np.zeros(env.action_space.shape))
     np.testing.assert_array_equal(env.reset(seed=0)[0], fresh)
