@@ -431,6 +431,12 @@ def test_a_drawer_opens_when_it_is_pulled_and_stays() -> None:
     assert hold(env, (-3.0, 0, 0), 20) > 0.98 and hold(env, (3.0, 0, 0), 30) < 0.02
 
 
+def test_the_drawers_handle_is_further_off_for_a_hand_that_is_wide_for_its_arm(arm: str) -> None:
+    env, other = make("Drawer-v0"), make("Drawer-v0", robot=arm)
+    assert env.gap == 0.044 and other.gap > 1.1 * env.gap
+    assert success_rate(other, 3, Expert(other).act) == 1.0
+
+
 def test_a_button_springs_back() -> None:
     env = make("Button-v0")
     env.reset(seed=0)

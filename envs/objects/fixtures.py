@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 from envs.objects.shape import Shape, Vector
 
+HANDLE_GAP = 0.044  # m
+
 
 @dataclass(frozen=True)
 class Fixture:
@@ -53,8 +55,8 @@ def box(half: Vector, centre: Vector) -> Shape:
     return Shape("box", half, centre)
 
 
-def drawer() -> Fixture:
-    """A chest 24 cm wide and 10 cm high. The handle is a bar across, 4 cm before the front."""
+def drawer(gap: float = HANDLE_GAP) -> Fixture:
+    """A chest 24 cm wide and 10 cm high. The handle is a bar across, ``gap`` m before the front."""
     wall, width, depth, height = 0.006, 0.12, 0.09, 0.05
     chest = (
         box((depth, width, wall), (0, 0, wall)),
@@ -63,11 +65,12 @@ def drawer() -> Fixture:
         box((depth, wall, height), (0, wall - width, height)),
         box((wall, width, height), (depth - wall, 0, height)),
     )
-    front, bar = -depth - 0.006, -depth - 0.05
+    front = -depth - 0.006
+    bar = front - gap
     tray = (
         box((0.006, width - 0.003, height - 0.004), (front, 0, height)),
         box((depth - 0.01, width - 0.02, 0.003), (0.0, 0, 0.02)),
-        *(box((0.022, 0.005, 0.005), (front - 0.022, side * 0.06, height)) for side in (-1, 1)),
+        *(box((gap / 2, 0.005, 0.005), (front - gap / 2, side * 0.06, height)) for side in (-1, 1)),
         box((0.006, 0.065, 0.012), (bar, 0, height)),
     )
     return Fixture(

@@ -32,6 +32,7 @@ LIFT_SPEED = 0.3  # m/s
 HEIGHT_OF_CARRYING = 0.05  # m of a held object above its place, for an arm of the Sawyer's size
 TIPS = 0.21  # of the fingers' width that they reach below the tool
 BEHIND = 0.035  # m of the tool behind what it pushes: hands of small arms are not much thinner
+PUSH = 0.05  # m ahead of the tool that it is told to go to, for an arm of the Sawyer's size
 OPEN, CLOSED = 1.0, 0.0
 
 Plan = tuple[np.ndarray, float, float]  # tool velocity (3,) m/s, yaw rate rad/s, opening 0 … 1
@@ -146,12 +147,13 @@ def push(env: Any, at: Readings) -> Plan:
     turn = np.pi / 2 - (np.pi / 2 - (across_way - fingers)) % np.pi
     yaw_rate = float(np.clip(APPROACH_GAIN * turn, -YAW_RATE, YAW_RATE))
     low = at.table_height + TIPS * env.fitting_width + 0.006
-    in_line = along > 0.4 * behind and aside < 0.012 * env.size
-    pushing = at.left_contact or at.right_contact or along < behind - 0.01
-    if in_line and at.tool_position[2] < low + (half_height(at) if pushing else 0.005):
-        step = np.append(ahead * min(left + 0.02 * env.size, 0.05 * env.size), 0.0)
+    is_low = at.tool_position[2] < low + 0.7 * half_height(at)
+    if along > 0.4 * behind and aside < (0.03 if is_low else 0.012) * env.size and is_low:
+        down = low - at.tool_position[2]
+        if at.left_contact or at.right_contact or along < behind - 0.01:
+            down = min(down + 0.4 * half_height(at), 0.0)  # what is pressed down does not slide
+        step = np.append(ahead * min(left + 0.02 * env.size, PUSH * env.size), down)
         step[:2] += offset - along * ahead  # back into the line
-        step[2] = 0.0 if pushing else low - at.tool_position[2]  # what is pressed down does not slide
         return APPROACH_GAIN * step, yaw_rate, CLOSED
     target = np.append(at.object_position[:2] - behind * ahead, low)
     if float(np.linalg.norm((target - at.tool_position)[:2])) > 0.01 * env.size:
@@ -168,7 +170,7 @@ def open_drawer(env: Any, at: Readings) -> Plan:
     hooked = along > 0.005 * env.size and aside < 0.05 * env.size and offset[2] > -0.012 * env.size
     if hooked:
         return APPROACH_GAIN * (0.03 * env.size * out + [0.0, 0.0, offset[2] - 0.005 * env.size]), 0.0, CLOSED
-    target = at.object_position - 0.022 * env.size * out
+    target = at.object_position - 0.5 * env.gap * env.size * out
     if float(np.linalg.norm((target - at.tool_position)[:2])) > 0.006 * env.size:
         target[2] += 0.09 * env.size  # over the chest
     return APPROACH_GAIN * (target - at.tool_position), 0.0, CLOSED

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from envs.backends.base import Readings
-from envs.objects.fixtures import Fixture, button, drawer
+from envs.objects.fixtures import HANDLE_GAP, Fixture, button, drawer
+from envs.objects.library import SAWYER_WIDTH
 from envs.objects.scene import Scene
 from envs.tasks.arm import ArmEnv
 from envs.tasks.terms import Term
@@ -55,7 +56,7 @@ class FixtureEnv(ArmEnv):
 
 
 class DrawerEnv(FixtureEnv):
-    """Open the drawer of a chest by its handle, a bar 4 cm before its front.
+    """Open the drawer of a chest by its handle, a bar 4 cm before its front, and more for wide hands.
 
     ## Reward
 
@@ -71,7 +72,8 @@ class DrawerEnv(FixtureEnv):
     """
 
     def fixture(self) -> Fixture:
-        return drawer()
+        self.gap = HANDLE_GAP * max(self.fitting_width / (SAWYER_WIDTH * self.card.size), 1.0)
+        return drawer(self.gap)
 
 
 class ButtonEnv(FixtureEnv):
