@@ -137,7 +137,7 @@ def push(env: Any, at: Readings) -> Plan:
     way = (env.goal - at.object_position)[:2]
     left = float(np.linalg.norm(way))
     ahead = way / max(left, 1e-6)
-    behind = float(at.object_half[:2].max()) + BEHIND
+    behind = float(at.object_half[:2].max()) + min(BEHIND, 0.5 * env.fitting_width)
     offset = at.object_position[:2] - at.tool_position[:2]
     along, aside = float(offset @ ahead), float(abs(offset[0] * ahead[1] - offset[1] * ahead[0]))
     fingers, across_way = (
@@ -146,12 +146,12 @@ def push(env: Any, at: Readings) -> Plan:
     )
     turn = np.pi / 2 - (np.pi / 2 - (across_way - fingers)) % np.pi
     yaw_rate = float(np.clip(APPROACH_GAIN * turn, -YAW_RATE, YAW_RATE))
-    low = at.table_height + TIPS * env.fitting_width + 0.006
+    low = at.table_height + TIPS * env.fitting_width + 0.25 * half_height(at)
     is_low = at.tool_position[2] < low + 0.7 * half_height(at)
     if along > 0.4 * behind and aside < (0.03 if is_low else 0.012) * env.size and is_low:
         down = low - at.tool_position[2]
         if at.left_contact or at.right_contact or along < behind - 0.01:
-            down = min(down + 0.4 * half_height(at), 0.0)  # what is pressed down does not slide
+            down = min(down + 0.25 * half_height(at), 0.0)  # what is pressed down does not slide
         step = np.append(ahead * min(left + 0.02 * env.size, PUSH * env.size), down)
         step[:2] += offset - along * ahead  # back into the line
         return APPROACH_GAIN * step, yaw_rate, CLOSED

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import tanh
 from typing import Any
 
 import numpy as np
 
 from envs.backends.base import Readings
-from envs.objects.scene import Placing
+from envs.objects.scene import Placing, Scene
+from envs.objects.shape import Object
 from envs.tasks import terms
 from envs.tasks.goal_conditioned import GoalTask
 from envs.tasks.terms import Term
 
 LEAST_WAY = 0.10  # m of a goal from where the object lies, for an arm of the Sawyer's size
 HIGHEST = 0.20  # m of a goal above where the object lies, the same
+SLIDING = 0.4  # of an object's friction that it has where it is pushed
 IN_THE_AIR = 0.5  # of the goals of pick and place
 
 
@@ -82,8 +85,18 @@ class PushEnv(GoalEnv):
     needs_gripper = False
     hand = 0.0
 
+    def stage(self) -> tuple[Scene, ...]:
+        return tuple(Scene((slippery(thing),)) for thing in self.objects)
+
     def cost(self, readings: Readings) -> float:
         return 0.3 * tanh(4.0 * self.distance(readings)) + 0.7 * tanh(4.0 * self.left(readings))
+
+
+def slippery(thing: Object) -> Object:
+    """With less friction: what is taller than wide tips over where it does not slide."""
+    return replace(
+        thing, shapes=tuple(replace(part, friction=SLIDING * part.friction) for part in thing.shapes)
+    )
 
 
 class PickAndPlaceEnv(GoalEnv):
