@@ -162,6 +162,7 @@ def test_meshes_collide_as_hulls_of_few_corners(arms, tmp_path):
     ).compile()
     hulls = [model.mesh_graph[start] for start in model.mesh_graphadr if start >= 0]
     assert len(hulls) > 2 and max(hulls) <= HULL_VERTICES
+    assert model.nmeshvert <= HULL_VERTICES * model.nmesh, "what lies inside a hull is left out"
 
 
 def test_meshes_of_fingers_are_cut_as_fingers_are_hollow(arms):

@@ -142,6 +142,15 @@ def test_a_state_restores_the_middle_of_an_episode_bit_for_bit(id: str, options:
         assert equal(env.reset()[0], other.reset()[0]), "the generators too"
 
 
+@pytest.mark.parametrize("id", ["Stack-v0", "Peg-v0"])
+def test_a_restored_object_that_moves_is_not_taken_for_one_that_lies_still(id: str) -> None:
+    env, other = make(id), make(id)
+    env.reset(seed=0), other.reset(seed=1)
+    env.last = np.array([0.5, 0.1, 0.2])
+    other.set_state(env.get_state())
+    np.testing.assert_array_equal(other.last, env.last)
+
+
 # Rewards and ends by hand
 
 SIZES = np.array([0.02, 0.02, 0.03])
@@ -365,6 +374,11 @@ def test_the_widest_things_of_a_scene_do_not_overlap(arm: str) -> None:
             env.reset(seed=seed)
             gap = np.linalg.norm((env.readings.object_position - env.base)[:2])
             assert gap > sum(radii) - 1e-3 and gap > APART * env.size - 1e-3
+        wide = replace(scene.fixture, half=(0.09, 0.0, 0.02))
+        env.scenes = (replace(scene, fixture=wide),)
+        here = env.readings.object_position[:2]
+        for _ in range(30):
+            assert np.linalg.norm(env.free_spots(1, here)[0] - here) >= 0.09 + radii[0]
 
 
 @pytest.mark.parametrize("id", ["Peg-v0", "Drawer-v0", "Button-v0"])
