@@ -49,6 +49,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     }
     truncates_at_horizon: ClassVar[bool] = True  # so that nobody has to bound its episodes from outside
     default_horizon: ClassVar[int] = 60
+    default_objects: ClassVar[str] = "box"
     gripper_action: ClassVar[bool] = True  # whether the last action opens and closes the gripper
     hand: ClassVar[float | None] = None  # where it does not: the opening at which the task holds the gripper
     needs_gripper: ClassVar[bool] = True
@@ -63,7 +64,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def __init__(
         self,
         robot: str = "sawyer",
-        objects: str = "box",
+        objects: str | None = None,
         backend: str | Callable[[], Backend] = "auto",
         control: str = "joint_velocity",
         observation: str = "relative",
@@ -115,6 +116,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             raise BackendError(
                 f"the robot {self.card.name} has no gripper, which {type(self).__name__} needs"
             )
+        objects = self.default_objects if objects is None else objects
         self.objects = find_objects(objects, self.fitting_width)
         self.scenes = self.stage()
         self.backend: Backend = start_backend(

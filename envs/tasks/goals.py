@@ -14,6 +14,7 @@ from envs.tasks.goal_conditioned import GoalTask
 from envs.tasks.terms import Term
 
 LEAST_WAY = 0.10  # m of a goal from where the object lies, for an arm of the Sawyer's size
+FINGER = 0.015  # m of the tool behind the object that it pushes, the same
 HIGHEST = 0.20  # m of a goal above where the object lies, the same
 IN_THE_AIR = 0.5  # of the goals of pick and place
 
@@ -61,14 +62,14 @@ class GoalEnv(GoalTask):
 
 
 class PushEnv(GoalEnv):
-    """Push: slide the object over the table to a goal; the gripper stays closed.
+    """Push: slide the object, a puck unless told otherwise, over the table to a goal; the gripper stays
+    closed.
 
     ## Reward
 
-    dense: -0.3 tanh(4 distance) - 0.7 tanh(4 d), with the distance of tool and object and d of object and
-        goal
-    in m / size. augmented: -0.02 (tilt + \\|yaw error\\|), and -0.05 while the robot touches the table,
-    beside.
+    dense: -0.3 tanh(4 b) - 0.7 tanh(4 d), with b of the tool and the point behind the object from which it goes
+    straight to the goal, and d of object and goal, in m / size. augmented: -0.02 (tilt + \\|yaw error\\|),
+    and -0.05 while the robot touches the table, beside.
     sparse: 0. In every mode +10 on success and -10 if the object falls.
 
     ## End
@@ -78,12 +79,20 @@ class PushEnv(GoalEnv):
     """
 
     default_horizon = 80
+    default_objects = "puck"
     gripper_action = False
     needs_gripper = False
     hand = 0.0
 
     def cost(self, readings: Readings) -> float:
-        return 0.3 * tanh(4.0 * self.distance(readings)) + 0.7 * tanh(4.0 * self.left(readings))
+        return 0.3 * tanh(4.0 * self._to_behind(readings)) + 0.7 * tanh(4.0 * self.left(readings))
+
+    def _to_behind(self, readings: Readings) -> float:
+        """From the tool to where it pushes from, in m / size."""
+        way = self.goal - readings.object_position
+        behind = float(readings.object_half[:2].max()) + FINGER * self.size
+        point = readings.object_position - behind * way / max(float(np.linalg.norm(way)), 1e-6)
+        return float(np.linalg.norm(readings.tool_position - point)) / self.size
 
 
 class PickAndPlaceEnv(GoalEnv):
@@ -91,9 +100,8 @@ class PickAndPlaceEnv(GoalEnv):
 
     ## Reward
 
-    dense: -0.25 tanh(4 distance) - 0.25 (not held) - 0.5 tanh(4 d), with the distance of tool and object and
-        d
-    of object and goal in m / size. augmented and sparse, and the ends: as in :class:`PushEnv`.
+    dense: -0.25 tanh(4 distance) - 0.25 (not held) - 0.5 tanh(4 d), with the distance of tool and object and d
+    of object and goal in m / size. augmented, sparse and the ends: as in :class:`PushEnv`.
     """
 
     default_horizon = 80

@@ -15,6 +15,7 @@ from envs.robots.arm import Arm
 
 SUCCESS_REWARD = 10.0
 FALL_REWARD = -10.0
+CLOSED_ON = 0.95  # opening of a gripper that holds something, at most
 
 
 def distance(readings: Readings) -> float:
@@ -42,8 +43,11 @@ def yaw_error(readings: Readings) -> float:
 
 
 def is_held(readings: Readings) -> bool:
-    """Both pads press on the object and the proximity ray sees it between them."""
-    return readings.left_contact and readings.right_contact and readings.proximity
+    """Both pads press on the object, the proximity ray sees it between them, and they have closed on it: what
+    is jammed between open fingers is not held.
+    """
+    pressed = readings.left_contact and readings.right_contact
+    return pressed and readings.proximity and readings.opening < CLOSED_ON
 
 
 def has_fallen(readings: Readings) -> bool:
