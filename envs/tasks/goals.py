@@ -67,8 +67,8 @@ class PushEnv(GoalEnv):
 
     ## Reward
 
-    dense: -0.3 tanh(4 b) - 0.7 tanh(4 d), with b of the tool and the point behind the object from which it goes
-    straight to the goal, and d of object and goal, in m / size. augmented: -0.02 (tilt + \\|yaw error\\|),
+    dense: -0.3 tanh(4 b) - 0.7 tanh(4 d), with b of the tool and the point behind the object from which it
+    goes straight to the goal, and d of object and goal, in m / size. augmented: -0.02 (tilt + \\|yaw error\\|),
     and -0.05 while the robot touches the table, beside.
     sparse: 0. In every mode +10 on success and -10 if the object falls.
 
@@ -100,8 +100,8 @@ class PickAndPlaceEnv(GoalEnv):
 
     ## Reward
 
-    dense: -0.25 tanh(4 distance) - 0.25 (not held) - 0.5 tanh(4 d), with the distance of tool and object and d
-    of object and goal in m / size. augmented, sparse and the ends: as in :class:`PushEnv`.
+    dense: -0.25 tanh(4 distance) - 0.25 (not held) - 0.5 tanh(4 d), with the distance of tool and object and
+    d of object and goal in m / size. augmented, sparse and the ends: as in :class:`PushEnv`.
     """
 
     default_horizon = 80
