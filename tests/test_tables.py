@@ -23,7 +23,7 @@ def test_the_rows_name_every_number_of_an_observation_with_any_joints():
     assert [row[1] for row in found[:3]] == ["0 … J - 1", "J … 2J - 1", "2J … 2J + 2"]
 
 
-@pytest.mark.parametrize(("control", "size"), zip(CONTROLLERS, (7, 7, 4, 6), strict=True))
+@pytest.mark.parametrize(("control", "size"), [*zip(CONTROLLERS, (7, 7, 4, 6), strict=True)])
 def test_the_entries_of_an_action_are_as_many_as_its_numbers(control, size):
     env = sawyer("Lift-v0", control=control)
     assert sum(entry.size for entry in env.controller.entries) == size
