@@ -1,5 +1,5 @@
-"""A task of your own for any robot: slide the box to the left. Run as `python examples/own_task.py`, or in this
-folder as `sac-dist --train --env own_task:Nudge-v0 --robot FILE.xml`.
+"""A task of your own for any robot: slide the box to the left. Run as `python examples/own_task.py`, or in
+this folder as `sac-dist --train --env own_task:Nudge-v0 --robot FILE.xml`.
 """
 
 from math import tanh
@@ -24,7 +24,10 @@ class NudgeEnv(ArmEnv):
         return (self.line - readings.object_position[1]) / self.size
 
     def terms(self):  # what is observed beside the arm, the hand and the object
-        return (*super().terms(), Term("way left", "5 x m / size", 1, 20.0, lambda task, at: 5 * task.left(at)))
+        return (
+            *super().terms(),
+            Term("way left", "5 x m / size", 1, 20.0, lambda task, at: 5 * task.left(at)),
+        )
 
     def success(self, readings):
         return self.left(readings) <= 0

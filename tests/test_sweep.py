@@ -103,7 +103,7 @@ def test_what_training_randomised_is_off_and_what_is_asked_for_stays(monkeypatch
     asked.clear()
     sweep(policy, EnvConfig("auto", {"randomize": {"gain": [1, 2], "mass": [1, 2]}}), "mass", [2], episodes=1)
     assert asked == [{"gain": (1.0, 2.0), "mass": [2.0, 2.0]}]
-    with pytest.raises(ConfigError, match="cannot read randomize none.yaml"):
+    with pytest.raises(ConfigError, match=r"cannot read randomize none\.yaml"):
         sweep(policy, EnvConfig("auto", {"randomize": "none.yaml"}), "mass", [2], episodes=1)
 
 

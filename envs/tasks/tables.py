@@ -1,6 +1,6 @@
 """What every task observes, does and rewards, as Markdown, made from the code.
 
-    python -m envs.tasks.tables > docs/observations.md
+python -m envs.tasks.tables > docs/observations.md
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from envs.tasks.terms import OBJECT_SIZE, Term
 
 HEAD = """# Observations and actions
 
-`python -m envs.tasks.tables` makes this page from the code. The Sawyer has 7 joints, other arms have J. "m / size" are
-metres divided by the arm's size, which is 1 for the Sawyer, so that a small arm's numbers are as large; "5 x m / size"
-are five times that. The base frame is the robot's: x forward, y left, z up.
+`python -m envs.tasks.tables` makes this page from the code. The Sawyer has 7 joints, other arms have J.
+"m / size" are metres divided by the arm's size, which is 1 for the Sawyer, so that a small arm's numbers are
+as large; "5 x m / size" are five times that. The base frame is the robot's: x forward, y left, z up.
 
 ## Actions
 
-All numbers are in -1 … 1; the last column says what 1 is. The option `control` chooses the arm's part, and in tasks
-with a gripper to close its number follows.
+All numbers are in -1 … 1; the last column says what 1 is. The option `control` chooses the arm's part, and in
+tasks with a gripper to close its number follows.
 """
 COMMON = """## Observations
 
-Every task observes these first. Observations are cut to their range; only a collision or a falling object comes near
-its ends. n is the number of the object's sides that the fingers fit (a box: 4).
+Every task observes these first. Observations are cut to their range; only a collision or a falling object
+comes near its ends. n is the number of the object's sides that the fingers fit (a box: 4).
 """
 SEVERAL = """Where a task's object is one of several (`objects`, such as `random`), its size follows:
 """
@@ -98,7 +98,7 @@ def sawyer(id: str, **options: Any) -> Any:
 
 def rows(env: Any) -> list[tuple[str, ...]]:
     """A row for each entry of its observations."""
-    found = []
+    found: list[tuple[str, ...]] = []
     joints = rest = 0  # of the entries before: joints J + rest
     for index, entry in numbered(env.entries):
         first = number(joints, rest)

@@ -41,11 +41,15 @@ def sweep(
             "envs.tasks.arm.ArmEnv do"
         )
     others = _ranges(overrides.kwargs.get("randomize"))
-    measured = []
+    measured: list[Evaluation] = []
     for value in map(float, values):
         world = {**overrides.kwargs, "randomize": {**others, quantity: [value, value]}}
         evaluation = play(
-            policy, replace(overrides, kwargs=world), episodes, deterministic, note=silent if measured else note
+            policy,
+            replace(overrides, kwargs=world),
+            episodes,
+            deterministic,
+            note=silent if measured else note,
         )
         if evaluation.successes is None:
             raise ConfigError(f'{config.name} does not say in info["success"] what a success is')

@@ -187,8 +187,8 @@ def add_modes(parser: Parser) -> None:
     test.add_argument(
         "--sweep",
         metavar="NAME=VALUE,VALUE",
-        help="measure at each value of what --randomize knows, such as friction=0.25,0.5,1,2,4, all else that "
-        "training randomised off; draws sweep-NAME.png, with the numbers in a .csv beside it, or --out FILE.png",
+        help="measure at each value of what --randomize knows, such as friction=0.25,0.5,1,2,4, with all "
+        "else off that training randomised; draws sweep-NAME.png or --out FILE.png, and a .csv beside it",
     )
     test.add_argument(
         "--video",

@@ -25,7 +25,10 @@ def run_sweep(settings: dict[str, Any], given: str, episodes: int) -> int:
     from sac_dist.reporting.sweeps import draw_sweep, write_sweep
 
     check_sweep(quantity, values)
-    picture = new_picture(Path(f"sweep-{quantity}.png") if out is None else out)
+    picture = Path(f"sweep-{quantity}.png") if out is None else out
+    numbers = picture.with_suffix(".csv")
+    check_new(picture, numbers)
+    folder = Path.cwd()  # an environment may change it
     policies = dict(find_policy(model, overrides.name, show) for model in models)
     measured = {}
     for path, policy in policies.items():
@@ -34,10 +37,9 @@ def run_sweep(settings: dict[str, Any], given: str, episodes: int) -> int:
         measured[str(path)] = sweep(
             policy, overrides, quantity, values, episodes, deterministic, show_value, show
         )
-    numbers = picture.with_suffix(".csv")
     try:
-        write_sweep(measured, quantity, values, numbers)
-        draw_sweep(measured, quantity, values, picture)
+        write_sweep(measured, quantity, values, folder / numbers)
+        draw_sweep(measured, quantity, values, folder / picture)
     except OSError as error:
         raise ConfigError(f"cannot write {picture}: {error.strerror}") from error
     show(f"picture {picture}, numbers {numbers}")
@@ -54,18 +56,15 @@ def parse_sweep(given: str) -> tuple[str, list[float]]:
         raise ConfigError(f"--sweep {given}: {numbers!r} is no list of numbers: {USAGE}") from None
 
 
-def new_picture(path: Path) -> Path:
-    """``path`` from the root, as an environment may change the folder; it and the numbers beside it are
-    new.
-    """
-    if path.suffix != ".png":
-        raise ConfigError(f"--out {path}: a sweep's picture is a .png file")
-    for file in (path, path.with_suffix(".csv")):
+def check_new(picture: Path, numbers: Path) -> None:
+    """Before minutes of episodes."""
+    if picture.suffix != ".png":
+        raise ConfigError(f"--out {picture}: a sweep's picture is a .png file")
+    for file in (picture, numbers):
         if file.exists():
             raise ConfigError(f"{file} exists: name a new picture with --out FILE.png")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"cannot write {path}: {path.parent} is no folder that can be written")
-    return path.absolute()
+    if not os.access(picture.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write {picture}: {picture.parent} is no folder that can be written")
 
 
 def show_value(value: float, evaluation: Any) -> None:
