@@ -10,6 +10,7 @@ from matplotlib.image import imread
 from test_cli import pendulum_policy, refused
 
 import sac_dist.acting.sweep
+from envs.tasks.randomization import Randomization
 from sac_dist import EnvConfig, find_policy, sweep
 from sac_dist.acting.evaluation import Evaluation
 from sac_dist.cli import main as cli
@@ -121,3 +122,32 @@ def test_each_policy_has_its_line_and_its_rows(tmp_path):
         *(("plain", "0.25", "0.2"), ("plain", "4.0", "0.9")),
         *(("randomised", "0.25", "0.9"), ("randomised", "4.0", "1.0")),
     ]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "words"),
+    [
+        (
+            {"mass": [2, 1]},
+            "mass [2, 1]: it is [lowest, highest], numbers from 0.001 up: factor on the masses",
+        ),
+        ({"mass": [0, 1]}, "numbers from 0.001 up"),
+        ({"friction": [True, 2]}, "friction [True, 2]"),
+        ({"friction": 1}, "friction 1: it is [lowest, highest]"),
+        ({"friction": [1, 2, 3]}, "friction [1, 2, 3]"),
+        ({"light": [1, float("inf")]}, "light [1, inf]"),
+        ({"action_delay": [0, 1.5]}, "whole numbers from 0 up"),
+        ({"camera": ["a", 1]}, "camera ['a', 1]: it is [lowest, highest], numbers: m by which"),
+    ],
+)
+def test_ranges_that_make_no_sense_are_told(ranges, words):
+    with pytest.raises(ValueError) as error:
+        Randomization(ranges)
+    assert words in str(error.value)
+
+
+def test_ranges_are_drawn_within_their_ends():
+    drawn = Randomization({"camera": [-0.1, 0.1], "action_delay": [0, 2]})
+    found = [drawn.draw(np.random.default_rng(seed)) for seed in range(40)]
+    assert {each["action_delay"] for each in found} == {0.0, 1.0, 2.0}
+    assert all(-0.1 <= each["camera"] <= 0.1 for each in found)
