@@ -35,7 +35,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """A task for a robot at a table; a task of your own is a subclass that says what its methods below say.
 
     ``examples/own_task.py`` has one. The tasks' own docstrings tell their rewards and ends; docs/tasks.md has
-    the options and, made from the code, the entries of all observations and actions.
+    the options, and docs/observations.md, made from the code, every number of the observations and actions.
 
     Raises:
         ValueError: an option has a value it does not know.

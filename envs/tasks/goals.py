@@ -32,7 +32,7 @@ class GoalEnv(GoalTask):
             Term("the goal, in the base frame", "m / size", 3, 2.0, lambda task, at: task.goal / task.size),
             Term(
                 "the goal - the object",
-                "m / size / 5",
+                "5 x m / size",
                 3,
                 20.0,
                 lambda task, at: 5.0 * (task.goal - at.object_position) / task.size,

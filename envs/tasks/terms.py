@@ -129,7 +129,7 @@ def entries(arm: Arm, mode: str, extra: tuple[Term, ...]) -> tuple[Term, ...]:
         *joints,
         Term("the object, in the base frame", "m / size", 3, 2.0),
         Term("the tool, in the base frame", "m / size", 3, 2.0),
-        Term("the object - the tool", "m / size / 5", 3, 20.0),
+        Term("the object - the tool", "5 x m / size", 3, 20.0),
         Term("the tool's approach axis", "1", 3, 1.0),
         Term("sine and cosine of n x yaw error, with n sides that the fingers fit", "1", 2, 1.0),
         Term("opening of the gripper, 0 closed, 1 open", "1", 1, 1.0),
