@@ -68,8 +68,8 @@ class PushEnv(GoalEnv):
     ## Reward
 
     dense: -0.3 tanh(4 b) - 0.7 tanh(4 d), with b of the tool and the point behind the object from which it
-    goes straight to the goal, and d of object and goal, in m / size. augmented: -0.02 (tilt + \\|yaw error\\|),
-    and -0.05 while the robot touches the table, beside.
+    goes straight to the goal, and d of object and goal, in m / size. augmented: -0.02 (tilt + \\|yaw
+    error\\|), and -0.05 while the robot touches the table, beside.
     sparse: 0. In every mode +10 on success and -10 if the object falls.
 
     ## End
