@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sac_dist.acting.environment import make_env
     from sac_dist.acting.evaluation import Evaluation, evaluate
     from sac_dist.acting.playback import find_policy, play
+    from sac_dist.acting.sweep import sweep
     from sac_dist.algorithms.agent import SACAgent
     from sac_dist.book.replay_manager import ReplayManager
     from sac_dist.data.ring import ReplayBuffer
@@ -46,12 +47,14 @@ __all__ = [
     "make_env",
     "play",
     "resume",
+    "sweep",
     "train",
 ]
 _HOMES = {
     "acting.environment": ("make_env",),
     "acting.evaluation": ("Evaluation", "evaluate"),
     "acting.playback": ("find_policy", "play"),
+    "acting.sweep": ("sweep",),
     "algorithms.agent": ("SACAgent",),
     "book.replay_manager": ("ReplayManager",),
     "data.ring": ("ReplayBuffer",),

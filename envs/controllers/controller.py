@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from envs.backends.base import Backend, Readings
 from envs.controllers.kinematics import stop_at_limits, tool_to_joint_velocities
 from envs.robots.arm import Arm
+
+
+class Entry(NamedTuple):
+    """Numbers of an action, and what one of 1 is."""
+
+    meaning: str
+    unit: str
+    size: int
+
+
+GRIPPER = Entry("the gripper, -1 closed, 1 open", "1", 1)
 
 
 class Controller:
@@ -22,9 +33,14 @@ class Controller:
         self.arm, self.rest_pose, self.unbounded = arm, rest_pose, unbounded
 
     @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The arm's part of an action, in order."""
+        raise NotImplementedError
+
+    @property
     def actions(self) -> int:
         """How many numbers of an action are the arm's."""
-        raise NotImplementedError
+        return sum(entry.size for entry in self.entries)
 
     def begin(self, readings: Readings) -> None:
         """An episode begins."""

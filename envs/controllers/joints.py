@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.backends.base import CONTROL_TIMESTEP, Backend, Readings
-from envs.controllers.controller import Controller
+from envs.controllers.controller import Controller, Entry
 
 AHEAD = 2.0  # control steps that a position's target may be ahead of the joint
 
@@ -16,8 +16,8 @@ class JointVelocity(Controller):
     """J joint velocities; an action of 1 is the joint's speed (1 rad/s of the Sawyer)."""
 
     @property
-    def actions(self) -> int:
-        return self.arm.joints
+    def entries(self) -> tuple[Entry, ...]:
+        return (Entry("velocity of each joint", "the joint's speed: 1 rad/s of the Sawyer", self.arm.joints),)
 
     def wanted(self, action: np.ndarray, readings: Readings, backend: Backend) -> np.ndarray:
         return self.arm.max_velocity * action[: self.arm.joints]
@@ -29,8 +29,9 @@ class JointPosition(Controller):
     """
 
     @property
-    def actions(self) -> int:
-        return self.arm.joints
+    def entries(self) -> tuple[Entry, ...]:
+        unit = "what its speed covers in a control step: 0.05 rad of the Sawyer"
+        return (Entry("step of each joint's target position", unit, self.arm.joints),)
 
     def begin(self, readings: Readings) -> None:
         self.target = readings.joint_positions.copy()

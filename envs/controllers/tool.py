@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.backends.base import CONTROL_TIMESTEP, Backend, Readings
-from envs.controllers.controller import Controller
+from envs.controllers.controller import Controller, Entry
 from envs.controllers.kinematics import (
     tool_to_joint_velocities,
     twist_to_joint_velocities,
@@ -15,6 +15,7 @@ from envs.robots.arm import YAW_RATE
 
 BEYOND = 0.25  # m that the tool may leave the objects' region, for an arm of the Sawyer's size
 HIGHEST = 0.7  # m above the table, the same
+VELOCITY = Entry("velocity of the tool along the base's x, y, z axes", "0.4 m/s x size", 3)
 
 
 class EndPosition(Controller):
@@ -23,8 +24,8 @@ class EndPosition(Controller):
     """
 
     @property
-    def actions(self) -> int:
-        return 4
+    def entries(self) -> tuple[Entry, ...]:
+        return (VELOCITY, Entry("turn of the tool about the vertical", "1 rad/s", 1))
 
     def wanted(self, action: np.ndarray, readings: Readings, backend: Backend) -> np.ndarray:
         return tool_to_joint_velocities(
@@ -49,8 +50,8 @@ class EndPose(Controller):
     """
 
     @property
-    def actions(self) -> int:
-        return 6
+    def entries(self) -> tuple[Entry, ...]:
+        return (VELOCITY, Entry("turns of the tool about the base's x, y, z axes", "1 rad/s", 3))
 
     def wanted(self, action: np.ndarray, readings: Readings, backend: Backend) -> np.ndarray:
         linear = within_workspace(self.arm.tool_speed * action[:3], readings, backend)

@@ -16,6 +16,7 @@ SAWYER_WIDTH = 0.072  # m between the Sawyer's fingers, for which the sizes belo
 NAMED: dict[str, Callable[[float], Object]] = {
     "box": lambda scale: primitives.box((0.02 * scale, 0.02 * scale, 0.03 * scale), 0.1),
     "cylinder": lambda scale: primitives.cylinder(0.02 * scale, 0.03 * scale, 0.1),
+    "puck": lambda scale: primitives.cylinder(0.03 * scale, 0.016 * scale, 0.1),
     "roll": lambda scale: primitives.roll(0.02 * scale, 0.04 * scale, 0.1),
     "sphere": lambda scale: primitives.sphere(0.02 * scale, 0.1),
     "capsule": lambda scale: primitives.capsule(0.02 * scale, 0.03 * scale, 0.1),

@@ -42,7 +42,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """A task for a robot at a table; a task of your own is a subclass that says what its methods below say.
 
     ``examples/own_task.py`` has one. The tasks' own docstrings tell their rewards and ends; docs/tasks.md has
-    the options and, made from the code, the entries of all observations and actions.
+    the options, and docs/observations.md, made from the code, every number of the observations and actions.
 
     Raises:
         OptionError: an option has a value it does not know.
@@ -56,6 +56,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     }
     truncates_at_horizon: ClassVar[bool] = True  # so that nobody has to bound its episodes from outside
     default_horizon: ClassVar[int] = 60
+    default_objects: ClassVar[str] = "box"
     gripper_action: ClassVar[bool] = True  # whether the last action opens and closes the gripper
     hand: ClassVar[float | None] = None  # where it does not: the opening at which the task holds the gripper
     needs_gripper: ClassVar[bool] = True
@@ -71,7 +72,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def __init__(
         self,
         robot: str = "sawyer",
-        objects: str = "box",
+        objects: str | None = None,
         backend: str | Callable[[], Backend] = "auto",
         control: str = "joint_velocity",
         observation: str = "relative",
@@ -99,6 +100,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         check_choice("random_yaw", random_yaw, (None, True, False))
         check_choice("goal_conditioned", goal_conditioned, (True, False))
         check_name("robot", robot)
+        objects = self.default_objects if objects is None else objects
         check_name("objects", objects)
         kind = type(self).__name__.removesuffix("Env")
         if goal_conditioned and not self.has_goal:

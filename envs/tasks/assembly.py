@@ -59,7 +59,7 @@ class AssemblyEnv(ArmEnv):
             ),
             Term(
                 "its place - the object",
-                "m / size / 5",
+                "5 x m / size",
                 3,
                 20.0,
                 lambda task, at: 5.0 * (task.place(at) - at.object_position) / task.size,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import tanh
 from typing import Any
 
 import numpy as np
 
 from envs.backends.base import Readings
-from envs.objects.scene import Placing, Scene
-from envs.objects.shape import Object
+from envs.objects.scene import Placing
 from envs.tasks import terms
 from envs.tasks.goal_conditioned import GoalTask
 from envs.tasks.terms import Term
 
 LEAST_WAY = 0.10  # m of a goal from where the object lies, for an arm of the Sawyer's size
+FINGER = 0.015  # m of the tool behind the object that it pushes, the same
 HIGHEST = 0.20  # m of a goal above where the object lies, the same
-SLIDING = 0.4  # of an object's friction that it has where it is pushed
 IN_THE_AIR = 0.5  # of the goals of pick and place
 
 
@@ -34,7 +32,7 @@ class GoalEnv(GoalTask):
             Term("the goal, in the base frame", "m / size", 3, 2.0, lambda task, at: task.goal / task.size),
             Term(
                 "the goal - the object",
-                "m / size / 5",
+                "5 x m / size",
                 3,
                 20.0,
                 lambda task, at: 5.0 * (task.goal - at.object_position) / task.size,
@@ -64,14 +62,14 @@ class GoalEnv(GoalTask):
 
 
 class PushEnv(GoalEnv):
-    """Push: slide the object over the table to a goal; the gripper stays closed.
+    """Push: slide the object, a puck unless told otherwise, over the table to a goal; the gripper stays
+    closed.
 
     ## Reward
 
-    dense: -0.3 tanh(4 distance) - 0.7 tanh(4 d), with the distance of tool and object and d of object and
-        goal
-    in m / size. augmented: -0.02 (tilt + \\|yaw error\\|), and -0.05 while the robot touches the table,
-    beside.
+    dense: -0.3 tanh(4 b) - 0.7 tanh(4 d), with b of the tool and the point behind the object from which it
+    goes straight to the goal, and d of object and goal, in m / size. augmented: -0.02 (tilt + \\|yaw
+    error\\|), and -0.05 while the robot touches the table, beside.
     sparse: 0. In every mode +10 on success and -10 if the object falls.
 
     ## End
@@ -81,22 +79,20 @@ class PushEnv(GoalEnv):
     """
 
     default_horizon = 80
+    default_objects = "puck"
     gripper_action = False
     needs_gripper = False
     hand = 0.0
 
-    def stage(self) -> tuple[Scene, ...]:
-        return tuple(Scene((slippery(thing),)) for thing in self.objects)
-
     def cost(self, readings: Readings) -> float:
-        return 0.3 * tanh(4.0 * self.distance(readings)) + 0.7 * tanh(4.0 * self.left(readings))
+        return 0.3 * tanh(4.0 * self._to_behind(readings)) + 0.7 * tanh(4.0 * self.left(readings))
 
-
-def slippery(thing: Object) -> Object:
-    """With less friction: what is taller than wide tips over where it does not slide."""
-    return replace(
-        thing, shapes=tuple(replace(part, friction=SLIDING * part.friction) for part in thing.shapes)
-    )
+    def _to_behind(self, readings: Readings) -> float:
+        """From the tool to where it pushes from, in m / size."""
+        way = self.goal - readings.object_position
+        behind = float(readings.object_half[:2].max()) + FINGER * self.size
+        point = readings.object_position - behind * way / max(float(np.linalg.norm(way)), 1e-6)
+        return float(np.linalg.norm(readings.tool_position - point)) / self.size
 
 
 class PickAndPlaceEnv(GoalEnv):
@@ -105,8 +101,7 @@ class PickAndPlaceEnv(GoalEnv):
     ## Reward
 
     dense: -0.25 tanh(4 distance) - 0.25 (not held) - 0.5 tanh(4 d), with the distance of tool and object and
-        d
-    of object and goal in m / size. augmented and sparse, and the ends: as in :class:`PushEnv`.
+    d of object and goal in m / size. augmented, sparse and the ends: as in :class:`PushEnv`.
     """
 
     default_horizon = 80

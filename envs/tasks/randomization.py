@@ -24,6 +24,17 @@ class Quantity(NamedTuple):
     least: float = 0.0
     whole: bool = False
 
+    def allows(self, value: Any) -> bool:
+        is_number = type(value) in (int, float) and math.isfinite(value)
+        return is_number and value >= self.least and not (self.whole and value % 1)
+
+    @property
+    def wanted(self) -> str:
+        """What its values are, for a message."""
+        kind = "whole numbers" if self.whole else "numbers"
+        least = "" if self.least == -math.inf else f" from {self.least:g} up"
+        return f"{kind}{least}: {self.meaning}"
+
 
 QUANTITIES = {
     "mass": Quantity("factor on the masses of objects", 1.0, 1e-3),
@@ -81,18 +92,9 @@ def checked(where: str, name: str, span: Any) -> tuple[float, float]:
     if name not in QUANTITIES:
         raise OptionError(f"{where} has {name!r}: it knows {', '.join(QUANTITIES)}")
     quantity = QUANTITIES[name]
-    numbers = isinstance(span, list | tuple) and len(span) == 2
-    numbers = numbers and all(type(end) in (int, float) and math.isfinite(end) for end in span)
-    if (
-        not numbers
-        or not quantity.least <= span[0] <= span[1]
-        or (quantity.whole and any(end % 1 for end in span))
-    ):
-        kind = "whole numbers" if quantity.whole else "numbers"
-        least = "" if quantity.least == -math.inf else f" from {quantity.least:g} up"
-        raise OptionError(
-            f"{where} has {name} {span!r}: it is [lowest, highest], {kind}{least}: {quantity.meaning}"
-        )
+    is_span = isinstance(span, list | tuple) and len(span) == 2
+    if not is_span or not all(map(quantity.allows, span)) or span[0] > span[1]:
+        raise OptionError(f"{where} has {name} {span!r}: it is [lowest, highest], {quantity.wanted}")
     return float(span[0]), float(span[1])
 
 

@@ -15,6 +15,7 @@ from envs.robots.arm import Arm
 
 SUCCESS_REWARD = 10.0
 FALL_REWARD = -10.0
+CLOSED_ON = 0.95  # opening of a gripper that holds something, at most
 
 
 def distance(readings: Readings) -> float:
@@ -42,8 +43,11 @@ def yaw_error(readings: Readings) -> float:
 
 
 def is_held(readings: Readings) -> bool:
-    """Both pads press on the object and the proximity ray sees it between them."""
-    return readings.left_contact and readings.right_contact and readings.proximity
+    """Both pads press on the object, the proximity ray sees it between them, and they have closed on it: what
+    is jammed between open fingers is not held.
+    """
+    pressed = readings.left_contact and readings.right_contact
+    return pressed and readings.proximity and readings.opening < CLOSED_ON
 
 
 def has_fallen(readings: Readings) -> bool:
@@ -125,7 +129,7 @@ def entries(arm: Arm, mode: str, extra: tuple[Term, ...]) -> tuple[Term, ...]:
         *joints,
         Term("the object, in the base frame", "m / size", 3, 2.0),
         Term("the tool, in the base frame", "m / size", 3, 2.0),
-        Term("the object - the tool", "m / size / 5", 3, 20.0),
+        Term("the object - the tool", "5 x m / size", 3, 20.0),
         Term("the tool's approach axis", "1", 3, 1.0),
         Term("sine and cosine of n x yaw error, with n sides that the fingers fit", "1", 2, 1.0),
         Term("opening of the gripper, 0 closed, 1 open", "1", 1, 1.0),

@@ -21,6 +21,7 @@ from gymnasium.wrappers import DtypeObservation, RescaleAction, TimeLimit
 
 import envs
 from envs.options import PATHS
+from envs.tasks.arm import ArmEnv
 from sac_dist.acting.failures import NoPicture, reason
 from sac_dist.acting.observation import FlatObservation
 from sac_dist.acting.shipping import unpacked
@@ -47,18 +48,7 @@ def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env
     misses, a simulator or package that does not work, and spaces that are no vectors. Gymnasium's checking
     wrappers are left out: they cost time at every step.
     """
-    name = config.name
-    maker, kwargs = unpacked(config)
-    if maker == "auto":
-        resolved = envs.resolve(maker, kwargs)
-        maker = name = resolved.id
-        if resolved.backend is not None:
-            kwargs.setdefault("backend", resolved.backend)
-    spec = None
-    if isinstance(maker, str | EnvSpec):
-        spec = copy.deepcopy(_find_spec(maker) if isinstance(maker, str) else maker)
-        spec.order_enforce = False
-        maker = _creator(spec)
+    name, spec, maker, kwargs = _found(config)
     takes_horizon = "horizon" in _parameters(maker) and "horizon" not in kwargs
     if config.horizon is not None and takes_horizon:
         kwargs["horizon"] = config.horizon
@@ -93,6 +83,15 @@ def _absolute(name: str) -> str:
     return f"{_absolute(arm)}+{_absolute(gripper)}{at}{site}"
 
 
+def is_arm_task(config: EnvConfig) -> bool:
+    """Whether it is a task on the base class of this package's, and so has their options. Starts nothing.
+
+    Raises ConfigError as :func:`make_env` does.
+    """
+    maker = _found(config)[2]
+    return isinstance(maker, type) and issubclass(maker, ArmEnv)
+
+
 def close(env: gymnasium.Env) -> str | None:
     """Close ``env``; returns what went wrong, in a line: that undoes nothing of what was done before."""
     try:
@@ -123,6 +122,22 @@ def has_default_limit(env: gymnasium.Env) -> bool:
             return True
         layer = layer.env
     return False
+
+
+def _found(config: EnvConfig) -> tuple[str, EnvSpec | None, Callable[..., Any], dict[str, Any]]:
+    """Its name, its registration where it has one, its class or function, and the arguments of that."""
+    name = config.name
+    maker, kwargs = unpacked(config)
+    if maker == "auto":
+        resolved = envs.resolve(maker, kwargs)
+        maker = name = resolved.id
+        if resolved.backend is not None:
+            kwargs.setdefault("backend", resolved.backend)
+    if not isinstance(maker, str | EnvSpec):
+        return name, None, maker, kwargs
+    spec = copy.deepcopy(_find_spec(maker) if isinstance(maker, str) else maker)
+    spec.order_enforce = False
+    return name, spec, _creator(spec), kwargs
 
 
 def _bounded(env: gymnasium.Env, horizon: int | None) -> gymnasium.Env:

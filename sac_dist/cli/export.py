@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sac_dist.cli.given import refuse_rest
+from sac_dist.cli.given import refuse_rest, take_model
 from sac_dist.cli.terminal import show
 
 
 def run_export(settings: dict[str, Any], prefix: Path) -> int:
-    model = settings.pop("model", None)
+    model = take_model(settings)
     refuse_rest(settings, "export-book")
     from sac_dist.acting.playback import find_policy
     from sac_dist.book.policy_files import save_book_policy

@@ -179,9 +179,16 @@ def add_modes(parser: Parser) -> None:
     test = parser.add_argument_group("showing a policy")
     test.add_argument(
         "--model",
+        nargs="+",
         type=file_path,
         metavar="PATH",
-        help="run folder, file or the book's prefix; default: newest run, else models/",
+        help="run folder, file or the book's prefix; default: newest run, else models/; several for --sweep",
+    )
+    test.add_argument(
+        "--sweep",
+        metavar="NAME=VALUE,VALUE",
+        help="measure at each value of what --randomize knows, such as friction=0.25,0.5,1,2,4, with all "
+        "else off that training randomised; draws sweep-NAME.png or --out FILE.png, and a .csv beside it",
     )
     test.add_argument(
         "--video",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sac_dist.cli.flags import Parser, build_parser, file_path, spelled, task_options
@@ -76,6 +77,14 @@ def take_environment(settings: dict[str, Any]) -> EnvConfig:
     settings.update(rest)
     environment: EnvConfig = take(settings, EnvConfig)
     return environment
+
+
+def take_model(settings: dict[str, Any]) -> Path | None:
+    """The one policy of ``--model``."""
+    models: list[Path] = settings.pop("model", [])
+    if len(models) > 1:
+        raise ConfigError(f"--model names {len(models)} policies: several go with --test --sweep alone")
+    return models[0] if models else None
 
 
 def refuse_rest(settings: dict[str, Any], mode: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sac_dist.cli.given import refuse_rest, take_environment
+from sac_dist.cli.given import refuse_rest, take_environment, take_model
 from sac_dist.cli.terminal import show
 from sac_dist.settings import ConfigError
 
@@ -14,8 +14,12 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
     episodes = settings.pop("episodes", 30)
     if episodes < 1:
         raise ConfigError(f"--episodes is {episodes}: it must be above 0")
+    if "sweep" in settings:
+        from sac_dist.cli.sweep import run_sweep
+
+        return run_sweep(settings, settings.pop("sweep"), episodes)
     overrides = take_environment(settings)
-    model, video = settings.pop("model", None), settings.pop("video", None)
+    model, video = take_model(settings), settings.pop("video", None)
     deterministic, render = settings.pop("deterministic", True), not settings.pop("no_render", False)
     refuse_rest(settings, "test")
     if isinstance(video, bool):  # --video without a name, --no-video
