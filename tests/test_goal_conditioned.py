@@ -111,6 +111,7 @@ def test_what_has_no_goal_says_so() -> None:
         make_env(EnvConfig("Push-v0", {"backend": "mujoco", "colour": "red"}))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_it_can_be_trained_on(tmp_path: Path) -> None:
     env = EnvConfig("Push-v0", {"backend": "mujoco", "goal_conditioned": True, "reward": "dense"})

@@ -45,6 +45,8 @@ def test_goal_conditioned_tasks_are_recorded_flat() -> None:
     assert demos.observation.shape[1] == 37 + 2 * 3
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_run_with_another_robot_begins_from_its_demonstrations(
     arm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

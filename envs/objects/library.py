@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from envs.backends.base import BackendError
@@ -16,7 +17,7 @@ SAWYER_WIDTH = 0.072  # m between the Sawyer's fingers, for which the sizes belo
 NAMED: dict[str, Callable[[float], Object]] = {
     "box": lambda scale: primitives.box((0.02 * scale, 0.02 * scale, 0.03 * scale), 0.1),
     "cylinder": lambda scale: primitives.cylinder(0.02 * scale, 0.03 * scale, 0.1),
-    "puck": lambda scale: primitives.cylinder(0.03 * scale, 0.016 * scale, 0.1),
+    "puck": lambda scale: replace(primitives.cylinder(0.026 * scale, 0.016 * scale, 0.1), name="puck"),
     "roll": lambda scale: primitives.roll(0.02 * scale, 0.04 * scale, 0.1),
     "sphere": lambda scale: primitives.sphere(0.02 * scale, 0.1),
     "capsule": lambda scale: primitives.capsule(0.02 * scale, 0.03 * scale, 0.1),
