@@ -352,6 +352,8 @@ class ChangesFolder(Habit):
         os.chdir("/")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_an_environment_may_change_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = engine.train(

@@ -84,7 +84,9 @@ def continued(run, **settings):
     return resume(run.folder.path, replace(saved, train=replace(saved.train, **settings)))
 
 
-@pytest.mark.parametrize("env", ["SawyerLift-v0", "toy_envs:Endless-v0"])
+@pytest.mark.parametrize(
+    "env", ["SawyerLift-v0", pytest.param("toy_envs:Endless-v0", marks=pytest.mark.slow)]
+)
 def test_a_run_that_stopped_in_an_episode_goes_on_bit_for_bit(tmp_path, env):
     settings = {"env": env, "video": False, "update_ratio": 0.33, "seed": 5}
     whole = train(config(tmp_path / "whole", steps=211, checkpoint_interval=37, **settings))

@@ -316,6 +316,7 @@ def test_two_workers_share_the_statistics_of_what_both_have_stored(tmp_path, lea
     assert_moments_of(np.concatenate(of_both), saved.build_agent().normalization.moments)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_resumed_run_gives_the_bits_of_one_that_never_stopped(tmp_path):
     whole = train(normalized(tmp_path / "whole", steps=400))
@@ -329,8 +330,9 @@ def test_a_resumed_run_gives_the_bits_of_one_that_never_stopped(tmp_path):
     assert policy_of(whole)["observations.number"] > 390
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("mode", ["prefill", pytest.param("mix", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mode", ["prefill", "mix"])
 def test_demonstrations_count_once_from_the_start(tmp_path, mode):
     files.write(record(EnvConfig("toy_envs:Point-v0"), "random", 12), tmp_path / "demos.npz")
     in_ring = mode == "prefill"
@@ -372,6 +374,7 @@ def test_who_does_not_keep_the_statistics_waits_until_there_are_some(tmp_path, m
     assert agent.tensors.steps.tolist() == [2.0] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_without_an_online_phase_they_are_the_datas(tmp_path):
     files.write(record(EnvConfig("toy_envs:Point-v0"), "random", 12), tmp_path / "demos.npz")

@@ -63,6 +63,8 @@ def test_a_run_with_another_robot_begins_from_its_demonstrations(
     assert (tmp_path / "run").is_dir()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_demonstrations_of_another_robot_are_refused_in_one_line(
     arm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
