@@ -40,6 +40,8 @@ def test_a_script_without_a_main_guard_is_told_what_to_change(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_class_on_standard_input_is_trained_and_not_resumable_by_its_name(tmp_path):
     status, errors = output(tmp_path, "-", given=PROGRAM + "main()\n")
     assert status == 0 and "ended by steps after 20 steps, 4 episodes" in errors, errors

@@ -102,6 +102,8 @@ def test_a_run_that_stopped_in_an_episode_goes_on_bit_for_bit(tmp_path, env):
     assert ours["counters"] == theirs["counters"] and ours["workers"] == theirs["workers"]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_checkpoint_between_episodes_is_called_so(tmp_path):
     run = train(config(tmp_path, episodes=3, steps=None))
     assert last_run(run)["exact"] == "episode end"

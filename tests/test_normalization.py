@@ -305,8 +305,9 @@ def stored(run) -> tuple[Checkpoint, ReplaySegment]:
     return saved, ReplayFiles(run.folder.replay, saved.schema).read(saved.run["replay"])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("learner", [None, pytest.param("central", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("learner", [None, "central"])
 def test_two_workers_share_the_statistics_of_what_both_have_stored(tmp_path, learner):
     run = train(normalized(tmp_path, workers=2, steps=400, learner=learner))
     saved, segment = stored(run)

@@ -219,6 +219,8 @@ def test_local_to_the_cluster_and_back(cluster, tmp_path):
         assert len(found) == taken and played <= len(found.starts) <= played + 3 * 2
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_too_few_cpus_are_said_before_anything_is_written(cluster, tmp_path):
     errors = finish(begin(cluster, tmp_path, "--workers", "50", env="toy_envs:Point-v0"), status=2)
     assert (
