@@ -128,7 +128,7 @@ def test_the_gripper_says_how_open_it_is(arms):
     for opening in (1.0, 0.0, 0.5, 1.0):
         trial.gripper.command(trial.data, opening)
         trial.step(steps=20)
-        assert trial.gripper.opening(trial.data) == pytest.approx(opening, abs=0.06)
+        assert trial.gripper.opening(trial.data.qpos) == pytest.approx(opening, abs=0.06)
 
 
 def test_physics_has_no_ballast_and_pictures_no_physics(arms):

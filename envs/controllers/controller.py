@@ -31,6 +31,7 @@ class Controller:
 
     def __init__(self, arm: Arm, rest_pose: np.ndarray, unbounded: bool = False) -> None:
         self.arm, self.rest_pose, self.unbounded = arm, rest_pose, unbounded
+        self.joints = arm.joints
 
     @property
     def entries(self) -> tuple[Entry, ...]:

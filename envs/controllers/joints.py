@@ -20,7 +20,7 @@ class JointVelocity(Controller):
         return (Entry("velocity of each joint", "the joint's speed: 1 rad/s of the Sawyer", self.arm.joints),)
 
     def wanted(self, action: np.ndarray, readings: Readings, backend: Backend) -> np.ndarray:
-        return self.arm.max_velocity * action[: self.arm.joints]
+        return self.arm.max_velocity * action[: self.joints]
 
 
 class JointPosition(Controller):
@@ -39,7 +39,7 @@ class JointPosition(Controller):
     def wanted(self, action: np.ndarray, readings: Readings, backend: Backend) -> np.ndarray:
         speed, here = self.arm.max_velocity, readings.joint_positions
         reach = AHEAD * CONTROL_TIMESTEP * speed
-        target = self.target + CONTROL_TIMESTEP * speed * action[: self.arm.joints]
+        target = self.target + CONTROL_TIMESTEP * speed * action[: self.joints]
         self.target = np.clip(np.clip(target, here - reach, here + reach), *self.arm.reach)
         return np.clip((self.target - here) / CONTROL_TIMESTEP, -speed, speed)
 

@@ -21,6 +21,7 @@ class ArmDrive:
     def __init__(self, model: Any, card: RobotCard) -> None:
         joints = [model.joint(name).id for name in card.arm_joints]
         self.actuators = np.array([model.actuator(name).id for name in card.arm_joints])  # (J,)
+        self._commands = run(self.actuators.tolist())
         self.positions = model.jnt_qposadr[joints]  # (J,) addresses in qpos
         self.velocities = model.jnt_dofadr[joints]  # (J,) addresses in qvel
         first = model.actuator_actadr[self.actuators]
@@ -47,7 +48,7 @@ class ArmDrive:
 
     def command(self, data: Any, velocities: np.ndarray) -> None:
         """(J,) rad/s, from now on."""
-        data.ctrl[self.actuators] = velocities
+        data.ctrl[self._commands] = velocities
         if self.has_targets:
             joints = data.qpos[self._followers]
             targets = np.minimum(
@@ -60,7 +61,7 @@ class GripperDrive:
     """Opens and closes, 0 closed … 1 open."""
 
     def __init__(self, model: Any, gripper: Gripper) -> None:
-        self._actuators = np.array([model.actuator(name).id for name in gripper.drives])
+        self._commands = run([model.actuator(name).id for name in gripper.drives])
         self._closed, opened = np.array(list(gripper.drives.values())).T  # (D,) each
         self._range = opened - self._closed
         # (address, sign of opening, closed) of each joint that tells how far it is open
@@ -78,10 +79,10 @@ class GripperDrive:
         self.command(data, opening)
 
     def command(self, data: Any, opening: float) -> None:
-        data.ctrl[self._actuators] = self._closed + self._range * min(max(opening, 0.0), 1.0)
+        data.ctrl[self._commands] = self._closed + self._range * min(max(opening, 0.0), 1.0)
 
-    def opening(self, data: Any) -> float:
-        qpos = data.qpos
+    def opening(self, qpos: np.ndarray) -> float:
+        """``qpos``: MjData's."""
         way = sum([sign * (qpos[address] - closed) for address, sign, closed in self._joints])
         return float(min(max(way / self._way, 0.0), 1.0))
 
@@ -94,3 +95,10 @@ def pads(model: Any) -> tuple[frozenset[int], frozenset[int]]:
         for side in ("left", "right")
     )
     return left, right
+
+
+def run(places: list[int]) -> slice | list[int]:
+    """As a slice where they follow each other, which is quicker."""
+    if places and places == list(range(places[0], places[0] + len(places))):
+        return slice(places[0], places[-1] + 1)
+    return places

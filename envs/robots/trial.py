@@ -119,11 +119,11 @@ class Trial:
         self.reset(np.array(self.card.home))
         self.gripper.command(self.data, 1.0)
         self.step(steps=2 * SETTLE)
-        seen = [self.gripper.opening(self.data)]
+        seen = [self.gripper.opening(self.data.qpos)]
         self.gripper.command(self.data, 0.0)
         for _ in range(2 * SETTLE):
             self.step()
-            seen.append(self.gripper.opening(self.data))
+            seen.append(self.gripper.opening(self.data.qpos))
         return np.array(seen)
 
     def holds(self) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from math import pi
+from math import isfinite, pi
 from typing import Any, ClassVar
 
 import gymnasium
@@ -151,7 +151,8 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.controller = CONTROLLERS[control](self.arm, self.arm.start_poses[start], self.as_the_book)
         self.control = control
         actions = self.controller.actions + self.gripper_action
-        self.action_space = Box(-1.0, 1.0, (actions,), np.float32)
+        self._action_shape = (actions,)
+        self.action_space = Box(-1.0, 1.0, self._action_shape, np.float32)
         self._extra = self.terms() if observation == "relative" else ()
         self.entries = terms.entries(self.arm, observation, self._extra)
         self._high = np.concatenate(
@@ -252,8 +253,8 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         if self.readings is None:
             raise gymnasium.error.ResetNeeded("step was called before reset")
-        action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
-        if action.shape != self.action_space.shape or not np.isfinite(action).all():
+        action = np.minimum(np.maximum(np.asarray(action, np.float64), -1.0), 1.0)
+        if action.shape != self._action_shape or not isfinite(action @ action):
             raise ValueError(f"action is {action}: it must be finite, of shape {self.action_space.shape}")
         if self.drawn:
             action = self._actions(action)

@@ -62,9 +62,11 @@ def relative_observation(readings: Readings, size: float) -> np.ndarray:
     observation = np.empty(17 + 2 * joints, np.float32)
     observation[:joints] = readings.joint_positions
     observation[joints:-17] = readings.joint_velocities
-    observation[-17:-14] = readings.object_position / size
-    observation[-14:-11] = readings.tool_position / size
-    observation[-11:-8] = 5.0 * (readings.object_position - readings.tool_position) / size
+    observation[-17:-14] = readings.object_position
+    observation[-14:-11] = readings.tool_position
+    observation[-11:-8] = 5.0 * (readings.object_position - readings.tool_position)
+    if size != 1.0:  # the Sawyer's
+        observation[-17:-8] /= size
     observation[-8:-5] = readings.tool_rotation[:, 2]
     observation[-5:] = (
         sin(angle),

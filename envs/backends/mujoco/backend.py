@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from envs.backends.mujoco.parts import (
 from envs.robots.spec import robot_spec
 
 PRESSED = 0.5  # N; a pad that presses less does not count as in contact
-MAX_SPEED = 1e4  # m/s or rad/s; a state faster than this is an explosion
+MAX_SPEED = 1e4  # m/s and rad/s, of all together; a state faster than this is an explosion
 ORIGIN = np.zeros(3)
 INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -153,21 +154,21 @@ class MujocoBackend:
 
     def _read(self) -> Readings:
         data, now = self.data, self._now
-        speed = np.abs(data.qvel).max()
-        if not (speed < MAX_SPEED and np.isfinite(data.qpos).all()):
+        qpos, qvel = data.qpos, data.qvel
+        if not (qvel @ qvel < MAX_SPEED**2 and isfinite(qpos @ qpos)):
             raise BackendError(
                 "the MuJoCo state is no longer finite: reset the environment; check the commands it was given"
             )
         left, right, table = self._contacts()
         rotation = now.tool_rotation.reshape(3, 3).copy()
         return Readings(
-            joint_positions=data.qpos[now.arm_qpos].copy(),
-            joint_velocities=data.qvel[now.arm_dofs].copy(),
+            joint_positions=qpos[now.arm_qpos].copy(),
+            joint_velocities=qvel[now.arm_dofs].copy(),
             tool_position=now.tool_position.copy(),
             tool_rotation=rotation,
             object_position=now.object_position.copy(),
             object_rotation=now.object_rotation.reshape(3, 3).copy(),
-            opening=1.0 if now.gripper is None else now.gripper.opening(data),
+            opening=1.0 if now.gripper is None else now.gripper.opening(qpos),
             left_contact=left,
             right_contact=right,
             table_contact=table,

@@ -12,7 +12,7 @@ from envs.backends.base import BackendError
 from envs.backends.mujoco.world import FIXTURE, object_name, world_spec
 from envs.objects.scene import Placing, Scene
 from envs.robots.card import RobotCard
-from envs.robots.drive import ArmDrive, GripperDrive, pads
+from envs.robots.drive import ArmDrive, GripperDrive, pads, run
 from envs.robots.workplace import table_of
 
 # What a shape is, as bits, so that those of a touching pair can be put together.
@@ -199,7 +199,7 @@ class Parts:
                 <= self._proximity_range
             ):
                 return True
-        return any(
+        return bool(self._meshes) and any(
             0.0 <= mujoco.mj_rayMesh(self.model, self.data, mesh, start, direction) <= self._proximity_range
             for mesh in self._meshes
         )
@@ -229,10 +229,3 @@ def geoms_of(model: mujoco.MjModel, bodies: list[int]) -> list[int]:
     """Their shapes that can collide."""
     collide = (model.geom_contype | model.geom_conaffinity) != 0
     return [int(geom) for geom in np.flatnonzero(np.isin(model.geom_bodyid, bodies) & collide)]
-
-
-def run(places: list[int]) -> slice | list[int]:
-    """As a slice where they follow each other, which is quicker."""
-    if places and places == list(range(places[0], places[0] + len(places))):
-        return slice(places[0], places[-1] + 1)
-    return places
