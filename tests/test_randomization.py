@@ -12,7 +12,8 @@ import pytest
 import envs
 from envs import BackendError, OptionError
 from envs.backends.mujoco.parts import RANDOMIZED
-from envs.tasks.randomization import QUANTITIES, Lag, Randomization
+from envs.tasks.lag import Lag
+from envs.tasks.randomization import QUANTITIES, Randomization
 from sac_dist.acting.environment import make_env
 from sac_dist.settings import ConfigError, EnvConfig
 

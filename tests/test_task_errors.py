@@ -119,15 +119,53 @@ def test_an_arm_without_a_gripper_reaches_and_pushes() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("qpos", np.nan), ("qpos", np.inf), ("qvel", 1e9)])
 @pytest.mark.parametrize("id", ["Lift-v0", "Drawer-v0"])
-def test_physics_that_breaks_is_one_line_and_a_reset_mends_it(id: str, name: str, value: float) -> None:
-    env = gymnasium.make(id, backend="mujoco").unwrapped
+def test_physics_that_explodes_ends_the_episode_and_a_reset_mends_it(
+    id: str, name: str, value: float
+) -> None:
+    env = gymnasium.make(id, backend="mujoco", reward="sparse").unwrapped
     fresh = env.reset(seed=0)[0]
+    still = np.zeros(env.action_space.shape)
+    before = env.step(still)[0]
     getattr(env.backend.data, name)[-1] = value
-    with pytest.raises(BackendError, match=r"^the MuJoCo state is no longer finite: reset the environment"):
-        for _ in range(3):
-            env.step(np.zeros(env.action_space.shape))
+    with pytest.warns(UserWarning, match=r"no longer finite: the episode ends there; 1 so far .* sawyer"):
+        observation, reward, terminated, truncated, info = env.step(still)
+    np.testing.assert_array_equal(observation, before)
+    assert (reward, terminated, truncated) == (-10.0, True, False)
+    assert info["unstable"] is True and info["success"] is False
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(still)
     np.testing.assert_array_equal(env.reset(seed=0)[0], fresh)
+    assert "unstable" not in env.step(still)[4]
     assert not os.listdir("."), "mujoco would leave MUJOCO_LOG.TXT"
+
+
+def test_an_explosion_cuts_an_episode_that_nothing_terminates() -> None:
+    env = gymnasium.make("Reach-v0", backend="mujoco", goal_conditioned=True, reward="sparse").unwrapped
+    env.reset(seed=0)
+    env.backend.data.qpos[0] = np.nan
+    with pytest.warns(UserWarning, match="no longer finite"):
+        _, reward, terminated, truncated, info = env.step(np.zeros(env.action_space.shape))
+    assert (reward, terminated, truncated, info["unstable"]) == (-1.0, False, True, True)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_physics_that_explodes_again_and_again_is_one_line() -> None:
+    env = gymnasium.make("Reach-v0", backend="mujoco").unwrapped
+    still = np.zeros(env.action_space.shape)
+
+    def explode() -> None:
+        env.reset(seed=0)
+        env.step(still)
+        env.backend.data.qpos[0] = np.nan
+        env.step(still)
+
+    for _ in range(4):
+        explode()
+    env.reset(), env.step(still), env.reset()  # one that did not
+    for _ in range(4):
+        explode()
+    with pytest.raises(BackendError, match=r"^the MuJoCo state .* in 5 episodes in a row with sawyer: see"):
+        explode()
 
 
 def trained(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -24,6 +24,10 @@ class BackendError(RuntimeError):
     """The simulator is missing, broken or misconfigured; the message says what to do about it."""
 
 
+class Unstable(BackendError):
+    """The physics is no longer finite; a reset may mend it."""
+
+
 class OptionError(ValueError):
     """An option has a value that makes no sense; the message says which it may have."""
 

@@ -96,14 +96,3 @@ def checked(where: str, name: str, span: Any) -> tuple[float, float]:
     if not is_span or not all(map(quantity.allows, span)) or span[0] > span[1]:
         raise OptionError(f"{where} has {name} {span!r}: it is [lowest, highest], {quantity.wanted}")
     return float(span[0]), float(span[1])
-
-
-class Lag:
-    """Gives back what went in ``delay`` steps ago; before that ``first``."""
-
-    def __init__(self, delay: int, first: Any) -> None:
-        self.waiting = [first] * delay
-
-    def __call__(self, now: Any) -> Any:
-        self.waiting.append(now)
-        return self.waiting.pop(0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.backends.base import CONTROL_TIMESTEP, NOTHING, BackendError, Readings
+from envs.backends.base import CONTROL_TIMESTEP, NOTHING, BackendError, Readings, Unstable
 from envs.objects.scene import Placing, Scene
 from envs.robots.card import RobotCard
 from envs.robots.workplace import arm_of, table_of, workplace_of
@@ -156,9 +156,7 @@ class MujocoBackend:
         data, now = self.data, self._now
         qpos, qvel = data.qpos, data.qvel
         if not (qvel @ qvel < MAX_SPEED**2 and isfinite(qpos @ qpos)):
-            raise BackendError(
-                "the MuJoCo state is no longer finite: reset the environment; check the commands it was given"
-            )
+            raise Unstable("the MuJoCo state is no longer finite")
         left, right, table = self._contacts()
         rotation = now.tool_rotation.reshape(3, 3).copy()
         return Readings(
