@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from tasks import RANGES
 
 import envs
 from envs import BackendError, OptionError
@@ -17,17 +18,7 @@ from envs.tasks.randomization import QUANTITIES, Randomization
 from sac_dist.acting.environment import make_env
 from sac_dist.settings import ConfigError, EnvConfig
 
-EVERYTHING = {
-    "mass": [0.5, 2],
-    "friction": [0.5, 1.5],
-    "damping": [0.5, 2],
-    "gain": [0.5, 1],
-    "action_delay": [0, 2],
-    "observation_delay": [0, 2],
-    "observation_noise": [0, 0.02],
-    "camera": [-0.05, 0.05],
-    "light": [0.5, 1.5],
-}
+EVERYTHING = {**RANGES, "camera": [-0.05, 0.05], "light": [0.5, 1.5]}
 
 
 def make(ranges: Any = None, id: str = "Lift-v0", **options: Any) -> Any:

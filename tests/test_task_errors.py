@@ -69,7 +69,15 @@ def contradicting_card(card_text: str) -> dict[str, Any]:
     return {"robot": write("arm.yaml", yaml.safe_dump(given))}
 
 
+def far_table(card_text: str) -> dict[str, Any]:
+    write_arm(Path.cwd())
+    given = yaml.safe_load(card_text)
+    given["table_height"] = 1.0
+    return {"robot": write("arm.yaml", yaml.safe_dump(given))}
+
+
 MISTAKES = {
+    "a table out of reach": ("Reach-v0", far_table, "the middle of its region on the table: correct region"),
     "no gripper": (
         "Lift-v0",
         no_gripper,

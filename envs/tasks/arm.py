@@ -312,7 +312,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if self.drawn:
             kept = state["randomization"]
             self.drawn = kept["drawn"]
-            self._lags.set_state(kept)
+            self._lags.set_state(self.drawn, kept)
             self.backend.randomize(self.drawn, kept["scene"])  # type: ignore[attr-defined]
         self.backend.set_state(state["physics"])
         self.readings = Readings(**state["readings"])

@@ -44,6 +44,8 @@ class Lags:
     def get_state(self) -> dict[str, list[Any]]:
         return {"actions": list(self.action.waiting), "observations": list(self._observation.waiting)}
 
-    def set_state(self, state: Mapping[str, list[Any]]) -> None:
+    def set_state(self, drawn: Mapping[str, float], state: Mapping[str, list[Any]]) -> None:
+        """Go on where :meth:`get_state` was called, in an episode for which this was ``drawn``."""
+        self._noise = drawn.get("observation_noise", 0.0)
         self.action.waiting = list(state["actions"])
         self._observation.waiting = list(state["observations"])

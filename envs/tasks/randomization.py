@@ -6,6 +6,7 @@ Domain randomisation as Tobin et al. 2017 (arXiv 1703.06907) and Peng et al. 201
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,7 +85,7 @@ class Randomization:
 def read(path: str) -> Any:
     try:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise OptionError(f"cannot read randomize {path}: {' '.join(str(error).split())}") from None
 
 
@@ -94,5 +95,7 @@ def checked(where: str, name: str, span: Any) -> tuple[float, float]:
     quantity = QUANTITIES[name]
     is_span = isinstance(span, list | tuple) and len(span) == 2
     if not is_span or not all(map(quantity.allows, span)) or span[0] > span[1]:
-        raise OptionError(f"{where} has {name} {span!r}: it is [lowest, highest], {quantity.wanted}")
+        raise OptionError(
+            f"{where} has {name} {reprlib.repr(span)}: it is [lowest, highest], {quantity.wanted}"
+        )
     return float(span[0]), float(span[1])

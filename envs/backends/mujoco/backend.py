@@ -25,6 +25,7 @@ from envs.backends.mujoco.parts import (
     TABLE,
     Parts,
 )
+from envs.robots.reach import check_reach
 from envs.robots.spec import robot_spec
 
 PRESSED = 0.5  # N; a pad that presses less does not count as in contact
@@ -51,6 +52,8 @@ class MujocoBackend:
         self._scenes = scenes
         self._parts: dict[int, Parts] = {}
         self._enter(0)
+        if card.model is not None:
+            check_reach(self.model, card)
         self.arm = arm_of(card, self._now.joint_limits)
         self._substeps = round(CONTROL_TIMESTEP / card.timestep)
         self._look: Mapping[str, float] = {}
