@@ -279,6 +279,8 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
 
 
 def test_a_table_of_ranges_needs_no_file() -> None:
+    with pytest.raises(OptionError, match=r"from 0 up, at most 100: control steps"):
+        Randomization({"action_delay": [0, 10**9]})
     with pytest.raises(OptionError, match=r"^randomize has 'masss': it knows mass"):
         make({"masss": [1, 2]})
     assert make({"mass": (1, 2)}).randomization.ranges == {"mass": (1.0, 2.0)}

@@ -173,7 +173,9 @@ LEVELS = ["&a0 [x, x]", *(f"&a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for
 BOMB = "model: x\narm_joints: [a]\ntool: {}\nregion: 1\nhome:\n" + "".join(f"- {level}\n" for level in LEVELS)
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2", "words", "\0", "a: &a [*a]", "[" * 5000, BOMB])
+@pytest.mark.parametrize(
+    "text", ["", "name: a\nname: b", "[1, 2", "words", "\0", "a: &a [*a]", "[" * 5000, BOMB]
+)
 def test_cards_that_are_no_cards(tmp_path, text):
     (tmp_path / "card.yaml").write_text(text)
     assert "card.yaml" in refused(find_robot, str(tmp_path / "card.yaml"))

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from envs.backends.base import BackendError
+from envs.yaml_files import read_yaml
 
 SAWYER_RADIUS = 0.595  # m, of the middle of the Sawyer's region
 NARROWEST, WIDEST = 0.005, 1.0  # m between open fingers
@@ -88,9 +89,9 @@ def read_card(path: str | os.PathLike[str]) -> RobotCard:
     """Raises BackendError, in one line, for a file that is no card."""
     path = Path(path)
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise BackendError(f"cannot read the card {path}: {' '.join(str(error).split())}") from error
+        given = read_yaml(path)
+    except ValueError as error:
+        raise BackendError(f"cannot read the card {path}: {error}") from error
     if not isinstance(given, dict):
         raise BackendError(f"the card {path} is no table of fields: it has {', '.join(FORMS)}")
     given = dict[str, Any](name=path.stem) | given
