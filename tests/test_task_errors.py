@@ -18,9 +18,13 @@ from robot_files import arm_xml, write_arm
 from envs import BackendError, OptionError
 from envs.robots.card import write_card
 from envs.robots.library import find_robot
+from envs.tasks.reach import ReachEnv
 from sac_dist.acting.environment import make_env
+from sac_dist.acting.episode import EnvironmentFault, Play
 from sac_dist.cli.main import main
-from sac_dist.settings import ConfigError, EnvConfig
+from sac_dist.engine.children import TrainingFailed
+from sac_dist.engine.train import train
+from sac_dist.settings import Config, ConfigError, EnvConfig, TrainConfig
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -174,6 +178,35 @@ def test_physics_that_explodes_again_and_again_is_one_line() -> None:
         explode()
     with pytest.raises(BackendError, match=r"^the MuJoCo state .* in 5 episodes in a row with sawyer: see"):
         explode()
+
+
+class ExplodingEnv(ReachEnv):
+    """Explodes in each episode's first step."""
+
+    def step(self, action: np.ndarray) -> Any:
+        self.backend.data.qvel[0] = np.nan
+        return super().step(action)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_episode_says_that_it_was_unstable_and_the_last_one_is_a_fault_of_the_environment() -> None:
+    env = make_env(EnvConfig(ExplodingEnv, {"backend": "mujoco"}))
+    still = np.zeros(env.action_space.shape, np.float32)
+    for seed in range(4):
+        play = Play(env, seed)
+        play.step(still)
+        assert play.over and play.episode().unstable
+    with pytest.raises(EnvironmentFault, match="in 5 episodes in a row"):
+        Play(env, 4).step(still)
+
+
+@pytest.mark.slow
+def test_a_run_whose_physics_always_explodes_ends_in_a_line(tmp_path: Path) -> None:
+    train_config = TrainConfig(workers=1, steps=2000, compile="off", run_dir=str(tmp_path / "run"))
+    with pytest.raises(
+        TrainingFailed, match=r"5 times in a row; saved to .*in 5 episodes in a row with sawyer"
+    ):
+        train(Config(EnvConfig(ExplodingEnv, {"backend": "mujoco"}), train=train_config), quiet=True)
 
 
 def trained(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
