@@ -18,6 +18,7 @@ from gymnasium.spaces import Box
 from envs.backends.base import (
     CONTROL_TIMESTEP,
     Backend,
+    Marks,
     OptionError,
     Readings,
     RestorableBackend,
@@ -228,6 +229,10 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def info(self, readings: Readings, success: bool) -> dict[str, Any]:
         return {"success": success, "distance": terms.distance(readings)}
 
+    def marks(self, readings: Readings) -> Marks:
+        """Balls to draw in pictures, such as the goal: places in the base frame and radii, in m."""
+        return ()
+
     # What gymnasium calls.
 
     def reset(
@@ -324,7 +329,8 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def render(self) -> np.ndarray | None:
         if self.render_mode == "rgb_array":
-            return self.backend.render("scene", self.width, self.height)
+            marks = () if self.readings is None else self.marks(self.readings)
+            return self.backend.render("scene", self.width, self.height, marks)
         if self.render_mode is None:
             gymnasium.logger.warn("render was called on an environment made without a render_mode")
         return None
@@ -418,4 +424,5 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """Draw in the window, at the speed of the real robot."""
         time.sleep(max(0.0, self._next_frame - time.monotonic()))
         self._next_frame = time.monotonic() + CONTROL_TIMESTEP
-        self.backend.show()
+        assert self.readings is not None
+        self.backend.show(self.marks(self.readings))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.backends.base import CONTROL_TIMESTEP, NOTHING, BackendError, Readings, Unstable
+from envs.backends.base import CONTROL_TIMESTEP, NOTHING, BackendError, Marks, Readings, Unstable
 from envs.objects.scene import Placing, Scene
 from envs.robots.card import RobotCard
 from envs.robots.workplace import arm_of, table_of, workplace_of
@@ -134,11 +134,11 @@ class MujocoBackend:
         mujoco.mj_jacSite(self.model, self.data, now.jacobian[:3], now.jacobian[3:], now.tool)
         return now.jacobian[:, now.arm_dofs].copy()
 
-    def render(self, camera: str, width: int, height: int) -> np.ndarray:
-        return self._get_picture().render(self.data, camera, width, height, self._look)
+    def render(self, camera: str, width: int, height: int, marks: Marks = ()) -> np.ndarray:
+        return self._get_picture().render(self.data, camera, width, height, self._look, marks)
 
-    def show(self) -> None:
-        self._get_picture().show(self.data)
+    def show(self, marks: Marks = ()) -> None:
+        self._get_picture().show(self.data, marks)
 
     def close(self) -> None:
         if self._picture is not None:
