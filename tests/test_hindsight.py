@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_replay import CONTEXT, wait_until
 
 from sac_dist.data.dataset import DataSet
-from sac_dist.data.hindsight import Hindsight, spread
+from sac_dist.data.hindsight import Hindsight, Later, spread
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import AHEAD, Batches
 from sac_dist.data.schema import Field, Schema
@@ -272,3 +272,25 @@ def test_n_steps_have_no_goals_in_hindsight() -> None:
         Batches(
             ReplayBuffer(9, SCHEMA), None, DataConfig(her="final"), 4, AGENT, n_step=3, hindsight=hindsight()
         )
+
+
+def test_a_cluster_s_stores_find_the_goals_and_its_learner_judges_them() -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'sac_dist[ray]'")
+    from test_ray_parts import LocalStores
+
+    from sac_dist.engine.ray.replay import Store, StoreHindsight, StoreSampler
+
+    config = DataConfig(her="final")
+    later = Later.of(SCHEMA, config)
+    stores = LocalStores()
+    stores.handles = [Store(100, SCHEMA, 2, False, later) for _ in range(2)]
+    for episode in range(8):
+        play(stores.handles[episode % 2].buffer.for_shard(episode // 4), episode, 3 + episode)
+    sampler = StoreSampler(stores, SCHEMA, 90, lambda: None, later)
+    hindsight, rng = StoreHindsight(SCHEMA, config, Steps), np.random.default_rng(0)
+    rows, seen = np.empty((40, SCHEMA.row_width), np.float32), set()
+    for _ in range(20):  # some over the end of a block
+        hindsight.sample_into(sampler, rows, rng)
+        check(rows, spread(40, 0.8), {episode: 3 + episode for episode in range(8)}, final=True)
+        seen |= set(rows[:, 0].astype(int).tolist())
+    assert seen == set(range(8))

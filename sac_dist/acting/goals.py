@@ -74,11 +74,10 @@ class GoalRewards:
                 f"--her is for environments with goals: {name} has no Dict observation with achieved_goal "
                 "and desired_goal"
             )
-        achieved, self._space = spaces
-        if not all(isinstance(space, Box) and space.shape == spaces[0].shape for space in spaces):
-            raise ConfigError(
-                f"--her needs goals of one shape: those of {name} are {achieved} and {self._space}"
-            )
+        achieved, desired = spaces
+        if not (isinstance(achieved, Box) and isinstance(desired, Box) and achieved.shape == desired.shape):
+            raise ConfigError(f"--her needs goals of one shape: those of {name} are {achieved} and {desired}")
+        self._space = desired
         tried = _tried(self._space)
         reward = _function(env, name, "compute_reward", tried)
         if reward is None:

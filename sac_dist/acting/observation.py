@@ -94,7 +94,7 @@ def schema_of(env: gymnasium.Env) -> Schema:
 
 
 def goal_spaces(env: gymnasium.Env) -> tuple[spaces.Space, spaces.Space] | None:
-    """Those of achieved_goal and desired_goal of an environment that ``make_env`` has made, if it has them."""
+    """Those of achieved_goal and desired_goal of an environment of ``make_env``; None: it has no goals."""
     flat = _flat_part(env)
     if flat is None or not {"achieved_goal", "desired_goal"} <= flat.parts.keys():
         return None

@@ -35,13 +35,23 @@ class Goals(Protocol):
 
 class Later:
     """Finds for transitions of ``schema``, which has achieved and desired goals of one size, what their
-    episodes achieved later on: by the transition itself or one after it, drawn uniformly, or with ``final`` by
-    the last one that is written.
+    episodes achieved later on: by the transition itself or one after it, drawn uniformly, or with ``final``
+    by the last one that is written.
     """
 
     def __init__(self, schema: Schema, final: bool) -> None:
         self.final = final
         self.achieved = _moved(schema.places["achieved_goal"], schema.columns["next_observation"])
+
+    @classmethod
+    def of(cls, schema: Schema, config: DataConfig) -> Later | None:
+        """None: ``config`` relabels nothing."""
+        return cls(schema, config.her == "final") if config.relabels else None
+
+    @property
+    def size(self) -> int:
+        """Numbers of a goal."""
+        return self.achieved.stop - self.achieved.start
 
     def sample(
         self, replay: ReplayBuffer, rows: Rows, which: Counts | slice, rng: np.random.Generator

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import gymnasium
 import numpy as np
@@ -132,6 +132,8 @@ class Member:
     A subclass says what ``online`` does; ``offline`` updates from data.
     """
 
+    hindsight: ClassVar[type[Hindsight]] = Hindsight
+
     def __init__(self, connection: Connection, task: Task) -> None:
         self.connection = connection
         self.rank, self.generation = task.rank, task.generation
@@ -165,7 +167,7 @@ class Member:
             task.config.agent,
             task.config.calibrated,
             hindsight=(
-                Hindsight(self.agent.schema, self.data_config, self.goals)
+                self.hindsight(self.agent.schema, self.data_config, self.goals)
                 if self.data_config.relabels
                 else None
             ),

@@ -135,7 +135,10 @@ def resume(
         _check_unfinished(config, saved, path)
         check_machine(config, saved.schema)
         demos = _read_again(config, saved, path)
-        schema, notes, _ = _try_environment(config, saved.schema)
+        settled = replace(
+            config.data, her=config.data.her or "none"
+        )  # of runs from before there was the setting
+        schema, notes, _ = _try_environment(replace(config, data=settled), saved.schema)
         _check_demos(config, demos, schema)
         with _engine(config) as engine:
             reporter = Reporter(folder.path, config, all_sinks, callbacks, saved.run["log"])

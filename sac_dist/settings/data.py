@@ -46,8 +46,8 @@ class DataConfig:
 
     her: Literal["none", "future", "final"] | None = option(
         None,
-        "hindsight experience replay, for environments with goals: future, a goal is what the episode achieved "
-        "later on; final, at its end; default: future with --train where the reward is sparse",
+        "hindsight experience replay, for environments with goals: future, a goal is what the episode "
+        "achieved later on; final, at its end; default: future with --train where the reward is sparse",
     )
     her_ratio: float = option(0.8, "share of each batch that gets a goal in hindsight")
 
