@@ -27,8 +27,8 @@ OFFLINE: dict[str, Any] = {
     "cql_samples": 5,
     "cal_ql": True,
 }
-# For goals with a sparse reward; docs/goals.md has what they are worth. γ, τ, step sizes and the share of goals
-# in hindsight are rl-zoo's for Fetch; observations are normalised as in Andrychowicz et al. 2017.
+# For goals with a sparse reward; docs/goals.md has what they are worth. γ, τ and step sizes are rl-zoo's for
+# Fetch; observations are normalised as in Andrychowicz et al. 2017.
 GOALS: dict[str, Any] = {
     **{"her": "future", "normalize_observations": True, "discount": 0.95, "tau": 0.05, "update_ratio": 1.0},
     **{"actor_lr": 1e-3, "critic_lr": 1e-3, "alpha_lr": 1e-3, "warmup_steps": 300},
