@@ -273,7 +273,7 @@ def test_a_run_that_cannot_be_made_leaves_no_folder(tmp_path, monkeypatch):
         raise ConfigError("no memory")
 
     monkeypatch.setattr(engine_train, "Supervisor", fail)
-    monkeypatch.setattr(engine_train, "_try_environment", lambda *_: (Schema.vector(2, 2), []))
+    monkeypatch.setattr(engine_train, "_try_environment", lambda *_: (Schema.vector(2, 2), [], "none"))
     train = TrainConfig(workers=1, compile="off", run_dir=str(tmp_path / "run"))
     with pytest.raises(ConfigError, match="no memory"):
         engine_train.train(Config(EnvConfig("Pendulum-v1"), train=train), quiet=True)

@@ -88,6 +88,13 @@ def test_normalised_observations_are_the_workers_and_travel_with_the_policy(clus
 
 
 @pytest.mark.slow
+def test_goals_in_hindsight_come_from_the_stores_and_are_learned_from(cluster, tmp_path):
+    flags = "--workers", "2", "--steps", "15000", "--replay-shards", "2", "--eval-interval", "500"
+    errors = finish(begin(cluster, tmp_path, *flags, "--success-target", "0.9", env="toy_goals:Goal-v0"))
+    assert "80% of each batch get a goal in hindsight" in errors and "ended by success_target" in errors
+
+
+@pytest.mark.slow
 def test_a_run_gives_the_same_files_and_holds_the_ratio(cluster, tmp_path):
     flags = (
         "--workers",

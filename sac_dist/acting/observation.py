@@ -93,6 +93,14 @@ def schema_of(env: gymnasium.Env) -> Schema:
     return Schema.from_spaces(env.observation_space, env.action_space)
 
 
+def goal_spaces(env: gymnasium.Env) -> tuple[spaces.Space, spaces.Space] | None:
+    """Those of achieved_goal and desired_goal of an environment of ``make_env``; None: it has no goals."""
+    flat = _flat_part(env)
+    if flat is None or not {"achieved_goal", "desired_goal"} <= flat.parts.keys():
+        return None
+    return flat.parts["achieved_goal"], flat.parts["desired_goal"]
+
+
 def check_policy_fits(schema: Schema, env: gymnasium.Env, name: str) -> None:
     """Raise ConfigError if a policy of ``schema`` does not fit ``env``, which is called ``name``.
 

@@ -327,10 +327,10 @@ class ReplayBuffer:
             row, axis=0, out=out, mode="clip"
         )  # the mode "raise" would gather into a copy first
 
-    def take_rewards(self, shard: Counts, index: Counts) -> Rows:
-        """As ``take``, the rewards alone; shard and index of any shapes that broadcast."""
+    def take_columns(self, shard: Counts, index: Counts, columns: slice | int) -> Rows:
+        """As ``take``, these columns alone; shard and index of any shapes that broadcast."""
         row = self._first[shard] + index % self._rings[shard]
-        return self._rows[row, self.schema.columns["reward"]]
+        return self._rows[row, columns]
 
     def overwritten(self, shard: Counts, index: Counts) -> Counts:
         """Which of these transitions, copied or looked up just before, may have been overwritten meanwhile:

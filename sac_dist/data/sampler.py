@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import DataSet
+from sac_dist.data.hindsight import Hindsight
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Rows, Schema
 from sac_dist.data.segment import Counts
@@ -30,6 +31,7 @@ class Batches:
         agent: γ, and what is made of each reward before n of them are added.
         calibrated: algorithms (Cal-QL) whose batches carry ``return_to_go``, known for data alone.
         n_step: steps whose rewards count before the value of the state after them; see :func:`add_steps`.
+        hindsight: gives a share of the transitions other goals; single steps alone.
     """
 
     def __init__(
@@ -41,11 +43,15 @@ class Batches:
         agent: AgentConfig,
         calibrated: Collection[str] = (),
         n_step: int = 1,
+        hindsight: Hindsight | None = None,
     ) -> None:
+        self.hindsight = hindsight
         self.replay, self.data, self.config = replay, data, config
         self.batch_size, self.discount = batch_size, agent.discount
         self.calibrated, self.n_step = calibrated, n_step
         self.bias = agent.reward_bias / agent.reward_scale  # in units of the stored rewards
+        if n_step > 1 and hindsight is not None:
+            raise ConfigError(f"her is for single steps, not n_step {n_step}")
         if n_step > 1 and self.bias and agent.normalize_rewards:
             raise ConfigError("reward_bias is of single rewards, normalize_rewards of sums of n: give one")
         self.schema = schema = replay.schema
@@ -117,17 +123,22 @@ class Batches:
     def _mix(self, from_data: int, rng: np.random.Generator) -> None:
         if from_data:
             assert self.data is not None
-            self._fill(slice(from_data), self.data, self.data.draw(from_data, rng))
+            self._fill(slice(from_data), self.data, self.data.draw(from_data, rng), rng)
         if from_data < self.batch_size:
             rest = slice(from_data, self.batch_size)
             self._sample(self._rows[rest], self._discounts[rest], rng)
             self._returns[rest] = -np.inf
 
-    def _fill(self, where: slice, data: DataSet, index: npt.NDArray[np.int64]) -> None:
-        """Put the data's rows ``index`` into a batch."""
-        rows, discounts = self._rows[where], self._discounts[where]
-        data.rows.take(index, axis=0, out=rows, mode="clip")
-        data.return_to_go.take(index, out=self._returns[where], mode="clip")
+    def _fill(
+        self, where: slice, data: DataSet, index: Counts, rng: np.random.Generator | None = None
+    ) -> None:
+        """Put the data's rows ``index`` into a batch; with ``rng`` they may get other goals."""
+        rows, discounts, returns = self._rows[where], self._discounts[where], self._returns[where]
+        data.return_to_go.take(index, out=returns, mode="clip")
+        if self.hindsight is None or rng is None:
+            data.rows.take(index, axis=0, out=rows, mode="clip")
+        else:
+            returns[self.hindsight.take_data(data, index, rows, rng)] = -np.inf  # not known for another goal
         self.schema.discounts(rows, self.discount, out=discounts)
         if self.n_step > 1:
             steps = steps_ahead(index, data.stops_of(index), self.n_step)
@@ -138,7 +149,10 @@ class Batches:
     def _sample(self, rows: Rows, discounts: Numbers, rng: np.random.Generator) -> None:
         """Fill rows (B, row_width) and discounts (B,) from the replay."""
         if self.n_step == 1:
-            self.replay.sample_into(rows, rng)
+            if self.hindsight is None:
+                self.replay.sample_into(rows, rng)
+            else:
+                self.hindsight.sample_into(self.replay, rows, rng)
             self.schema.discounts(rows, self.discount, out=discounts)
         else:
             sample_n_steps(self.replay, rows, discounts, rng, self.n_step, self.discount, self.bias)
@@ -163,7 +177,7 @@ def sample_n_steps(
             replay.take(shard, of, np.empty((again.size, schema.row_width), np.float32))
             for of in (index, steps[:, -1])
         )
-        rewards = replay.take_rewards(shard[:, None], steps)
+        rewards = replay.take_columns(shard[:, None], steps, schema.columns["reward"])
         discounts[again] = add_steps(schema, drawn, steps, rewards, last, discount, bias)
         rows[again] = drawn
         again = again[replay.overwritten(shard, index)]  # the steps after them are newer

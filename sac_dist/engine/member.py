@@ -11,16 +11,20 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
+import gymnasium
 import numpy as np
 import torch
 
+from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import EnvironmentFault, Episode
+from sac_dist.acting.goals import GoalRewards
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.algorithms.normalization import Normalization
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import DataSet
+from sac_dist.data.hindsight import Hindsight
 from sac_dist.data.moments import Moments, NewObservations
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import Batches
@@ -128,6 +132,8 @@ class Member:
     A subclass says what ``online`` does; ``offline`` updates from data.
     """
 
+    hindsight: ClassVar[type[Hindsight]] = Hindsight
+
     def __init__(self, connection: Connection, task: Task) -> None:
         self.connection = connection
         self.rank, self.generation = task.rank, task.generation
@@ -152,6 +158,7 @@ class Member:
         self.phase: str | None = None
         self.averaged = False  # after the present offline phase
         self.share = 1.0  # of the policy's step sizes
+        self.env: gymnasium.Env | None = None  # not every member needs one, nor from the start
         self.batches = Batches(
             self.replay,
             task.data,
@@ -159,6 +166,11 @@ class Member:
             self.config.batch_size,
             task.config.agent,
             task.config.calibrated,
+            hindsight=(
+                self.hindsight(self.agent.schema, self.data_config, self.goals)
+                if self.data_config.relabels
+                else None
+            ),
         )
         self.observations = self.new_observations((task.state or {}).get("observed", task.observed))
         if task.state is not None:
@@ -217,6 +229,21 @@ class Member:
 
     def close(self) -> None:
         """After the last state was taken."""
+        if self.env is not None:
+            close(self.env)
+
+    def environment(self) -> gymnasium.Env:
+        """This process's own."""
+        if self.env is None:
+            self.env = make_env(self.run_config.env)
+            self.control.beat(self.rank)
+        return self.env
+
+    def goals(self) -> GoalRewards:
+        """Made in the middle of an episode, or by a process that plays none."""
+        if self.env is None:
+            self.environment().reset(seed=0)
+        return GoalRewards(self.environment(), self.run_config.env.name)
 
     def online(self) -> None:
         """What this process does in the online phase, up to its next boundary."""

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 
 from sac_dist.acting.environment import close, make_env
+from sac_dist.acting.goals import settle_her
 from sac_dist.acting.interface import check_interface, notes_on
 from sac_dist.acting.observation import check_policy_fits, schema_of
 from sac_dist.data.schema import Schema
@@ -34,7 +35,7 @@ from sac_dist.reporting.builtin import check_kinds, sinks_of
 from sac_dist.reporting.callbacks import Callback
 from sac_dist.reporting.reporter import Reporter
 from sac_dist.reporting.sinks import Sink
-from sac_dist.settings import Config, ConfigError, EnvConfig
+from sac_dist.settings import Config, ConfigError, DataConfig, EnvConfig
 from sac_dist.settings.resuming import check_resumable
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
@@ -74,7 +75,8 @@ def train(
     all_sinks = sinks_of(config, quiet, sinks)
     demos = [files.read(path) for path in config.data.files]
     config, choice = settle(config, demos)
-    schema, notes = _try_environment(config)
+    schema, notes, her = _try_environment(config)
+    config = replace(config, data=replace(config.data, her=her))
     _check_demos(config, demos, schema)
     check_machine(config, schema)
     if config.train.compile == "on" and (obstacle := compile_obstacle()) is not None:
@@ -133,7 +135,10 @@ def resume(
         _check_unfinished(config, saved, path)
         check_machine(config, saved.schema)
         demos = _read_again(config, saved, path)
-        schema, notes = _try_environment(config, saved.schema)
+        settled = replace(
+            config.data, her=config.data.her or "none"
+        )  # of runs from before there was the setting
+        schema, notes, _ = _try_environment(replace(config, data=settled), saved.schema)
         _check_demos(config, demos, schema)
         with _engine(config) as engine:
             reporter = Reporter(folder.path, config, all_sinks, callbacks, saved.run["log"])
@@ -245,37 +250,48 @@ def _check_demos(config: Config, demos: list[Transitions], schema: Schema) -> No
         )
 
 
-def _try_environment(config: Config, known: Schema | None = None) -> tuple[Schema, list[str]]:
-    """The environment's schema, which has to fit a policy of the ``known`` one, and lines to be shown.
+class Tried(NamedTuple):
+    """What is known of an environment that was tried."""
+
+    schema: Schema
+    notes: list[str]  # lines to be shown
+    her: str  # DataConfig's, settled
+
+
+def _try_environment(config: Config, known: Schema | None = None) -> Tried:
+    """The environment, whose schema has to fit a policy of the ``known`` one.
 
     The environment is started, reset and stepped once, in a process of its own: a broken one is met before
     all else.
     """
-    tried: tuple[Schema, list[str]] = call_apart(
+    tried: Tried = call_apart(
         _context(config),
         f"starting {config.env.name}",
         _start_once,
         config.env,
+        config.data,
         known,
         timeout=config.train.step_timeout,
     )
     return tried
 
 
-def _start_once(config: EnvConfig, known: Schema | None) -> tuple[Schema, list[str]]:
+def _start_once(config: EnvConfig, data: DataConfig, known: Schema | None) -> Tried:
     env = make_env(config)
     try:
         if known is not None:
             check_policy_fits(known, env, config.name)
         check_interface(env, config.name)
         schema, notes = schema_of(env), notes_on(env, config.name)
+        her, about_goals = settle_her(env, config.name, data)
+        notes += about_goals
     finally:
         obstacle = close(env)
     if obstacle is not None:
         notes.append(
             f"{config.name}: close fails, and whatever it holds is freed with its process: {obstacle}"
         )
-    return schema, notes
+    return Tried(schema, notes, her)
 
 
 def _context(config: Config) -> BaseContext:

@@ -8,10 +8,8 @@ import math
 from multiprocessing.connection import Connection
 from typing import Any
 
-import gymnasium
 import numpy as np
 
-from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import Play, training_seed
 from sac_dist.acting.half_played import EpisodeRecord, NotRepeated, exactness, go_on
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE_UPDATES, STEPS
@@ -33,7 +31,6 @@ class Worker(Member):
 
     def __init__(self, connection: Connection, task: Task) -> None:
         self.env_config = task.config.env
-        self.env: gymnasium.Env | None = None  # offline phases need none
         self.episode = 0
         self.updates_owed = 0.0
         self.play: Play | None = None  # None: between two episodes
@@ -60,10 +57,6 @@ class Worker(Member):
         super().run()
         self.settle()
         self.control.count(self.rank, DONE)
-
-    def close(self) -> None:
-        if self.env is not None:
-            close(self.env)
 
     def settle(self) -> None:
         """Nothing to do where the replay is shared memory: what was pushed is stored."""
@@ -101,14 +94,12 @@ class Worker(Member):
         return ONLINE if self.half_played is not None else super().due()
 
     def begin_episode(self) -> Play:
-        if self.env is None:
-            self.env = make_env(self.env_config)
-            self.control.beat(self.rank)
+        env = self.environment()
         half_played, self.half_played = self.half_played, None
         if half_played is not None:
             try:
                 play, self.record = go_on(
-                    self.env, half_played, lambda: self.control.beat(self.rank), self.env_config.success
+                    env, half_played, lambda: self.control.beat(self.rank), self.env_config.success
                 )
                 if play.length:
                     self.replay.continue_episode()
@@ -117,11 +108,11 @@ class Worker(Member):
                 self.connection.send(Note(f"resumed with a new episode, so not exactly: {error}"))
                 self.episode += 1
         seed = training_seed(self.config.seed, self.rank, self.generation, self.episode)
-        play = Play(self.env, seed, self.env_config.success)
+        play = Play(env, seed, self.env_config.success)
         self.control.beat(self.rank)
         self.replay.begin_episode()
         if self.alone:
-            self.record = EpisodeRecord.of(self.env)
+            self.record = EpisodeRecord.of(env)
         return play
 
     def choose(self, observation: np.ndarray) -> np.ndarray:

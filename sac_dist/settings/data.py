@@ -44,6 +44,13 @@ class DataConfig:
         False, "demo_mode prefill: into the ring itself, where new transitions replace them in time"
     )
 
+    her: Literal["none", "future", "final"] | None = option(
+        None,
+        "hindsight experience replay, for environments with goals: future, a goal is what the episode "
+        "achieved later on; final, at its end; default: future with --train where the reward is sparse",
+    )
+    her_ratio: float = option(0.8, "share of each batch that gets a goal in hindsight")
+
     def __post_init__(self) -> None:
         finite(self)
         positive(self, "offline_steps", "offline_every", "demo_anneal")
@@ -51,6 +58,10 @@ class DataConfig:
         check_known(self.online_algo, "online_algo")
         if not 0 <= self.demo_ratio <= 1:
             raise ConfigError(f"demo_ratio is {self.demo_ratio}: it is a share in [0, 1]")
+        if not 0 <= self.her_ratio <= 1:
+            raise ConfigError(f"her_ratio is {self.her_ratio}: it is a share in [0, 1]")
+        if self.relabels and self.demo_mode == "append":
+            raise ConfigError(f"her {self.her} is for demo_mode mix or prefill, not append")
         if self.bc_steps < 0:
             raise ConfigError(f"bc_steps is {self.bc_steps}: it must not be negative")
         if self.demos and self.offline:
@@ -64,6 +75,11 @@ class DataConfig:
             raise ConfigError("offline_every needs --train with --demos, and offline_steps")
         if self.demo_overwrite and self.demo_mode != "prefill":
             raise ConfigError(f"demo_overwrite is for demo_mode prefill, not {self.demo_mode}")
+
+    @property
+    def relabels(self) -> bool:
+        """Whether transitions get goals in hindsight, as far as it is settled."""
+        return self.her not in (None, "none")
 
     @property
     def files(self) -> tuple[str, ...]:

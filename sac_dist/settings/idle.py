@@ -56,6 +56,11 @@ IDLE = (
         "it is for --demo-mode mix",
     ),
     Idle(
+        these("her_ratio"),
+        lambda value: value("her") == "none",
+        "--her none: no transition gets a goal in hindsight",
+    ),
+    Idle(
         these("algo"),
         lambda value: not value("offline") and not value("offline_steps"),
         "there is no offline phase: give --offline-steps and --demos, or --online-algo for the online phase",

@@ -19,6 +19,7 @@ import torch
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.dataset import DataSet
+from sac_dist.data.hindsight import Later
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine.control import BEATS, STEPS, Control
 from sac_dist.engine.evaluator import EvaluatorTask, Result, serve
@@ -174,7 +175,8 @@ class MemberHost(Host):
             self.replay = ChunkSender(self.stores, writer, schema, chunk, self.pause, self.control.stopped)
         else:
             ahead = BATCHES_AHEAD * train.batch_size
-            self.replay = StoreSampler(self.stores, schema, ahead, self.pause_learner)
+            later = Later.of(schema, task.config.data)
+            self.replay = StoreSampler(self.stores, schema, ahead, self.pause_learner, later)
         self.member: Member | None = None
         self._reported: Versioned | None = None
 

@@ -16,6 +16,7 @@ import torch
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sac_dist.data.hindsight import Later
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine.control import BEATS, STEPS, UPDATES
 from sac_dist.engine.divergence import all_finite
@@ -46,8 +47,9 @@ class RayEngine(Engine):
         self.heart = Heartbeat(ray.get_runtime_context().gcs_address)
         train, stores = config.train, config.cluster.replay_shards
         observes = agent.normalization is not None
+        later = Later.of(agent.schema, config.data)
         self._replay = ShardedReplay(
-            train.buffer_size, agent.schema, train.workers, stores, self.heart, observes
+            train.buffer_size, agent.schema, train.workers, stores, self.heart, observes, later
         )
         self.link = Link(control, self._replay.stores.handles, self.heart)
         self.parts: list[ActorPart] = []

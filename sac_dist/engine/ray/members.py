@@ -16,7 +16,7 @@ from sac_dist.data.batch import Batch
 from sac_dist.engine.control import UPDATES
 from sac_dist.engine.learner import Learner
 from sac_dist.engine.member import Observations, Task
-from sac_dist.engine.ray.replay import ChunkSender, NoBatch, StoreSampler
+from sac_dist.engine.ray.replay import ChunkSender, NoBatch, StoreHindsight, StoreSampler
 from sac_dist.engine.worker import Worker
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class RemoteWorker(Worker):
 
 class RemoteLearner(Learner):
     """A learner that publishes its policy."""
+
+    hindsight = StoreHindsight
 
     def __init__(self, host: MemberHost, task: Task, weight_interval: int) -> None:
         self.host, self.weight_interval = host, weight_interval

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from sac_dist.data.hindsight import Hindsight, Later, spread
 from sac_dist.data.moments import Moments
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Rows, Schema
@@ -48,6 +49,7 @@ class Sample(NamedTuple):
     """What a store gives to the learner."""
 
     rows: Rows  # (n, row_width)
+    goals: Rows  # (n, size) what their episodes achieved later on; of size 0 where nobody asks
     length: int  # transitions that it holds
     new: Moments | None  # of the observations that have come since the last sample, if it observes
 
@@ -55,11 +57,19 @@ class Sample(NamedTuple):
 class Store:
     """Actor: a part of the replay's shards, as a ReplayBuffer in its memory. Large transfers go in pieces of
     the caller's size. ``observes``: it keeps the moments of what the workers' observations are, for the
-    learner.
+    learner. ``later``: it finds goals in hindsight for what it gives to the learner.
     """
 
-    def __init__(self, capacity: int, schema: Schema, shards: int, observes: bool = False) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        schema: Schema,
+        shards: int,
+        observes: bool = False,
+        later: Later | None = None,
+    ) -> None:
         """Raises ConfigError where the memory is not there."""
+        self._later = later
         self._new = Moments.none(schema.observation_size) if observes else None
         self.buffer = ReplayBuffer(capacity, schema, shards)
         self._shards = [self.buffer.for_shard(shard) for shard in range(shards)]
@@ -90,7 +100,16 @@ class Store:
         new = self._new
         if new is not None:
             self._new = Moments.none(len(new.mean))
-        return Sample(self.buffer.sample_rows(count, np.random.default_rng(seed)), len(self.buffer), new)
+        rng = np.random.default_rng(seed)
+        rows, goals = (
+            np.empty((count, self.buffer.schema.row_width), np.float32),
+            np.empty((count, 0), np.float32),
+        )
+        if self._later is None:
+            self.buffer.sample_into(rows, rng)
+        else:
+            goals = self._later.sample(self.buffer, rows, slice(None), rng)
+        return Sample(rows, goals, len(self.buffer), new)
 
     def length(self) -> int:
         return len(self.buffer)
@@ -240,14 +259,23 @@ class StoreSampler:
         ahead: rows of a block. While one is used up the next one is on its way, so a batch is at most two
             blocks old.
         pause: called again and again while it waits; raises NoBatch where waiting has no purpose.
+        later: the stores'.
     """
 
-    def __init__(self, stores: Stores, schema: Schema, ahead: int, pause: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        schema: Schema,
+        ahead: int,
+        pause: Callable[[], None],
+        later: Later | None = None,
+    ) -> None:
         self.schema = schema
         self._stores, self._pause = stores, pause
         self._lengths = np.zeros(len(stores.handles), np.int64)
         self._asked = -np.inf
         self._block = np.empty((ahead, schema.row_width), np.float32)
+        self._goals = np.empty((ahead, 0 if later is None else later.size), np.float32)
         self._used = ahead
         self._next: tuple[npt.NDArray[np.int64], list[Any]] | None = None
         self._new = Moments.none(schema.observation_size)
@@ -266,14 +294,22 @@ class StoreSampler:
 
     def sample_into(self, out: Rows, rng: np.random.Generator) -> None:
         """Fill ``out`` (B, row width). Raises NoBatch where the replay is empty."""
+        self.sample_with_goals(out, rng)
+
+    def sample_with_goals(self, out: Rows, rng: np.random.Generator) -> Rows:
+        """As ``sample_into``; returns (B, size) what the transitions' episodes achieved later on."""
+        goals = np.empty((len(out), self._goals.shape[1]), np.float32)
         filled = 0
         while filled < len(out):
             if self._used == len(self._block):
                 self._turn(rng)
-            rows = self._block[self._used : self._used + len(out) - filled]
-            out[filled : filled + len(rows)] = rows
+            taken = slice(self._used, self._used + len(out) - filled)
+            rows = self._block[taken]
+            into = slice(filled, filled + len(rows))
+            out[into], goals[into] = rows, self._goals[taken]
             filled += len(rows)
             self._used += len(rows)
+        return goals
 
     def moments(self) -> Moments | None:
         """Of the observations that the stores have told of since the last call; None: of none."""
@@ -320,5 +356,14 @@ class StoreSampler:
                 self._pause()
             sample: Sample = self._stores.result(call)
             self._block[store == k], self._lengths[k] = sample.rows, sample.length
+            self._goals[store == k] = sample.goals
             if sample.new is not None:
                 self._new = self._new.merged(sample.new)
+
+
+class StoreHindsight(Hindsight):
+    """The stores find the goals, as they know the episodes; the learner's environment judges them."""
+
+    def sample_into(self, replay: Any, rows: Rows, rng: np.random.Generator) -> None:
+        which = spread(len(rows), self.ratio)
+        self.relabel(rows, which, replay.sample_with_goals(rows, rng)[which])

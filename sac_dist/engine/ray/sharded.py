@@ -12,6 +12,7 @@ import numpy.typing as npt
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
+from sac_dist.data.hindsight import Later
 from sac_dist.data.schema import Schema
 from sac_dist.data.segment import Counts, ReplaySegment, deal, shard_sizes
 from sac_dist.data.transitions import Transitions
@@ -50,7 +51,7 @@ class WatchedStores(Stores):
 
 class ShardedReplay:
     """A buffer of ``capacity`` transitions with a shard for each worker, divided over stores: that of worker
-    ``rank`` lies in store ``rank % stores``. ``observes``: see Store. Raises
+    ``rank`` lies in store ``rank % stores``. ``observes``, ``later``: see Store. Raises
     ConfigError where the cluster has no room for them.
     """
 
@@ -62,8 +63,10 @@ class ShardedReplay:
         stores: int,
         heart: Heartbeat,
         observes: bool = False,
+        later: Later | None = None,
     ) -> None:
-        self.capacity, self.schema, self.observes = capacity, schema, observes
+        self.capacity, self.schema = capacity, schema
+        self.of_store = observes, later
         self.sizes = shard_sizes(capacity, workers)
         # of each store; one beyond the number of workers would stay empty
         self.ranks = [np.arange(store, workers, stores) for store in range(min(stores, workers))]
@@ -82,7 +85,7 @@ class ShardedReplay:
 
     def _start(self, store: int) -> Any:
         ranks = self.ranks[store]
-        return self._class.remote(int(self.sizes[ranks].sum()), self.schema, len(ranks), self.observes)
+        return self._class.remote(int(self.sizes[ranks].sum()), self.schema, len(ranks), *self.of_store)
 
     def _all(self, method: str, *arguments: Any) -> list[Any]:
         """The method's result on each store. Raises StoreLost."""
