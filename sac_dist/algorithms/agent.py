@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ class SACAgent:
         self.networks = Networks.of(schema, config) if networks is None else networks
         self.groups = united([self.algorithm_of(name) for name in (SOFT_ACTOR_CRITIC, *self.algorithms)])
         self.generator = torch.Generator().manual_seed(seed)
+        self.updates_made = 0  # by this process, or before it: which of them train the policy
         self._shared: SharedArray | None = None
         self.normalization = Normalization(self.observation_size) if config.normalize_observations else None
         self._bind(torch.zeros(memory_size(self.groups), dtype=torch.float32))
@@ -125,7 +127,11 @@ class SACAgent:
         state = {name: self.__dict__[name] for name in kept}
         # numpy: multiprocessing moves tensors to /dev/shm
         memory = self.memory.numpy() if self._shared is None else None
-        return state | {"memory": memory, "generator": self.generator.get_state().numpy()}
+        return state | {
+            "memory": memory,
+            "generator": self.generator.get_state().numpy(),
+            "updates_made": self.updates_made,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         memory, generator = state.pop("memory"), state.pop("generator")
@@ -155,10 +161,10 @@ class SACAgent:
         made: Algorithm = load(name)(self.networks, self.config, settings_of(self.algorithms, name))
         return made
 
-    def use(self, name: str, update: Update | None = None) -> None:
+    def use(self, name: str, update: Update | None = None, critics_update: Update | None = None) -> None:
         """Train with the algorithm ``name`` from now on: "sac" (as a new agent does), "cql", "bc", or another
-        of settings/algorithms.py. ``update`` is how to run it (see execution.choose); left out, autograd
-        records it.
+        of settings/algorithms.py. ``update`` is how to run it (see execution.choose), and ``critics_update``
+        the updates between those of the policy, where there are such; left out, autograd records them.
 
         Networks, targets, temperature and moments stay. What an algorithm leaves alone (the critics: bc)
         keeps its Adam step count too.
@@ -169,9 +175,26 @@ class SACAgent:
             raise ConfigError(
                 f"this agent has no {sorted(missing)[0]}: make it with algorithms={{{name!r}: …}}"
             )
-        trains = [group.name in self.algorithm.trains for group in self.groups]
-        self.counts = torch.tensor(trains, dtype=torch.float32)
+        every = self.policy_every = self.algorithm.policy_every
+        self.critics_algorithm = replace(self.algorithm, trains_policy=False) if every > 1 else None
+        self.counts = self._counts(self.algorithm)
         self.run_update: Update = update or self.algorithm
+        if self.critics_algorithm is not None:
+            self.critics_counts = self._counts(self.critics_algorithm)
+            self.run_critics_update: Update = critics_update or self.critics_algorithm
+
+    @property
+    def variants(self) -> tuple[Algorithm, ...]:
+        """What updates run: the algorithm in use, and where not each of them trains the policy, the critics'
+        part of it.
+        """
+        return (
+            (self.algorithm,) if self.critics_algorithm is None else (self.algorithm, self.critics_algorithm)
+        )
+
+    def _counts(self, algorithm: Algorithm) -> Tensor:
+        """(groups,) the Adam steps that an update makes."""
+        return torch.tensor([group.name in algorithm.trains for group in self.groups], dtype=torch.float32)
 
     def scale_policy_steps(self, share: float) -> None:
         """From now on updates in this process train policy and temperature with this share of their step
@@ -189,12 +212,16 @@ class SACAgent:
 
         Returns 0-d tensors: critic_loss, actor_loss, q_mean, entropy (nats), alpha (as used),
         critic_grad_norm and actor_grad_norm (before clipping); cql also cql_penalty; bc data_log_prob and
-        nothing of the critics.
+        nothing of the critics. With ``policy_every`` those of the policy are of its updates alone.
         """
-        self.tensors.steps.add_(self.counts)
+        run, counts = self.run_update, self.counts
+        if self.policy_every > 1 and self.updates_made % self.policy_every:
+            run, counts = self.run_critics_update, self.critics_counts
+        self.updates_made += 1
+        self.tensors.steps.add_(counts)
         if self.normalization is not None:
             batch = self.normalization.batch(batch)
-        return self.run_update(self.tensors, batch, self.noise(len(batch.reward)), self.lrs)
+        return run(self.tensors, batch, self.noise(len(batch.reward)), self.lrs)
 
     def noise(self, batch_size: int) -> Tensor:
         """Standard normal noise (draws, B, action_size) from ``generator`` for one update of the algorithm in

@@ -74,6 +74,7 @@ class Algorithm:
     networks: Networks
     config: AgentConfig
     settings: Any
+    trains_policy: bool = True  # False: the updates between those of ``policy_every``
 
     @property
     def policy(self) -> GaussianPolicy:
@@ -92,6 +93,11 @@ class Algorithm:
     def trains(self) -> frozenset[str]:
         """Names of the groups that an update makes an Adam step of."""
         raise NotImplementedError
+
+    @property
+    def policy_every(self) -> int:
+        """Which updates train the policy; the agent runs the others with ``trains_policy`` False."""
+        return self.config.policy_every
 
     @property
     def draws(self) -> int:

@@ -23,6 +23,10 @@ class BC(SAC):
     compiles: ClassVar[bool] = False
 
     @property
+    def policy_every(self) -> int:
+        return 1
+
+    @property
     def trains(self) -> frozenset[str]:
         return super().trains - {CRITICS}
 

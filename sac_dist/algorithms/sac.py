@@ -61,7 +61,8 @@ class SAC(Algorithm):
 
     @property
     def trains(self) -> frozenset[str]:
-        return frozenset({CRITICS, POLICY} | ({LOG_ALPHA} if self.tunes_alpha else set()))
+        with_policy = {POLICY} | ({LOG_ALPHA} if self.tunes_alpha else set())
+        return frozenset({CRITICS} | (with_policy if self.trains_policy else set()))
 
     @property
     def draws(self) -> int:
@@ -76,6 +77,8 @@ class SAC(Algorithm):
         scales = dict(zip(tensors.groups, adam_scales(tensors.steps, lrs).unbind(), strict=True))
         alpha = tensors.groups[LOG_ALPHA].parameters.exp()
         metrics = self.train_critics(tensors, batch, noise, alpha, scales)
+        if not self.trains_policy:
+            return metrics | {"alpha": alpha}
         log_prob, policy_metrics = self.train_policy(tensors, batch, noise[0], alpha, scales)
         if self.tunes_alpha:
             # with α = exp(log α), dJ/dlog α is J itself

@@ -145,6 +145,7 @@ class Member:
         self.rng = np.random.default_rng(sample_seed)
         self.metrics: dict[str, float] = {}
         self.reported = 0.0
+        self.agent.updates_made = self.control.total(UPDATES)
         self.phases = phases(task.config, 0 if task.data is None else len(task.data))
         self.learns = self.rank == self.config.workers or not self.config.central  # a learner comes last
         self.choices: dict[str, Choice] = {}  # by phase
@@ -159,6 +160,7 @@ class Member:
             self.config.batch_size,
             task.config.agent,
             task.config.calibrated,
+            task.config.agent.n_step,
         )
         self.observations = self.new_observations((task.state or {}).get("observed", task.observed))
         if task.state is not None:
@@ -274,7 +276,7 @@ class Member:
             self.choices[phase] = choice
             if choice.obstacle is not None:
                 self.connection.send(NotCompiled(choice.obstacle))
-        self.agent.run_update = self.choices[phase].update
+        self.choices[phase].install(self.agent)
 
     def finished(self) -> bool:
         steps, episodes = self.config.steps, self.config.episodes
@@ -296,7 +298,9 @@ class Member:
         time.sleep(seconds)
 
     def update(self, batch: Batch) -> None:
-        self.metrics = {name: value.item() for name, value in self.agent.update(batch).items()}
+        found = {name: value.item() for name, value in self.agent.update(batch).items()}
+        # between two updates of the policy its last metrics stand
+        self.metrics = found if self.agent.policy_every == 1 else self.metrics | found
         if not math.isfinite(sum(self.metrics.values())):  # of float32 in float64: no overflow
             self.diverge(self.metrics, divergence.statistics(batch))
         self.control.count(self.rank, UPDATES)

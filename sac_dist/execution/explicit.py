@@ -172,6 +172,8 @@ class ExplicitUpdate:
         gradient, norm = clip_by_norm(self.critics.backward(data, self.dq.unsqueeze(-1)), config.grad_clip)
         adam_step(groups[CRITICS], gradient, scales[CRITICS])
         tensors.copies[TARGETS].lerp_(groups[CRITICS].parameters, config.tau)
+        if not self.sac.trains_policy:
+            return metrics | {"critic_grad_norm": norm, "alpha": alpha}
 
         # policy: J_π = mean(α log π − min Q); d log π / du = 2 tanh(u) and d log π / d log σ = −1 beside what
         # goes through u

@@ -18,6 +18,10 @@ class AgentConfig:
     critic_lr: float = option(1.5e-3, "Adam step size of the critics")
     alpha_lr: float = option(1.5e-3, "Adam step size of the temperature")
     discount: float = option(0.95, "discount γ per environment step")
+    n_step: int = option(1, "environment steps whose rewards count before the value of the state after them")
+    policy_every: int = option(
+        1, "train policy and temperature at every so many-th update; the critics at each one"
+    )
     tau: float = option(0.01, "share of the critics that flows into their targets at each update")
     alpha: float | None = option(None, "fixed temperature; left out, it is tuned automatically")
     initial_alpha: float = option(0.1, "where the automatic temperature starts")
@@ -51,6 +55,8 @@ class AgentConfig:
             "critic_lr",
             "alpha_lr",
             "initial_alpha",
+            "n_step",
+            "policy_every",
             "tau",
             "alpha",
             "grad_clip",
@@ -62,6 +68,11 @@ class AgentConfig:
             )
         if self.reward_scale == 0:
             raise ConfigError("reward_scale is 0: nothing could be learnt from rewards")
+        if self.n_step > 1 and self.reward_bias and self.normalize_rewards:
+            raise ConfigError(
+                "n_step with reward_bias and normalize_rewards: the bias is of single rewards, the other of "
+                "sums of n: leave one of them out"
+            )
         if self.critics < 2:
             raise ConfigError(f"critics is {self.critics}: SAC's target needs at least 2")
         if not 0 <= self.discount <= 1 or self.tau > 1:

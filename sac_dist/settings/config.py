@@ -50,6 +50,9 @@ class Config:
                 f"replay_shards is {self.cluster.replay_shards}: the buffer holds "
                 f"{self.train.buffer_size} transitions"
             )
+        check_n_step(self.agent.n_step, self.env.horizon)
+        if self.agent.n_step > 1 and self.train.engine == "ray":
+            raise ConfigError("--n-step is for --engine local: the replay's stores hand over single steps")
         if self.agent.target_critics is not None and self.train.batch_size < self.agent.critics:
             raise ConfigError(
                 f"batch_size is {self.train.batch_size}: target_critics needs at least "
@@ -115,6 +118,14 @@ class Config:
             }
             sections[name] = SECTIONS[name](**values)
         return cls(**sections)
+
+
+def check_n_step(n_step: int, horizon: int | None) -> None:
+    """Raise ConfigError where no episode of at most ``horizon`` steps is long enough."""
+    if horizon is not None and n_step > horizon:
+        raise ConfigError(
+            f"n_step is {n_step}, and an episode ends after {horizon} steps: give {horizon} or less"
+        )
 
 
 def take(settings: dict[str, Any], section: type) -> Any:
