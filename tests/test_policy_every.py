@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-
 from agents import SCHEMA, SMALL, flat, make_batch, same, train
+
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.algorithms.sac import AVERAGE, CRITICS, LOG_ALPHA, POLICY
 from sac_dist.execution.choose import EXPLICIT, choose

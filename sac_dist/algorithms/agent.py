@@ -101,7 +101,7 @@ class SACAgent:
         """Make every tensor of the agent a view into ``memory``."""
         self.memory = memory
         self.tensors = tensors_in(memory, self.groups)
-        self.scale_policy_steps(1.0)
+        self.scale_steps()
         self._sample = self._actor(self.tensors.groups[POLICY].parameters)
         self._average = self._actor(self.tensors.copies[AVERAGE])
         self.use(SOFT_ACTOR_CRITIC)
@@ -196,11 +196,11 @@ class SACAgent:
         """(groups,) the Adam steps that an update makes."""
         return torch.tensor([group.name in algorithm.trains for group in self.groups], dtype=torch.float32)
 
-    def scale_policy_steps(self, share: float) -> None:
-        """From now on updates in this process train policy and temperature with this share of their step
-        sizes; 0: the critics alone.
+    def scale_steps(self, policy: float = 1.0, all_groups: float = 1.0) -> None:
+        """From now on updates in this process train with the share ``all_groups`` of all step sizes, and
+        policy and temperature with the share ``policy`` of that; 0: the critics alone.
         """
-        rates = [group.lr * (share if group.with_policy else 1.0) for group in self.groups]
+        rates = [group.lr * all_groups * (policy if group.with_policy else 1.0) for group in self.groups]
         self.lrs = torch.tensor(rates, dtype=torch.float32)
 
     def take_average(self) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sac_dist.algorithms import losses
+from sac_dist.algorithms.adam import Scale
 from sac_dist.algorithms.base import Metrics, Tensors
 from sac_dist.algorithms.sac import CRITICS, SAC
 from sac_dist.data.batch import Batch
@@ -31,7 +32,7 @@ class BC(SAC):
         return super().trains - {CRITICS}
 
     def train_critics(
-        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Tensor]
+        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
     ) -> Metrics:
         return {}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sac_dist.algorithms import losses
-from sac_dist.algorithms.adam import adam_scales, adam_step, descend
+from sac_dist.algorithms.adam import Scale, adam_step, descend
 from sac_dist.algorithms.base import Algorithm, Group, Metrics, Tensors
 from sac_dist.data.batch import Batch
 from sac_dist.networks.distribution import sample_action
@@ -74,7 +74,7 @@ class SAC(Algorithm):
         return type(self) is SAC
 
     def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, lrs: Tensor) -> Metrics:
-        scales = dict(zip(tensors.groups, adam_scales(tensors.steps, lrs).unbind(), strict=True))
+        scales = self.scales(tensors, lrs)
         alpha = tensors.groups[LOG_ALPHA].parameters.exp()
         metrics = self.train_critics(tensors, batch, noise, alpha, scales)
         if not self.trains_policy:
@@ -138,7 +138,7 @@ class SAC(Algorithm):
         return loss, (log_prob, {"actor_loss": loss.detach()})
 
     def train_critics(
-        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Tensor]
+        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
     ) -> Metrics:
         """One step of the critics and of their targets."""
         critics = tensors.groups[CRITICS]
@@ -152,7 +152,7 @@ class SAC(Algorithm):
         return metrics | {"critic_grad_norm": norm}
 
     def train_policy(
-        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Tensor]
+        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
     ) -> tuple[Tensor, Metrics]:
         """One step of the policy and of its average; returns log π (B,) of sampled actions, and metrics."""
         (log_prob, metrics), norm = descend(

@@ -26,7 +26,7 @@ from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import Batches
 from sac_dist.engine import divergence
 from sac_dist.engine.control import EPISODES, OFFLINE_UPDATES, STEPS, UPDATES, Control
-from sac_dist.engine.phases import ONLINE, due, phases, policy_share
+from sac_dist.engine.phases import ONLINE, due, phases, policy_share, step_size_share
 from sac_dist.engine.processes import settle_child
 from sac_dist.execution.choose import Choice, choose
 from sac_dist.settings import Config
@@ -153,6 +153,7 @@ class Member:
         self.phase: str | None = None
         self.averaged = False  # after the present offline phase
         self.share = 1.0  # of the policy's step sizes
+        self.decays = task.config.agent.lr_decay is not None  # all step sizes, as the run goes on
         self.batches = Batches(
             self.replay,
             task.data,
@@ -226,6 +227,8 @@ class Member:
 
     def offline(self) -> None:
         """One update from data."""
+        if self.decays:
+            self.scale(1.0)
         self.update(self.batches.offline(self.rng))
         self.control.count(self.rank, OFFLINE_UPDATES)
         if self.due() == ONLINE:
@@ -308,7 +311,7 @@ class Member:
     def update_online(self) -> None:
         """One update of the online phase."""
         steps = self.control.total(STEPS)
-        if self.share < 1:
+        if self.share < 1 or self.decays:
             self.scale(policy_share(self.run_config, steps))
         batch = self.batches.online(steps, self.rng)
         if self.agent.normalization is not None:
@@ -325,7 +328,7 @@ class Member:
 
     def scale(self, share: float) -> None:
         self.share = share
-        self.agent.scale_policy_steps(share)
+        self.agent.scale_steps(share, step_size_share(self.run_config, self.control.clock()))
 
     def diverge(self, metrics: dict[str, float], batch: dict[str, float]) -> NoReturn:
         self.connection.send(divergence.Diverged(self.control.total(UPDATES) + 1, metrics, batch))

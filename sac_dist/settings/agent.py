@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sac_dist.settings.option import ConfigError, finite, option, positive
 
@@ -17,6 +18,12 @@ class AgentConfig:
     actor_lr: float = option(1.5e-3, "Adam step size of the policy")
     critic_lr: float = option(1.5e-3, "Adam step size of the critics")
     alpha_lr: float = option(1.5e-3, "Adam step size of the temperature")
+    lr_decay: Literal["linear", "cosine"] | None = option(
+        None, "how all step sizes fall over the run's budget of steps; left out, they stay"
+    )
+    lr_end: float = option(0.1, "share of the step sizes that is left at the end of lr_decay")
+    weight_decay: float = option(0.0, "AdamW's weight decay of the networks, times the step size each update")
+    adam_beta1: float = option(0.9, "Adam's β₁, the decay of its mean gradient")
     discount: float = option(0.95, "discount γ per environment step")
     n_step: int = option(1, "environment steps whose rewards count before the value of the state after them")
     policy_every: int = option(
@@ -75,5 +82,10 @@ class AgentConfig:
             )
         if self.critics < 2:
             raise ConfigError(f"critics is {self.critics}: SAC's target needs at least 2")
+        if not 0 < self.lr_end <= 1 or not 0 < self.adam_beta1 < 0.9995 or self.weight_decay < 0:
+            raise ConfigError(
+                f"lr_end ({self.lr_end}) must lie in (0, 1], adam_beta1 ({self.adam_beta1}) in (0, 0.9995), "
+                f"weight_decay ({self.weight_decay}) must not be negative"
+            )
         if not 0 <= self.discount <= 1 or self.tau > 1:
             raise ConfigError(f"discount ({self.discount}) must lie in [0, 1] and tau ({self.tau}) in (0, 1]")

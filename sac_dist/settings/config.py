@@ -51,6 +51,9 @@ class Config:
                 f"{self.train.buffer_size} transitions"
             )
         check_n_step(self.agent.n_step, self.env.horizon)
+        by_time = self.train.episodes is not None or self.train.time is not None
+        if self.agent.lr_decay and by_time and self.train.steps is None and not self.data.offline:
+            raise ConfigError("lr_decay is over a budget of steps: give --steps")
         if self.agent.n_step > 1 and self.train.engine == "ray":
             raise ConfigError("--n-step is for --engine local: the replay's stores hand over single steps")
         if self.agent.target_critics is not None and self.train.batch_size < self.agent.critics:
