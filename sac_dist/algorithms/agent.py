@@ -24,6 +24,8 @@ from sac_dist.algorithms.base import (
 )
 from sac_dist.algorithms.normalization import NAMES as STATISTICS
 from sac_dist.algorithms.normalization import Normalization
+from sac_dist.algorithms.reward_scale import NAME as RETURNS
+from sac_dist.algorithms.reward_scale import RewardScale
 from sac_dist.algorithms.sac import AVERAGE, CRITICS, POLICY
 from sac_dist.data.batch import Batch
 from sac_dist.data.schema import Schema
@@ -66,6 +68,7 @@ class SACAgent:
         self.updates_made = 0  # by this process, or before it: which of them train the policy
         self._shared: SharedArray | None = None
         self.normalization = Normalization(self.observation_size) if config.normalize_observations else None
+        self.reward_scale = RewardScale(config.largest_return) if config.normalize_returns else None
         self._bind(torch.zeros(memory_size(self.groups), dtype=torch.float32))
         self._initialise()
 
@@ -120,10 +123,21 @@ class SACAgent:
             shared.copy_(self.memory)
             if self.normalization is not None:
                 self.normalization.share_memory()
+            if self.reward_scale is not None:
+                self.reward_scale.share_memory()
             self._bind(shared)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("schema", "config", "algorithms", "networks", "groups", "normalization", "_shared")
+        kept = (
+            "schema",
+            "config",
+            "algorithms",
+            "networks",
+            "groups",
+            "normalization",
+            "reward_scale",
+            "_shared",
+        )
         state = {name: self.__dict__[name] for name in kept}
         # numpy: multiprocessing moves tensors to /dev/shm
         memory = self.memory.numpy() if self._shared is None else None
@@ -221,6 +235,8 @@ class SACAgent:
         self.tensors.steps.add_(counts)
         if self.normalization is not None:
             batch = self.normalization.batch(batch)
+        if self.reward_scale is not None:
+            batch = self.reward_scale.batch(batch)
         return run(self.tensors, batch, self.noise(len(batch.reward)), self.lrs)
 
     def noise(self, batch_size: int) -> Tensor:
@@ -262,7 +278,9 @@ class SACAgent:
         by name. The generator is apart: ``rng_state``.
         """
         named = {name: tensor.clone() for name, tensor in named_tensors(self.tensors, self.groups).items()}
-        return named if self.normalization is None else named | self.normalization.state()
+        for statistics in (self.normalization, self.reward_scale):
+            named |= {} if statistics is None else statistics.state()
+        return named
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy ``state`` into the agent's tensors, which stay where they are: shared ones stay shared.
@@ -275,6 +293,9 @@ class SACAgent:
         moments = None if normalization is None else normalization.moments_in(state)
         if normalization is not None:
             state = {name: tensor for name, tensor in state.items() if name not in STATISTICS}
+        returns = None if self.reward_scale is None else self.reward_scale.returns_in(state)
+        if returns is not None:
+            state = {name: tensor for name, tensor in state.items() if name != RETURNS}
         if not any(name.startswith(f"{AVERAGE}.") for name in state):
             parts = self.policy.shapes
             policies = {part: state[f"{POLICY}.{part}"] for part in parts if f"{POLICY}.{part}" in state}
@@ -284,6 +305,8 @@ class SACAgent:
             tensor.copy_(state[name])
         if normalization is not None and moments is not None:
             normalization.set(moments)
+        if self.reward_scale is not None and returns is not None:
+            self.reward_scale.set(returns)
 
     def reseed(self, seed: int) -> None:
         self.generator.manual_seed(seed)

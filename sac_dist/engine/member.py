@@ -18,10 +18,10 @@ import torch
 
 from sac_dist.acting.episode import EnvironmentFault, Episode
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.algorithms.normalization import Normalization
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import DataSet
 from sac_dist.data.moments import Moments, NewObservations
+from sac_dist.data.returns import RunningReturns
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import Batches
 from sac_dist.engine import divergence
@@ -163,7 +163,11 @@ class Member:
             task.config.calibrated,
             task.config.agent.n_step,
         )
-        self.observations = self.new_observations((task.state or {}).get("observed", task.observed))
+        state = task.state or {}
+        # whether there are statistics that go with the replay
+        self.observes = self.agent.normalization is not None or self.agent.reward_scale is not None
+        self.returns = self.running_returns(state.get("returns"))
+        self.observations = self.new_observations(state.get("observed", task.observed))
         if task.state is not None:
             self.restore(task.state)
 
@@ -191,6 +195,8 @@ class Member:
         ahead = self.batches.ahead()
         if isinstance(self.observations, NewObservations):
             state["observed"] = self.observations.taken.tolist()
+        if self.returns is not None:
+            state["returns"] = self.returns.running
         if self.alone and len(ahead):
             state["batches_ahead"] = to_json(ahead)
         return state
@@ -205,9 +211,16 @@ class Member:
         """Where the shared statistics of observations come from, in the process that keeps them; ``taken``:
         see NewObservations.
         """
-        if not self.leads or self.agent.normalization is None:
+        if not self.leads or not self.observes:
             return None
-        return NewObservations(self.replay, taken)
+        return NewObservations(self.replay, taken, None if self.returns is None else self.returns.add)
+
+    def running_returns(self, running: list[float] | None) -> RunningReturns | None:
+        """Where the shared scale of rewards comes from, in the process that keeps it."""
+        if not self.leads or self.agent.reward_scale is None:
+            return None
+        column, discount = self.replay.schema.columns["reward"], self.run_config.agent.discount
+        return RunningReturns(self.replay.shards, discount, column, running)
 
     def run(self) -> None:
         while not self.finished():
@@ -314,17 +327,23 @@ class Member:
         if self.share < 1 or self.decays:
             self.scale(policy_share(self.run_config, steps))
         batch = self.batches.online(steps, self.rng)
-        if self.agent.normalization is not None:
-            self.observe(self.agent.normalization)
+        if self.observes:
+            self.observe()
         self.update(batch)
 
-    def observe(self, normalization: Normalization) -> None:
-        """Bring the statistics of observations up to date, or see to it that there are some."""
+    def observe(self) -> None:
+        """Bring the statistics of observations and rewards up to date, or see to it that there are some."""
+        normalization, scale = self.agent.normalization, self.agent.reward_scale
         if self.observations is None:
-            while not (normalization.known or self.control.paused() or self.control.stopped()):
+            while not all(each is None or each.known for each in (normalization, scale)):
+                if self.control.paused() or self.control.stopped():
+                    break
                 self.wait()
         elif (new := self.observations.moments()) is not None:
-            normalization.add(new)
+            if normalization is not None:
+                normalization.add(new)
+            if scale is not None and self.returns is not None:
+                scale.add(self.returns.take())
 
     def scale(self, share: float) -> None:
         self.share = share

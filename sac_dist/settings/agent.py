@@ -50,6 +50,12 @@ class AgentConfig:
         False, "networks see observations by their running mean and variance, shared by all processes"
     )
     normalize_rewards: bool = option(False, "standardise the rewards of each batch, as the book does")
+    normalize_returns: bool = option(
+        False, "divide rewards by the running deviation of the discounted return, shared by all processes"
+    )
+    largest_return: float = option(
+        5.0, "with normalize_returns: rewards are so small that no discounted return seen exceeds this"
+    )
 
     def __post_init__(self) -> None:
         finite(self)
@@ -63,6 +69,7 @@ class AgentConfig:
             "alpha_lr",
             "initial_alpha",
             "n_step",
+            "largest_return",
             "policy_every",
             "tau",
             "alpha",
@@ -79,6 +86,13 @@ class AgentConfig:
             raise ConfigError(
                 "n_step with reward_bias and normalize_rewards: the bias is of single rewards, the other of "
                 "sums of n: leave one of them out"
+            )
+        if self.normalize_returns and (
+            self.normalize_rewards or (self.reward_scale, self.reward_bias) != (1, 0)
+        ):
+            raise ConfigError(
+                "normalize_returns scales rewards by itself: leave out reward_scale, reward_bias and "
+                "normalize_rewards"
             )
         if self.critics < 2:
             raise ConfigError(f"critics is {self.critics}: SAC's target needs at least 2")

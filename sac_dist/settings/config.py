@@ -54,8 +54,12 @@ class Config:
         by_time = self.train.episodes is not None or self.train.time is not None
         if self.agent.lr_decay and by_time and self.train.steps is None and not self.data.offline:
             raise ConfigError("lr_decay is over a budget of steps: give --steps")
-        if self.agent.n_step > 1 and self.train.engine == "ray":
+        if self.train.engine == "ray" and self.agent.n_step > 1:
             raise ConfigError("--n-step is for --engine local: the replay's stores hand over single steps")
+        if self.train.engine == "ray" and self.agent.normalize_returns:
+            raise ConfigError(
+                "--normalize-returns is for --engine local: the replay's stores know no episodes"
+            )
         if self.agent.target_critics is not None and self.train.batch_size < self.agent.critics:
             raise ConfigError(
                 f"batch_size is {self.train.batch_size}: target_critics needs at least "

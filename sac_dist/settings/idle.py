@@ -65,6 +65,11 @@ IDLE = (
         lambda value: True,
         "no phase is of its algorithm: give --offline-steps and --demos, or name it in --online-algo",
     ),
+    Idle(
+        these("largest_return"),
+        lambda value: not value("normalize_returns"),
+        "rewards stay as they are: give --normalize-returns",
+    ),
     Idle(these("lr_end"), lambda value: value("lr_decay") is None, "step sizes stay: give --lr-decay"),
     Idle(
         these("target_entropy", "initial_alpha", "alpha_lr"),
