@@ -18,7 +18,6 @@ from sac_dist.data.ring import ReplayBuffer
 from sac_dist.settings import ConfigError
 
 SCALED = replace(SMALL, normalize_returns=True)
-COLUMN = SCHEMA.columns["reward"]
 
 
 def push(replay: ReplayBuffer, rewards: list[float], begin: bool = True) -> None:
@@ -30,7 +29,7 @@ def push(replay: ReplayBuffer, rewards: list[float], begin: bool = True) -> None
 
 def test_returns_go_on_over_segments_and_begin_anew_with_episodes():
     replay = ReplayBuffer(1000, SCHEMA)
-    returns = RunningReturns(1, 0.5, COLUMN)
+    returns = RunningReturns(1, 0.5, SCHEMA)
     new = NewObservations(replay, also=returns.add)
     push(replay, [1.0, 1.0])
     assert new.moments() is not None
@@ -49,7 +48,7 @@ def test_returns_go_on_over_segments_and_begin_anew_with_episodes():
 
 def test_the_scale_is_gymnasiums_and_no_return_exceeds_the_limit():
     rewards = np.random.default_rng(0).normal(3, 2, 400)
-    replay, returns = ReplayBuffer(1000, SCHEMA), RunningReturns(1, 0.9, COLUMN)
+    replay, returns = ReplayBuffer(1000, SCHEMA), RunningReturns(1, 0.9, SCHEMA)
     new = NewObservations(replay, also=returns.add)
     push(replay, rewards.tolist())
     new.moments()
@@ -80,7 +79,7 @@ def test_the_scale_is_gymnasiums_and_no_return_exceeds_the_limit():
 def test_rewards_stay_while_there_is_none_and_updates_learn_from_the_scaled_ones():
     agent, plain = SACAgent(SCHEMA, SCALED), SACAgent(SCHEMA, SMALL)
     assert agent.reward_scale is not None and agent.reward_scale.factor == 1
-    replay, returns = ReplayBuffer(100, SCHEMA), RunningReturns(1, 0.95, COLUMN)
+    replay, returns = ReplayBuffer(100, SCHEMA), RunningReturns(1, 0.95, SCHEMA)
     new = NewObservations(replay, also=returns.add)
     push(replay, [0.0] * 10)
     new.moments()
@@ -102,7 +101,7 @@ def test_the_scale_is_shared_saved_and_checked():
     agent.share_memory()
     scale = RewardScale.__new__(RewardScale)
     scale.__setstate__(agent.reward_scale.__getstate__())  # as another process gets it
-    replay, returns = ReplayBuffer(100, SCHEMA), RunningReturns(1, 0.95, COLUMN)
+    replay, returns = ReplayBuffer(100, SCHEMA), RunningReturns(1, 0.95, SCHEMA)
     push(replay, [1.0, -2.0, 3.0])
     returns.add(replay.snapshot())
     scale.add(returns.take())

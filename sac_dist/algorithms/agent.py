@@ -22,11 +22,12 @@ from sac_dist.algorithms.base import (
     tensors_in,
     united,
 )
+from sac_dist.algorithms.generalised import GeneralisedSAC
 from sac_dist.algorithms.normalization import NAMES as STATISTICS
 from sac_dist.algorithms.normalization import Normalization
 from sac_dist.algorithms.reward_scale import NAME as RETURNS
 from sac_dist.algorithms.reward_scale import RewardScale
-from sac_dist.algorithms.sac import AVERAGE, CRITICS, POLICY
+from sac_dist.algorithms.sac import AVERAGE, CRITICS, POLICY, SAC
 from sac_dist.data.batch import Batch
 from sac_dist.data.schema import Schema
 from sac_dist.networks.build import Networks
@@ -172,7 +173,10 @@ class SACAgent:
 
     def algorithm_of(self, name: str) -> Algorithm:
         """The algorithm ``name`` for this agent's networks and settings."""
-        made: Algorithm = load(name)(self.networks, self.config, settings_of(self.algorithms, name))
+        kind = load(name)
+        if kind is SAC and self.config.generalised:
+            kind = GeneralisedSAC
+        made: Algorithm = kind(self.networks, self.config, settings_of(self.algorithms, name))
         return made
 
     def use(self, name: str, update: Update | None = None, critics_update: Update | None = None) -> None:

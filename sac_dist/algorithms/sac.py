@@ -110,11 +110,14 @@ class SAC(Algorithm):
 
     def bellman(self, batch: Batch, next_value: Tensor) -> Tensor:
         """The target (B,) of a value before the batch's transitions, from ``next_value`` (B,) after them."""
+        return losses.td_target(self.reward(batch), batch.discount, next_value)
+
+    def reward(self, batch: Batch) -> Tensor:
+        """What is learned from, (B,)."""
         config = self.config
-        reward = losses.scaled_reward(
+        return losses.scaled_reward(
             batch.reward, config.reward_scale, config.reward_bias, config.normalize_rewards
         )
-        return losses.td_target(reward, batch.discount, next_value)
 
     def critic_objective(
         self, critics: Tensor, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor

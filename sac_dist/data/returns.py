@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sac_dist.data.moments import Moments
+from sac_dist.data.schema import Schema
 from sac_dist.data.segment import ReplaySegment
 from sac_dist.data.transitions import Transitions
 
@@ -38,9 +39,9 @@ class RunningReturns:
     """
 
     def __init__(
-        self, shards: int, discount: float, reward_column: int, running: list[float] | None = None
+        self, shards: int, discount: float, schema: Schema, running: list[float] | None = None
     ) -> None:
-        self.discount, self.column = discount, reward_column
+        self.discount, self.schema = discount, schema
         fits = running is not None and len(running) == shards
         self.running = list(running) if running is not None and fits else [0.0] * shards
         self._new = ReturnMoments.none()
@@ -51,7 +52,7 @@ class RunningReturns:
         shards = zip(segment.parts(), segment.start.tolist(), segment.episodes, strict=True)
         for shard, (rows, start, begun) in enumerate(shards):
             g, begins = self.running[shard], set((begun - start).tolist())
-            for index, reward in enumerate(rows[:, self.column].tolist()):
+            for index, reward in enumerate(rows[:, self.schema.columns["reward"]].tolist()):
                 g = reward if index in begins else self.discount * g + reward
                 found.append(g)
             self.running[shard] = g
@@ -67,6 +68,6 @@ class RunningReturns:
 
 def returns_of(data: Transitions, discount: float) -> ReturnMoments:
     """Of whole episodes."""
-    returns = RunningReturns(1, discount, data.schema.columns["reward"])
+    returns = RunningReturns(1, discount, data.schema)
     returns.add(ReplaySegment.of(data))
     return returns.take()

@@ -219,8 +219,8 @@ class Member:
         """Where the shared scale of rewards comes from, in the process that keeps it."""
         if not self.leads or self.agent.reward_scale is None:
             return None
-        column, discount = self.replay.schema.columns["reward"], self.run_config.agent.discount
-        return RunningReturns(self.replay.shards, discount, column, running)
+        discount = self.run_config.agent.discount
+        return RunningReturns(self.replay.shards, discount, self.replay.schema, running)
 
     def run(self) -> None:
         while not self.finished():

@@ -12,9 +12,15 @@ from sac_dist.settings.option import ConfigError, finite, option, positive
 class AgentConfig:
     """SAC (Haarnoja et al. 2018, arXiv:1812.05905) and its networks."""
 
+    network: Literal["mlp", "simba", "crossq", "xqc", "flashsac"] = option(
+        "mlp",
+        "what networks are made of: layers with ReLU; SimBa's residual blocks; with batch normalisation "
+        "(where one process updates) CrossQ's layers, XQC's, FlashSAC's residual blocks",
+    )
     hidden_width: int = option(64, "units in each hidden layer")
-    hidden_depth: int = option(2, "hidden layers in each network")
-    critic_depth: int | None = option(None, "hidden layers of the critics, if another number")
+    hidden_depth: int = option(2, "hidden layers, or residual blocks, in each network")
+    critic_width: int | None = option(None, "units in each hidden layer of the critics, if another number")
+    critic_depth: int | None = option(None, "hidden layers or blocks of the critics, if another number")
     actor_lr: float = option(1.5e-3, "Adam step size of the policy")
     critic_lr: float = option(1.5e-3, "Adam step size of the critics")
     alpha_lr: float = option(1.5e-3, "Adam step size of the temperature")
@@ -39,6 +45,19 @@ class AgentConfig:
     target_critics: int | None = option(
         None, "if given, the target takes the minimum of so many random critics, the policy the mean of all"
     )
+    target_network: bool = option(
+        True, "value what follows by slow copies of the critics; CrossQ does without"
+    )
+    distribution: Literal["c51", "tqc"] | None = option(
+        None,
+        "critics predict the return's distribution: c51, probabilities of fixed values; tqc, quantiles, of "
+        "which the target leaves out the highest",
+    )
+    bins: int = option(101, "c51: values, from -v_max to v_max")
+    v_max: float = option(5.0, "c51: the largest return")
+    quantiles: int = option(25, "tqc: quantiles of each critic")
+    dropped_quantiles: int = option(2, "tqc: of the quantiles of all critics so many a critic are left out")
+    dropout: float = option(0.0, "share of the critics' units that each update leaves out, as DroQ does")
     layer_norm: bool = option(True, "layer normalisation in the critics, as RLPD does")
     entropy_backup: bool = option(
         True, "the target values the next action's entropy; without: deterministic backup"
@@ -63,7 +82,10 @@ class AgentConfig:
             self,
             "hidden_width",
             "hidden_depth",
+            "critic_width",
             "critic_depth",
+            "v_max",
+            "quantiles",
             "actor_lr",
             "critic_lr",
             "alpha_lr",
@@ -101,5 +123,26 @@ class AgentConfig:
                 f"lr_end ({self.lr_end}) must lie in (0, 1], adam_beta1 ({self.adam_beta1}) in (0, 0.9995), "
                 f"weight_decay ({self.weight_decay}) must not be negative"
             )
+        if not 0 <= self.dropped_quantiles < self.quantiles or self.bins < 2 or not 0 <= self.dropout < 1:
+            raise ConfigError(
+                f"dropped_quantiles ({self.dropped_quantiles}) must lie in [0, quantiles), bins ({self.bins}) "
+                f"be at least 2, dropout ({self.dropout}) lie in [0, 1)"
+            )
+        if self.dropout and self.network != "mlp":
+            raise ConfigError(f"dropout is for the network mlp, not {self.network}")
+        if self.weight_decay and self.normalises_batches:
+            raise ConfigError(
+                f"weight_decay would shrink the running statistics of the network {self.network}"
+            )
         if not 0 <= self.discount <= 1 or self.tau > 1:
             raise ConfigError(f"discount ({self.discount}) must lie in [0, 1] and tau ({self.tau}) in (0, 1]")
+
+    @property
+    def normalises_batches(self) -> bool:
+        """Whether the networks have batch normalisation."""
+        return self.network in ("crossq", "xqc", "flashsac")
+
+    @property
+    def generalised(self) -> bool:
+        """Whether training differs from SAC's in more than numbers: algorithms/generalised.py."""
+        return bool(self.normalises_batches or self.distribution or self.dropout or not self.target_network)
