@@ -22,6 +22,7 @@ from sac_dist.algorithms.base import (
     tensors_in,
     united,
 )
+from sac_dist.algorithms.exploration import RepeatedNoise
 from sac_dist.algorithms.generalised import GeneralisedSAC
 from sac_dist.algorithms.normalization import NAMES as STATISTICS
 from sac_dist.algorithms.normalization import Normalization
@@ -104,6 +105,8 @@ class SACAgent:
     def _bind(self, memory: Tensor) -> None:
         """Make every tensor of the agent a view into ``memory``."""
         self.memory = memory
+        longest = self.config.noise_repeat
+        self.repeated_noise = RepeatedNoise(self.action_size, longest) if longest > 1 else None
         self.tensors = tensors_in(memory, self.groups)
         self.scale_steps()
         self._sample = self._actor(self.tensors.groups[POLICY].parameters)
@@ -166,7 +169,10 @@ class SACAgent:
         x: npt.NDArray[np.float32] = np.asarray(observation, dtype=np.float32)
         if deterministic:
             return self._average(x, None)
-        noise = torch.randn(self.schema.action_size, generator=self.generator, dtype=torch.float32)
+        if self.repeated_noise is None:
+            noise = torch.randn(self.schema.action_size, generator=self.generator, dtype=torch.float32)
+        else:
+            noise = self.repeated_noise.next(self.generator)
         return self._sample(x, noise.numpy())
 
     # learning

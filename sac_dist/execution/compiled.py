@@ -62,7 +62,9 @@ def compiled_path(agent: SACAgent, batch_size: int, algorithm: Algorithm | None 
     # step sizes, where the temperature starts, and what is done to a batch before are no part of the code
     config = replace(config, actor_lr=1, critic_lr=1, alpha_lr=1, alpha=fixed_alpha, initial_alpha=1)
     config = replace(config, normalize_observations=False, n_step=1, policy_every=1)
-    config = replace(config, lr_decay=None, lr_end=1, normalize_returns=False, largest_return=1)
+    config = replace(
+        config, lr_decay=None, lr_end=1, normalize_returns=False, largest_return=1, noise_repeat=1
+    )
     parts = [
         torch.__version__,
         platform.python_version(),

@@ -41,6 +41,9 @@ class AgentConfig:
     target_entropy: float | None = option(
         None, "entropy in nats the temperature aims at; default: minus half the number of actions"
     )
+    noise_repeat: int = option(
+        1, "most steps that exploration keeps the same noise for; how many is drawn with chances of 1 / n²"
+    )
     critics: int = option(2, "size of the Q ensemble, at least 2; target and policy take its minimum")
     target_critics: int | None = option(
         None, "if given, the target takes the minimum of so many random critics, the policy the mean of all"
@@ -91,6 +94,7 @@ class AgentConfig:
             "alpha_lr",
             "initial_alpha",
             "n_step",
+            "noise_repeat",
             "largest_return",
             "policy_every",
             "tau",
@@ -125,8 +129,8 @@ class AgentConfig:
             )
         if not 0 <= self.dropped_quantiles < self.quantiles or self.bins < 2 or not 0 <= self.dropout < 1:
             raise ConfigError(
-                f"dropped_quantiles ({self.dropped_quantiles}) must lie in [0, quantiles), bins ({self.bins}) "
-                f"be at least 2, dropout ({self.dropout}) lie in [0, 1)"
+                f"dropped_quantiles ({self.dropped_quantiles}) must lie in [0, quantiles), bins "
+                f"({self.bins}) be at least 2, dropout ({self.dropout}) lie in [0, 1)"
             )
         if self.dropout and self.network != "mlp":
             raise ConfigError(f"dropout is for the network mlp, not {self.network}")
