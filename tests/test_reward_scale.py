@@ -15,6 +15,7 @@ from sac_dist.algorithms.reward_scale import RewardScale
 from sac_dist.data.moments import NewObservations
 from sac_dist.data.returns import RunningReturns
 from sac_dist.data.ring import ReplayBuffer
+from sac_dist.engine.returns_watch import ReturnsWatch
 from sac_dist.settings import ConfigError
 
 SCALED = replace(SMALL, normalize_returns=True)
@@ -29,7 +30,7 @@ def push(replay: ReplayBuffer, rewards: list[float], begin: bool = True) -> None
 
 def test_returns_go_on_over_segments_and_begin_anew_with_episodes():
     replay = ReplayBuffer(1000, SCHEMA)
-    returns = RunningReturns(1, 0.5, SCHEMA)
+    returns = RunningReturns(1, replace(SMALL, discount=0.5), SCHEMA)
     new = NewObservations(replay, also=returns.add)
     push(replay, [1.0, 1.0])
     assert new.moments() is not None
@@ -48,7 +49,7 @@ def test_returns_go_on_over_segments_and_begin_anew_with_episodes():
 
 def test_the_scale_is_gymnasiums_and_no_return_exceeds_the_limit():
     rewards = np.random.default_rng(0).normal(3, 2, 400)
-    replay, returns = ReplayBuffer(1000, SCHEMA), RunningReturns(1, 0.9, SCHEMA)
+    replay, returns = ReplayBuffer(1000, SCHEMA), RunningReturns(1, replace(SMALL, discount=0.9), SCHEMA)
     new = NewObservations(replay, also=returns.add)
     push(replay, rewards.tolist())
     new.moments()
@@ -79,7 +80,7 @@ def test_the_scale_is_gymnasiums_and_no_return_exceeds_the_limit():
 def test_rewards_stay_while_there_is_none_and_updates_learn_from_the_scaled_ones():
     agent, plain = SACAgent(SCHEMA, SCALED), SACAgent(SCHEMA, SMALL)
     assert agent.reward_scale is not None and agent.reward_scale.factor == 1
-    replay, returns = ReplayBuffer(100, SCHEMA), RunningReturns(1, 0.95, SCHEMA)
+    replay, returns = ReplayBuffer(100, SCHEMA), RunningReturns(1, replace(SMALL, discount=0.95), SCHEMA)
     new = NewObservations(replay, also=returns.add)
     push(replay, [0.0] * 10)
     new.moments()
@@ -101,7 +102,7 @@ def test_the_scale_is_shared_saved_and_checked():
     agent.share_memory()
     scale = RewardScale.__new__(RewardScale)
     scale.__setstate__(agent.reward_scale.__getstate__())  # as another process gets it
-    replay, returns = ReplayBuffer(100, SCHEMA), RunningReturns(1, 0.95, SCHEMA)
+    replay, returns = ReplayBuffer(100, SCHEMA), RunningReturns(1, replace(SMALL, discount=0.95), SCHEMA)
     push(replay, [1.0, -2.0, 3.0])
     returns.add(replay.snapshot())
     scale.add(returns.take())
@@ -115,3 +116,19 @@ def test_the_scale_is_shared_saved_and_checked():
             again.load_state_dict({name: t for name, t in state.items() if name != "returns"} | bad)
     with pytest.raises(ConfigError, match="scales rewards by itself"):
         replace(SCALED, reward_scale=2.0)
+
+
+def test_returns_beyond_the_support_are_told_of_once():
+    said: list[str] = []
+    for config, times in ((SMALL, 0), (replace(SMALL, distribution="c51"), 1), (SCALED, 0)):
+        agent, replay = SACAgent(SCHEMA, config), ReplayBuffer(100, SCHEMA)
+        watch = ReturnsWatch(agent, replay, None, said.append)
+        new = NewObservations(replay, also=watch.add)
+        for reward in (1.0, -30.0, 40.0):
+            push(replay, [reward])
+            new.moments()
+            watch.update()
+        assert len(said) == times and ReturnsWatch.is_needed(agent) == (config is not SMALL)
+        said, kept = [], said
+        if times:
+            assert "returns from -30 to 1 leave the values ±5" in kept[0] and "--normalize-returns" in kept[0]

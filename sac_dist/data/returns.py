@@ -10,6 +10,7 @@ from sac_dist.data.moments import Moments
 from sac_dist.data.schema import Schema
 from sac_dist.data.segment import ReplaySegment
 from sac_dist.data.transitions import Transitions
+from sac_dist.settings import AgentConfig
 
 
 class ReturnMoments(NamedTuple):
@@ -35,13 +36,15 @@ class ReturnMoments(NamedTuple):
 class RunningReturns:
     """The returns of each shard's newest episode go on from one segment to the next.
 
-    ``running`` (shards,): where they stood; None, or those of another number of shards: at 0.
+    Args:
+        agent: γ, and what is made of each reward.
+        running: (shards,) where they stood; None, or those of another number of shards: at 0.
     """
 
     def __init__(
-        self, shards: int, discount: float, schema: Schema, running: list[float] | None = None
+        self, shards: int, agent: AgentConfig, schema: Schema, running: list[float] | None = None
     ) -> None:
-        self.discount, self.schema = discount, schema
+        self.agent, self.schema = agent, schema
         fits = running is not None and len(running) == shards
         self.running = list(running) if running is not None and fits else [0.0] * shards
         self._new = ReturnMoments.none()
@@ -52,8 +55,11 @@ class RunningReturns:
         shards = zip(segment.parts(), segment.start.tolist(), segment.episodes, strict=True)
         for shard, (rows, start, begun) in enumerate(shards):
             g, begins = self.running[shard], set((begun - start).tolist())
-            for index, reward in enumerate(rows[:, self.schema.columns["reward"]].tolist()):
-                g = reward if index in begins else self.discount * g + reward
+            rewards = (
+                self.agent.reward_scale * rows[:, self.schema.columns["reward"]] + self.agent.reward_bias
+            )
+            for index, reward in enumerate(rewards.tolist()):
+                g = reward if index in begins else self.agent.discount * g + reward
                 found.append(g)
             self.running[shard] = g
         if found:
@@ -66,8 +72,8 @@ class RunningReturns:
         return new
 
 
-def returns_of(data: Transitions, discount: float) -> ReturnMoments:
+def returns_of(data: Transitions, agent: AgentConfig) -> ReturnMoments:
     """Of whole episodes."""
-    returns = RunningReturns(1, discount, data.schema)
+    returns = RunningReturns(1, agent, data.schema)
     returns.add(ReplaySegment.of(data))
     return returns.take()

@@ -21,13 +21,13 @@ from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import DataSet
 from sac_dist.data.moments import Moments, NewObservations
-from sac_dist.data.returns import RunningReturns
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import Batches
 from sac_dist.engine import divergence
 from sac_dist.engine.control import EPISODES, OFFLINE_UPDATES, STEPS, UPDATES, Control
 from sac_dist.engine.phases import ONLINE, due, phases, policy_share, step_size_share
 from sac_dist.engine.processes import settle_child
+from sac_dist.engine.returns_watch import ReturnsWatch
 from sac_dist.execution.choose import Choice, choose
 from sac_dist.settings import Config
 from sac_dist.storage.arrays_in_json import from_json, to_json
@@ -165,8 +165,15 @@ class Member:
         )
         state = task.state or {}
         # whether there are statistics that go with the replay
-        self.observes = self.agent.normalization is not None or self.agent.reward_scale is not None
-        self.returns = self.running_returns(state.get("returns"))
+        watches = ReturnsWatch.is_needed(self.agent)
+        self.observes = self.agent.normalization is not None or watches
+        self.returns = (
+            ReturnsWatch(
+                self.agent, self.replay, state.get("returns"), lambda line: connection.send(Note(line))
+            )
+            if watches and self.leads
+            else None
+        )
         self.observations = self.new_observations(state.get("observed", task.observed))
         if task.state is not None:
             self.restore(task.state)
@@ -214,13 +221,6 @@ class Member:
         if not self.leads or not self.observes:
             return None
         return NewObservations(self.replay, taken, None if self.returns is None else self.returns.add)
-
-    def running_returns(self, running: list[float] | None) -> RunningReturns | None:
-        """Where the shared scale of rewards comes from, in the process that keeps it."""
-        if not self.leads or self.agent.reward_scale is None:
-            return None
-        discount = self.run_config.agent.discount
-        return RunningReturns(self.replay.shards, discount, self.replay.schema, running)
 
     def run(self) -> None:
         while not self.finished():
@@ -342,8 +342,8 @@ class Member:
         elif (new := self.observations.moments()) is not None:
             if normalization is not None:
                 normalization.add(new)
-            if scale is not None and self.returns is not None:
-                scale.add(self.returns.take())
+            if self.returns is not None:
+                self.returns.update()
 
     def scale(self, share: float) -> None:
         self.share = share

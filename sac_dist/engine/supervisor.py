@@ -83,7 +83,7 @@ class Supervisor:
         if self.agent.normalization is not None:
             self.agent.normalization.add(Moments.of(demos.observation))
         if self.agent.reward_scale is not None:
-            self.agent.reward_scale.add(returns_of(demos, self.config.agent.discount))
+            self.agent.reward_scale.add(returns_of(demos, self.config.agent))
         if in_ring:
             self.engine.prefill(demos)
             # now, when no worker has to wait for it
