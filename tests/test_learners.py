@@ -12,6 +12,7 @@ from agents import ACT, OBS, SCHEMA, flat, make_batch, same, train
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.algorithms.exploration import RepeatedNoise
 from sac_dist.algorithms.sac import AVERAGE, CRITICS, POLICY, TARGETS
+from sac_dist.data.batch import Batch
 from sac_dist.execution.choose import COMPILED, choose
 from sac_dist.execution.compiled import compile_obstacle, compile_update
 from sac_dist.networks.blocks import Linear
@@ -206,7 +207,9 @@ def test_a_compiled_learner_is_the_recorded_one(config, tmp_path, monkeypatch):
     assert choice.how == COMPILED, choice.obstacle
     choice.install(compiled)
     for i in range(4):
-        expected, found = recorded.update(make_batch(seed=i)), compiled.update(make_batch(seed=i))
+        rows = np.random.default_rng(i).normal(size=(32, SCHEMA.row_width)).astype(np.float32)
+        batch = Batch.of_rows(rows, SCHEMA, np.full(32, 0.9, np.float32))
+        expected, found = recorded.update(batch), compiled.update(batch)
         assert found.keys() == expected.keys()
     for a, b in zip(flat(recorded), flat(compiled), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
