@@ -12,6 +12,7 @@ from agents import ACT, OBS, SCHEMA, flat, make_batch, same, train
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.algorithms.exploration import RepeatedNoise
 from sac_dist.algorithms.sac import AVERAGE, CRITICS, POLICY, TARGETS
+from sac_dist.cli.given import parse
 from sac_dist.data.batch import Batch
 from sac_dist.execution.choose import COMPILED, choose
 from sac_dist.execution.compiled import compile_obstacle, compile_update
@@ -213,3 +214,28 @@ def test_a_compiled_learner_is_the_recorded_one(config, tmp_path, monkeypatch):
         assert found.keys() == expected.keys()
     for a, b in zip(flat(recorded), flat(compiled), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["redq", "droq", "tqc", "simba", "crossq", "xqc", "flashsac"])
+def test_a_preset_makes_a_run_and_is_told_in_one_line(name, capsys):
+    settings = parse(["--train", "--preset", name, "--workers", "2", "--batch-size", "64"])
+    del settings["train"]
+    config = Config.of_settings(settings)
+    line = capsys.readouterr().err
+    assert not settings and config.train.batch_size == 64
+    assert line.startswith(f"preset {name}: ") and line.count("\n") == 1 and "batch_size" not in line
+    assert config.agent.generalised == (name not in ("redq", "simba"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["--bins", "51"], ["--dropped-quantiles", "3"], ["--largest-return", "4"], ["--lr-end", "0.3"]),
+        ["--network", "simba", "--no-layer-norm"],
+        ["--no-target-network", "--tau", "0.02"],
+    ],
+    ids=" ".join,
+)
+def test_settings_that_would_do_nothing_are_refused(arguments):
+    with pytest.raises(ConfigError, match="would do nothing"):
+        parse(["--train", *arguments])
