@@ -18,7 +18,7 @@ from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import AHEAD, Batches
 from sac_dist.data.schema import Field, Schema
 from sac_dist.data.transitions import Transitions
-from sac_dist.settings import AgentConfig, ConfigError, DataConfig
+from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig
 
 pytestmark = pytest.mark.timeout(120)
 SCHEMA = Schema((Field("achieved_goal", (2,)), Field("desired_goal", (2,)), Field("observation", (1,))), 1)
@@ -268,10 +268,8 @@ def test_batches_drawn_ahead_have_their_share_and_go_on_after_a_checkpoint() -> 
 
 
 def test_n_steps_have_no_goals_in_hindsight() -> None:
-    with pytest.raises(ConfigError, match=r"^her is for single steps, not n_step 3$"):
-        Batches(
-            ReplayBuffer(9, SCHEMA), None, DataConfig(her="final"), 4, AGENT, n_step=3, hindsight=hindsight()
-        )
+    with pytest.raises(ConfigError, match=r"^her is for single steps, not n_step 3"):
+        Config(agent=AgentConfig(n_step=3), data=DataConfig(her="final"))
 
 
 def test_a_cluster_s_stores_find_the_goals_and_its_learner_judges_them() -> None:

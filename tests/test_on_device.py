@@ -71,7 +71,7 @@ def test_updates_there_are_those_made_here(case: str, device: str) -> None:
     )  # Adam's step is as long for a gradient near 0, whose sign is a matter of rounding
     for i in range(2 * WARM_UP + 2):
         for agent in (here, there):
-            agent.scale_policy_steps(i / 10)
+            agent.scale_steps(i / 10)
         given = batch(
             here, 24 if i < 2 * WARM_UP else 32, seed=i
         )  # another size, as the last batches of a data set may have

@@ -26,13 +26,15 @@ Numbers = npt.NDArray[np.float32]
 Goals = npt.NDArray[Any]  # (n, *shape)
 
 
-def settle_her(env: gymnasium.Env, name: str, data: DataConfig) -> tuple[str, list[str]]:
+def settle_her(env: gymnasium.Env, name: str, data: DataConfig, n_step: int = 1) -> tuple[str, list[str]]:
     """Whether a run relabels, as DataConfig.her, and lines to be shown. Left open, it does online where the
     environment has goals and a sparse reward.
 
     Raises ConfigError where it is asked for and cannot be had.
     """
-    if data.her == "none" or (data.her is None and (data.offline or data.demo_mode == "append")):
+    if data.her == "none" or (
+        data.her is None and (data.offline or data.demo_mode == "append" or n_step > 1)
+    ):
         return "none", []
     if data.her is None and goal_spaces(env) is None:
         return _left_out(name, data)

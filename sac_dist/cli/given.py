@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from sac_dist.cli.flags import Parser, build_parser, file_path, spelled, task_options
 from sac_dist.cli.settings_file import read_settings
+from sac_dist.cli.terminal import warn
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.settings.config import take
 from sac_dist.settings.idle import refuse_idle
-from sac_dist.settings.presets import expanded
+from sac_dist.settings.presets import PRESETS, expanded, listed
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
@@ -23,13 +24,20 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     parser = build_parser(named_algorithms(arguments))
     flags = vars(parser.parse_args(arguments))
     if "config" not in flags:
-        settings, asked = expanded(flags), set(flags)
+        given, settings = flags, expanded(flags)
     else:
         file = vars(parser.parse_args(read_settings(flags.pop("config"))))
-        settings, asked = over(folded(expanded(file)), folded(expanded(flags))), file.keys() | flags.keys()
+        given, settings = file | flags, over(folded(expanded(file)), folded(expanded(flags)))
     if "train" in settings or "offline" in settings:
-        refuse_idle(settings, asked)
+        refuse_idle(settings, set(given))
+        if "preset" in given:
+            tell_preset(given["preset"], given)
     return settings
+
+
+def tell_preset(name: str, given: Collection[str]) -> None:
+    """One line with what the preset sets."""
+    warn(f"preset {name}: {listed({key: value for key, value in PRESETS[name].items() if key not in given})}")
 
 
 def over(file: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 
@@ -13,7 +14,7 @@ from sac_dist.data.ring import buffer_bytes
 from sac_dist.data.sampler import AHEAD
 from sac_dist.data.schema import Schema
 from sac_dist.engine.guard import private_memory
-from sac_dist.networks.build import critic_depth, least_size
+from sac_dist.networks.build import critic_depth, critic_width, least_size
 from sac_dist.settings import AgentConfig, Config, ConfigError
 from sac_dist.system.shared import available_memory
 
@@ -40,13 +41,14 @@ def check_memory(config: Config, schema: Schema) -> None:
     them is too large, and what would fit.
     """
     agent, train = config.agent, config.train
+    widest = "critic_width" if critic_width(agent) > agent.hidden_width else "hidden_width"
     needs: list[tuple[str, str, int, Callable[[int], int]]] = [  # setting, what, its value, bytes of a value
         (
-            "hidden_width",
+            widest,
             f"a policy of {agent.hidden_depth:,} hidden layers and {agent.critics:,} critics of "
-            f"{critic_depth(agent):,}, all of {agent.hidden_width:,} units",
-            agent.hidden_width,
-            lambda width: network_bytes(schema, replace(agent, hidden_width=width)),
+            f"{critic_depth(agent):,}, all of {getattr(agent, widest):,} units",
+            getattr(agent, widest),
+            lambda width: network_bytes(schema, replace(agent, **cast(Any, {widest: width}))),
         )
     ]
     if train.engine == "local":  # else the others lie elsewhere, and whoever makes them looks
@@ -92,7 +94,8 @@ def batch_bytes(size: int, schema: Schema, config: Config) -> int:
     """
     agent, train = config.agent, config.train
     rows = (1 if config.data.files else 1 + AHEAD) * schema.row_width
-    layers = agent.hidden_width * (agent.hidden_depth + agent.critics * critic_depth(agent))
+    layers = agent.hidden_width * agent.hidden_depth
+    layers += agent.critics * critic_width(agent) * critic_depth(agent)
     on_cpu = rows + (layers if train.device == "cpu" else 0)
     return 4 * size * on_cpu * (1 if train.central else train.workers)
 

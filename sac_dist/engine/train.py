@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 
-from sac_dist.acting.environment import close, make_env
+from sac_dist.acting.environment import close, make_env, time_limit_of
 from sac_dist.acting.goals import settle_her
 from sac_dist.acting.interface import check_interface, notes_on
 from sac_dist.acting.observation import check_policy_fits, schema_of
@@ -36,6 +36,7 @@ from sac_dist.reporting.callbacks import Callback
 from sac_dist.reporting.reporter import Reporter
 from sac_dist.reporting.sinks import Sink
 from sac_dist.settings import Config, ConfigError, DataConfig, EnvConfig
+from sac_dist.settings.config import check_n_step
 from sac_dist.settings.resuming import check_resumable
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
@@ -271,19 +272,21 @@ def _try_environment(config: Config, known: Schema | None = None) -> Tried:
         config.env,
         config.data,
         known,
+        config.agent.n_step,
         timeout=config.train.step_timeout,
     )
     return tried
 
 
-def _start_once(config: EnvConfig, data: DataConfig, known: Schema | None) -> Tried:
+def _start_once(config: EnvConfig, data: DataConfig, known: Schema | None, n_step: int) -> Tried:
     env = make_env(config)
     try:
         if known is not None:
             check_policy_fits(known, env, config.name)
+        check_n_step(n_step, time_limit_of(env))
         check_interface(env, config.name)
         schema, notes = schema_of(env), notes_on(env, config.name)
-        her, about_goals = settle_her(env, config.name, data)
+        her, about_goals = settle_her(env, config.name, data, n_step)
         notes += about_goals
     finally:
         obstacle = close(env)

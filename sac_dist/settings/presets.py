@@ -33,7 +33,66 @@ GOALS: dict[str, Any] = {
     **{"her": "future", "normalize_observations": True, "discount": 0.95, "tau": 0.05, "update_ratio": 1.0},
     **{"actor_lr": 1e-3, "critic_lr": 1e-3, "alpha_lr": 1e-3, "warmup_steps": 300},
 }
-PRESETS = {"book": BOOK, "offline": OFFLINE, "goals": GOALS}
+# Published learners, each with its paper's numbers for observations that are vectors. The target entropy
+# (half of most papers') and what is evaluated (the policy's average) are this package's.
+USUAL: dict[str, Any] = {
+    **{
+        "hidden_width": 256,
+        "layer_norm": False,
+        "batch_size": 256,
+        "update_ratio": 1.0,
+        "warmup_steps": 5000,
+    },
+    **{"actor_lr": 3e-4, "critic_lr": 3e-4, "alpha_lr": 3e-4, "discount": 0.99, "tau": 0.005},
+    **{"initial_alpha": 1.0},
+}
+# Chen et al., arXiv:2101.05982, table 3.
+REDQ = USUAL | {"critics": 10, "target_critics": 2, "update_ratio": 20.0}
+# Hiraoka et al., arXiv:2110.02034, table 5.
+DROQ = USUAL | {"dropout": 0.01, "layer_norm": True, "update_ratio": 20.0}
+# Kuznetsov et al., arXiv:2005.04269, table 3.
+TQC = USUAL | {"distribution": "tqc", "critics": 5, "critic_width": 512, "critic_depth": 3}
+# Bhatt et al., arXiv:1902.05605, table 2.
+CROSSQ = USUAL | {
+    **{"network": "crossq", "target_network": False, "critic_width": 2048, "policy_every": 3},
+    **{"actor_lr": 1e-3, "critic_lr": 1e-3, "alpha_lr": 1e-3, "adam_beta1": 0.5, "learner": "central"},
+}
+# Lee et al., SimBa, arXiv:2410.09754, table 4.
+SIMBA = USUAL | {
+    **{"network": "simba", "hidden_width": 128, "hidden_depth": 1, "critic_width": 512, "critic_depth": 2},
+    **{"normalize_observations": True, "weight_decay": 0.01, "initial_alpha": 0.01, "update_ratio": 2.0},
+    **{"actor_lr": 1e-4, "critic_lr": 1e-4, "alpha_lr": 1e-4},
+}
+# Palenicek et al., arXiv:2509.25174.
+XQC = USUAL | {
+    **{"network": "xqc", "hidden_depth": 4, "critic_width": 512, "distribution": "c51", "policy_every": 3},
+    **{"normalize_returns": True, "lr_decay": "linear", "lr_end": 0.1, "update_ratio": 2.0},
+    **{"initial_alpha": 0.01, "learner": "central"},
+}
+# github.com/Holiday-Robot/FlashSAC, its settings for simulators on the CPU.
+FLASHSAC = USUAL | {
+    **{
+        "network": "flashsac",
+        "hidden_width": 128,
+        "critic_width": 256,
+        "distribution": "c51",
+        "policy_every": 2,
+    },
+    **{"normalize_returns": True, "lr_decay": "cosine", "lr_end": 0.5, "batch_size": 512, "noise_repeat": 16},
+    **{"tau": 0.01, "initial_alpha": 0.01, "learner": "central"},
+}
+PRESETS = {
+    **{
+        "book": BOOK,
+        "offline": OFFLINE,
+        "goals": GOALS,
+        "redq": REDQ,
+        "droq": DROQ,
+        "tqc": TQC,
+        "simba": SIMBA,
+    },
+    **{"crossq": CROSSQ, "xqc": XQC, "flashsac": FLASHSAC},
+}
 
 # By environment, for --train: values that were measured to be better there than the defaults.
 TUNED: dict[str, dict[str, Any]] = {
@@ -63,11 +122,15 @@ def expanded(settings: dict[str, Any]) -> dict[str, Any]:
     return PRESETS[settings["preset"]] | rest if "preset" in settings else rest
 
 
+def listed(values: dict[str, Any]) -> str:
+    """Settings in one line."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
 def tuned(settings: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     """``settings`` over what was tuned for its ``env``, and a line that says what was taken."""
     values = TUNED.get(settings.get("env", "auto"), {})
     taken = {name: value for name, value in values.items() if name not in settings}
     if not taken:
         return settings, None
-    what = ", ".join(f"{name} {value}" for name, value in taken.items())
-    return taken | settings, f"settings tuned for {settings['env']}: {what}"
+    return taken | settings, f"settings tuned for {settings['env']}: {listed(taken)}"
