@@ -161,7 +161,7 @@ def add_modes(parser: Parser) -> None:
         "--preset",
         choices=PRESETS,
         help="book: networks (4 layers of 512) and step sizes of the book; offline: what --offline "
-        "takes by itself (docs/offline.md)",
+        "takes by itself; rlpd, wsrl: going online with data, or from it (docs/offline.md)",
     )
     parser.add_argument(
         "--episodes",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from sac_dist.cli.flags import Parser, build_parser, file_path, spelled, task_options
 from sac_dist.cli.settings_file import read_settings
-from sac_dist.settings import ConfigError, EnvConfig
+from sac_dist.settings import ConfigError, DataConfig, EnvConfig
 from sac_dist.settings.config import take
 from sac_dist.settings.idle import refuse_idle
-from sac_dist.settings.presets import expanded
+from sac_dist.settings.presets import OF_DATA, expanded
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
@@ -22,14 +22,25 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """
     parser = build_parser(named_algorithms(arguments))
     flags = vars(parser.parse_args(arguments))
-    if "config" not in flags:
-        settings, asked = expanded(flags), set(flags)
-    else:
+    file: dict[str, Any] = {}
+    if "config" in flags:
         file = vars(parser.parse_args(read_settings(flags.pop("config"))))
-        settings, asked = over(folded(expanded(file)), folded(expanded(flags))), file.keys() | flags.keys()
+    asked = file.keys() | flags.keys()
+    algo = (file | flags).get("algo", DataConfig.algo)
+    settings = expanded(flags, algo)
+    if file:
+        settings = over(folded(expanded(file, algo)), folded(settings))
+    refuse_preset_without_data({file.get("preset"), flags.get("preset")}, asked)
     if "train" in settings or "offline" in settings:
         refuse_idle(settings, asked)
     return settings
+
+
+def refuse_preset_without_data(presets: Collection[str | None], asked: Collection[str]) -> None:
+    """Raise ConfigError for a preset that is about demonstrations where there are none."""
+    for name in presets:
+        if name in OF_DATA and "demos" not in asked:
+            raise ConfigError(f"--preset {name} learns from demonstrations: give --train and --demos FILE")
 
 
 def over(file: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:

@@ -159,6 +159,7 @@ class Member:
             self.config.batch_size,
             task.config.agent,
             task.config.calibrated,
+            followed=task.config.followed,
         )
         self.observations = self.new_observations((task.state or {}).get("observed", task.observed))
         if task.state is not None:

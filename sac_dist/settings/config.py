@@ -70,6 +70,12 @@ class Config:
         used = {self.data.algo, self.data.online_algo}
         return frozenset(name for name in used if settings_of(self.algorithms, name).needs_returns)
 
+    @property
+    def followed(self) -> frozenset[str]:
+        """Those that need batches with ``next_action``."""
+        used = {self.data.algo, self.data.online_algo}
+        return frozenset(name for name in used if settings_of(self.algorithms, name).needs_next_actions)
+
     @classmethod
     def of(cls, env: Any) -> Config:
         """For an environment alone (id, class, function or EnvConfig), with what is tuned for it."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sac_dist.settings.data import DataConfig
+
 # "Hands-on Reinforcement Learning": the networks and step sizes of its SAC.
 BOOK: dict[str, Any] = {
     **{"hidden_width": 512, "hidden_depth": 4, "critic_depth": 3, "layer_norm": False},
@@ -23,11 +25,29 @@ OFFLINE: dict[str, Any] = {
     "tau": 0.005,
     "layer_norm": True,
     "entropy_backup": False,
-    "cql_weight": 0.3,
-    "cql_samples": 5,
-    "cal_ql": True,
 }
-PRESETS = {"book": BOOK, "offline": OFFLINE}
+# What the algorithm of the offline phase takes besides, or instead.
+OFFLINE_OF: dict[str, dict[str, Any]] = {
+    "cql": {"cql_weight": 0.3, "cql_samples": 5, "cal_ql": True},
+    "iql": {"actor_lr": 3e-4},
+    "awac": {"actor_lr": 3e-4},
+    "td3bc": {"actor_lr": 3e-4},
+    "rebrac": {"actor_lr": 1e-3, "critic_lr": 1e-3, "hidden_depth": 3, "batch_size": 256},
+}
+# RLPD, arXiv:2302.02948: data in half of each batch, many critics with layer normalisation, many updates.
+RLPD: dict[str, Any] = {
+    **{"demo_mode": "mix", "demo_ratio": 0.5, "critics": 10, "target_critics": 2, "layer_norm": True},
+    **{"update_ratio": 20.0},
+}
+# WSRL, arXiv:2412.07762: after an offline phase the policy acts for 5,000 steps without an update, and goes
+# on from what it saw there, without the data.
+WSRL: dict[str, Any] = OFFLINE | {
+    **{"offline_steps": 20_000, "demo_mode": "mix", "demo_ratio": 0.0, "warmup_steps": 5000},
+    **{"actor_warmup_steps": 0, "critics": 10, "target_critics": 2, "update_ratio": 4.0},
+}
+PRESETS = {"book": BOOK, "offline": OFFLINE, "rlpd": RLPD, "wsrl": WSRL}
+OF_OFFLINE_PHASES = "offline", "wsrl"  # presets that OFFLINE_OF goes over
+OF_DATA = "rlpd", "wsrl"  # those that mean nothing without demonstrations
 
 # By environment, for --train: values that were measured to be better there than the defaults.
 TUNED: dict[str, dict[str, Any]] = {
@@ -39,10 +59,18 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 
 
-def expanded(settings: dict[str, Any]) -> dict[str, Any]:
-    """``settings`` with the values of its ``preset`` beneath its own."""
+def expanded(settings: dict[str, Any], algo: str = DataConfig.algo) -> dict[str, Any]:
+    """``settings`` with the values of its ``preset``, for the offline algorithm ``algo``, beneath its own."""
+    name = settings.get("preset")
+    if name is None:
+        return settings
     rest = {name: value for name, value in settings.items() if name != "preset"}
-    return PRESETS[settings["preset"]] | rest if "preset" in settings else rest
+    return (offline(algo, PRESETS[name]) if name in OF_OFFLINE_PHASES else PRESETS[name]) | rest
+
+
+def offline(algo: str, beneath: dict[str, Any] = OFFLINE) -> dict[str, Any]:
+    """What an offline phase of ``algo`` takes by itself."""
+    return beneath | OFFLINE_OF.get(algo, {})
 
 
 def tuned(settings: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
