@@ -15,7 +15,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sac_dist.algorithms import losses
-from sac_dist.algorithms.adam import descend
+from sac_dist.algorithms.adam import Scale, descend
 from sac_dist.algorithms.base import Group, Metrics, Tensors
 from sac_dist.algorithms.sac import SAC, TARGETS
 from sac_dist.data.batch import Batch
@@ -63,7 +63,7 @@ class SparseQ(SAC):
         return (1 + (q.detach() - v) / (2 * self.settings.sparse_alpha)).relu()
 
     def train_critics(
-        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Tensor]
+        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
     ) -> Metrics:
         def objective(value: Tensor) -> tuple[Tensor, Tensor]:
             v = self.value.forward(self.value.unpack(value), batch.observation)

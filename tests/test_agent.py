@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from agents import ACT, SCHEMA, SMALL, flat, make_batch, same, train
 from torch import Tensor
 
-from sac_dist.algorithms.adam import Trained, adam_scales, adam_step, clip_by_norm
+from sac_dist.algorithms.adam import Scale, Trained, adam_scales, adam_step, clip_by_norm
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.algorithms.sac import AVERAGING, SAC
 from sac_dist.data.batch import Batch
@@ -40,10 +40,10 @@ def test_a_write_that_another_process_undid_cannot_make_a_long_step() -> None:
         adam_step(
             trained,
             torch.tensor([1.0, 1e-3, 1e3]),
-            adam_scales(torch.tensor([float(step)]), torch.tensor([1e-2]))[0],
+            Scale(adam_scales(torch.tensor([float(step)]), torch.tensor([1e-2]))[0]),
         )
         trained.exp_avg_sq.zero_()
-    adam_step(trained, torch.zeros(3), adam_scales(torch.tensor([4.0]), torch.tensor([1e-2]))[0])
+    adam_step(trained, torch.zeros(3), Scale(adam_scales(torch.tensor([4.0]), torch.tensor([1e-2]))[0]))
     assert (trained.parameters.abs() < 0.1).all() and (trained.parameters < 0).all()
 
 
@@ -63,7 +63,7 @@ def test_adam_step_equals_torch_adam(clip: float | None) -> None:
         optimizer.step()
         step.add_(1)
         clipped, own_norm = clip_by_norm(gradient, clip)
-        adam_step(trained, clipped, adam_scales(step, torch.tensor([1e-2]))[0])
+        adam_step(trained, clipped, Scale(adam_scales(step, torch.tensor([1e-2]))[0]))
         torch.testing.assert_close(own_norm, norm)
         torch.testing.assert_close(trained.parameters, reference.detach(), rtol=2e-6, atol=1e-7)
     state = optimizer.state[reference]

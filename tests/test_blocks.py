@@ -132,7 +132,8 @@ def test_a_block_computes_the_same_by_either_kind_of_operations(block: Block) ->
     forward = network.in_numpy(vector)
     found = np.stack([forward(row) for row in x.numpy()])
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
-    assert set(vars(NumpyOperations)) == set(vars(TorchOperations))  # what one has the other has too
+    public = [{name for name in vars(ops) if name[0] != "_"} for ops in (NumpyOperations, TorchOperations)]
+    assert public[0] == public[1]  # what one has the other has too
 
 
 @pytest.mark.slow

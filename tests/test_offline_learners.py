@@ -295,7 +295,7 @@ def test_compiled_equals_recorded(name: str, tmp_path: Path, monkeypatch: pytest
     compile_update(learner(name, config=config), 32)
     choice = choose(compiled, 32, compiled=True)
     assert choice.how == COMPILED
-    compiled.run_update = choice.update
+    choice.install(compiled)
     for seed in range(4):
         batch = make_batch(seed, 32)
         if not compiled.algorithm.settings.needs_next_actions:

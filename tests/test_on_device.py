@@ -70,13 +70,14 @@ def test_updates_there_are_those_made_here(case: str, device: str) -> None:
         agent.use(algorithm)
     choice, there_choice = choose(here, 24), choose(there, 24, device)
     assert there_choice.how == f"{choice.how}, on {device}"
-    here.run_update, there.run_update = choice.update, there_choice.update
+    choice.install(here)
+    there_choice.install(there)
     far = (
         0 if device == COPY else 0.01
     )  # Adam's step is as long for a gradient near 0, whose sign is a matter of rounding
     for i in range(2 * WARM_UP + 2):
         for agent in (here, there):
-            agent.scale_policy_steps(i / 10)
+            agent.scale_steps(i / 10)
         given = batch(
             here, 24 if i < 2 * WARM_UP else 32, seed=i
         )  # another size, as the last batches of a data set may have

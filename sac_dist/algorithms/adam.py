@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # as in torch.optim.Adam
-# |m| / √v is never more than this in Adam, whatever the gradients (Cauchy-Schwarz over the two running sums).
-LARGEST_RATIO = (1 - BETA1) / math.sqrt((1 - BETA2) * (1 - BETA1**2 / BETA2))
 
 Extra = TypeVar("Extra")
 
@@ -24,7 +22,22 @@ class Trained(NamedTuple):
     exp_avg_sq: Tensor
 
 
-def adam_scales(steps: Tensor, lrs: Tensor) -> Tensor:
+class Scale(NamedTuple):
+    """How far one group's step goes."""
+
+    row: Tensor  # (2,) of adam_scales
+    beta1: float = BETA1
+    kept: Tensor | None = None  # (): what weight decay leaves of each parameter; None: there is none
+
+
+def largest_ratio(beta1: float) -> float:
+    """|m| / √v is never more than this in Adam, whatever the gradients (Cauchy-Schwarz over the two running
+    sums).
+    """
+    return (1 - beta1) / math.sqrt((1 - BETA2) * (1 - beta1**2 / BETA2))
+
+
+def adam_scales(steps: Tensor, lrs: Tensor, beta1: float = BETA1) -> Tensor:
     """Step sizes and ε with Adam's bias corrections in them, for ``steps`` t (n,) and step sizes ``lrs``
     (n,): (n, 2).
 
@@ -32,26 +45,29 @@ def adam_scales(steps: Tensor, lrs: Tensor) -> Tensor:
     0: not trained yet, not used.)
     """
     steps = steps.clamp(min=1)
-    correction1, root = -torch.expm1(math.log(BETA1) * steps), (-torch.expm1(math.log(BETA2) * steps)).sqrt()
+    correction1, root = -torch.expm1(math.log(beta1) * steps), (-torch.expm1(math.log(BETA2) * steps)).sqrt()
     return torch.stack([lrs * root / correction1, EPS * root], dim=1)
 
 
-def adam_step(trained: Trained, gradient: Tensor, scales: Tensor) -> None:
+def adam_step(trained: Trained, gradient: Tensor, scale: Scale) -> None:
     """One step of Adam (arXiv:1412.6980, algorithm 1 as reordered in section 2) in place; equals
-    torch.optim.Adam.
+    torch.optim.Adam, with weight decay torch.optim.AdamW (arXiv:1711.05101, algorithm 2).
 
-    ``scales`` (2,) is this group's row of ``adam_scales``. Inductor drops ``alpha`` from ``add(x, matmul,
+    Inductor drops ``alpha`` from ``add(x, matmul,
     alpha=…)`` (torch 2.13, pytorch issue 167313): none is used here.
 
     Two processes that train at once can lose a write to v and keep the one to m. Where v is then 0 the step
     would be 1e8 times too long, so |m| / √v counts as no more than it can be. That changes nothing where both
     are whole.
     """
-    step_size, eps = scales.unbind()
-    trained.exp_avg.lerp_(gradient, 1 - BETA1)
+    step_size, eps = scale.row.unbind()
+    if scale.kept is not None:
+        trained.parameters.mul_(scale.kept)
+    trained.exp_avg.lerp_(gradient, 1 - scale.beta1)
     trained.exp_avg_sq.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
     direction = trained.exp_avg / trained.exp_avg_sq.sqrt().add_(eps)
-    trained.parameters.addcmul_(direction.clamp_(-LARGEST_RATIO, LARGEST_RATIO), step_size, value=-1)
+    largest = largest_ratio(scale.beta1)
+    trained.parameters.addcmul_(direction.clamp_(-largest, largest), step_size, value=-1)
 
 
 def clip_by_norm(gradient: Tensor, largest: float | None) -> tuple[Tensor, Tensor]:
@@ -67,7 +83,7 @@ def clip_by_norm(gradient: Tensor, largest: float | None) -> tuple[Tensor, Tenso
 def descend(
     trained: Trained,
     objective: Callable[[Tensor], tuple[Tensor, Extra]],
-    scales: Tensor,
+    scale: Scale,
     largest: float | None = None,
 ) -> tuple[Extra, Tensor]:
     """One step down the loss that ``objective`` makes of the parameter vector; it returns the loss and what
@@ -77,5 +93,5 @@ def descend(
     parameters = trained.parameters.detach().requires_grad_()
     loss, extra = objective(parameters)
     gradient, norm = clip_by_norm(torch.autograd.grad(loss, [parameters])[0], largest)
-    adam_step(trained, gradient, scales)
+    adam_step(trained, gradient, scale)
     return extra, norm

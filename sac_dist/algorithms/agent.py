@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,13 @@ from sac_dist.algorithms.base import (
     tensors_in,
     united,
 )
+from sac_dist.algorithms.exploration import RepeatedNoise
+from sac_dist.algorithms.generalised import GeneralisedSAC
 from sac_dist.algorithms.normalization import NAMES as STATISTICS
 from sac_dist.algorithms.normalization import Normalization
-from sac_dist.algorithms.sac import AVERAGE, CRITICS, POLICY
+from sac_dist.algorithms.reward_scale import NAME as RETURNS
+from sac_dist.algorithms.reward_scale import RewardScale
+from sac_dist.algorithms.sac import AVERAGE, CRITICS, POLICY, SAC
 from sac_dist.data.batch import Batch
 from sac_dist.data.schema import Schema
 from sac_dist.networks.build import Networks
@@ -62,8 +67,10 @@ class SACAgent:
         self.networks = Networks.of(schema, config) if networks is None else networks
         self.groups = united([self.algorithm_of(name) for name in (SOFT_ACTOR_CRITIC, *self.algorithms)])
         self.generator = torch.Generator().manual_seed(seed)
+        self.updates_made = 0  # by this process, or before it: which of them train the policy
         self._shared: SharedArray | None = None
         self.normalization = Normalization(self.observation_size) if config.normalize_observations else None
+        self.reward_scale = RewardScale(config.largest_return) if config.normalize_returns else None
         self._bind(torch.zeros(memory_size(self.groups), dtype=torch.float32))
         self._initialise()
 
@@ -98,8 +105,10 @@ class SACAgent:
     def _bind(self, memory: Tensor) -> None:
         """Make every tensor of the agent a view into ``memory``."""
         self.memory = memory
+        longest = self.config.noise_repeat
+        self.repeated_noise = RepeatedNoise(self.action_size, longest) if longest > 1 else None
         self.tensors = tensors_in(memory, self.groups)
-        self.scale_policy_steps(1.0)
+        self.scale_steps()
         self._sample = self._actor(self.tensors.groups[POLICY].parameters)
         self._average = self._actor(self.tensors.copies[AVERAGE])
         self.use(SOFT_ACTOR_CRITIC)
@@ -118,14 +127,29 @@ class SACAgent:
             shared.copy_(self.memory)
             if self.normalization is not None:
                 self.normalization.share_memory()
+            if self.reward_scale is not None:
+                self.reward_scale.share_memory()
             self._bind(shared)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("schema", "config", "algorithms", "networks", "groups", "normalization", "_shared")
+        kept = (
+            "schema",
+            "config",
+            "algorithms",
+            "networks",
+            "groups",
+            "normalization",
+            "reward_scale",
+            "_shared",
+        )
         state = {name: self.__dict__[name] for name in kept}
         # numpy: multiprocessing moves tensors to /dev/shm
         memory = self.memory.numpy() if self._shared is None else None
-        return state | {"memory": memory, "generator": self.generator.get_state().numpy()}
+        return state | {
+            "memory": memory,
+            "generator": self.generator.get_state().numpy(),
+            "updates_made": self.updates_made,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         memory, generator = state.pop("memory"), state.pop("generator")
@@ -145,20 +169,26 @@ class SACAgent:
         x: npt.NDArray[np.float32] = np.asarray(observation, dtype=np.float32)
         if deterministic:
             return self._average(x, None)
-        noise = torch.randn(self.schema.action_size, generator=self.generator, dtype=torch.float32)
+        if self.repeated_noise is None:
+            noise = torch.randn(self.schema.action_size, generator=self.generator, dtype=torch.float32)
+        else:
+            noise = self.repeated_noise.next(self.generator)
         return self._sample(x, noise.numpy())
 
     # learning
 
     def algorithm_of(self, name: str) -> Algorithm:
         """The algorithm ``name`` for this agent's networks and settings."""
-        made: Algorithm = load(name)(self.networks, self.config, settings_of(self.algorithms, name))
+        kind = load(name)
+        if kind is SAC and self.config.generalised:
+            kind = GeneralisedSAC
+        made: Algorithm = kind(self.networks, self.config, settings_of(self.algorithms, name))
         return made
 
-    def use(self, name: str, update: Update | None = None) -> None:
+    def use(self, name: str, update: Update | None = None, critics_update: Update | None = None) -> None:
         """Train with the algorithm ``name`` from now on: "sac" (as a new agent does), "cql", "bc", or another
-        of settings/algorithms.py. ``update`` is how to run it (see execution.choose); left out, autograd
-        records it.
+        of settings/algorithms.py. ``update`` is how to run it (see execution.choose), and ``critics_update``
+        the updates between those of the policy, where there are such; left out, autograd records them.
 
         Networks, targets, temperature and moments stay. What an algorithm leaves alone (the critics: bc)
         keeps its Adam step count too.
@@ -169,15 +199,32 @@ class SACAgent:
             raise ConfigError(
                 f"this agent has no {sorted(missing)[0]}: make it with algorithms={{{name!r}: …}}"
             )
-        trains = [group.name in self.algorithm.trains for group in self.groups]
-        self.counts = torch.tensor(trains, dtype=torch.float32)
+        every = self.policy_every = self.algorithm.policy_every
+        self.critics_algorithm = replace(self.algorithm, trains_policy=False) if every > 1 else None
+        self.counts = self._counts(self.algorithm)
         self.run_update: Update = update or self.algorithm
+        if self.critics_algorithm is not None:
+            self.critics_counts = self._counts(self.critics_algorithm)
+            self.run_critics_update: Update = critics_update or self.critics_algorithm
 
-    def scale_policy_steps(self, share: float) -> None:
-        """From now on updates in this process train policy and temperature with this share of their step
-        sizes; 0: the critics alone.
+    @property
+    def variants(self) -> tuple[Algorithm, ...]:
+        """What updates run: the algorithm in use, and where not each of them trains the policy, the critics'
+        part of it.
         """
-        rates = [group.lr * (share if group.with_policy else 1.0) for group in self.groups]
+        return (
+            (self.algorithm,) if self.critics_algorithm is None else (self.algorithm, self.critics_algorithm)
+        )
+
+    def _counts(self, algorithm: Algorithm) -> Tensor:
+        """(groups,) the Adam steps that an update makes."""
+        return torch.tensor([group.name in algorithm.trains for group in self.groups], dtype=torch.float32)
+
+    def scale_steps(self, policy: float = 1.0, all_groups: float = 1.0) -> None:
+        """From now on updates in this process train with the share ``all_groups`` of all step sizes, and
+        policy and temperature with the share ``policy`` of that; 0: the critics alone.
+        """
+        rates = [group.lr * all_groups * (policy if group.with_policy else 1.0) for group in self.groups]
         self.lrs = torch.tensor(rates, dtype=torch.float32)
 
     def take_average(self) -> None:
@@ -189,12 +236,18 @@ class SACAgent:
 
         Returns 0-d tensors: critic_loss, actor_loss, q_mean, entropy (nats), alpha (as used),
         critic_grad_norm and actor_grad_norm (before clipping); cql also cql_penalty; bc data_log_prob and
-        nothing of the critics.
+        nothing of the critics. With ``policy_every`` those of the policy are of its updates alone.
         """
-        self.tensors.steps.add_(self.counts)
+        run, counts = self.run_update, self.counts
+        if self.policy_every > 1 and self.updates_made % self.policy_every:
+            run, counts = self.run_critics_update, self.critics_counts
+        self.updates_made += 1
+        self.tensors.steps.add_(counts)
         if self.normalization is not None:
             batch = self.normalization.batch(batch)
-        return self.run_update(self.tensors, batch, self.noise(len(batch.reward)), self.lrs)
+        if self.reward_scale is not None:
+            batch = self.reward_scale.batch(batch)
+        return run(self.tensors, batch, self.noise(len(batch.reward)), self.lrs)
 
     def noise(self, batch_size: int) -> Tensor:
         """Standard normal noise (draws, B, action_size) from ``generator`` for one update of the algorithm in
@@ -235,7 +288,9 @@ class SACAgent:
         by name. The generator is apart: ``rng_state``.
         """
         named = {name: tensor.clone() for name, tensor in named_tensors(self.tensors, self.groups).items()}
-        return named if self.normalization is None else named | self.normalization.state()
+        for statistics in (self.normalization, self.reward_scale):
+            named |= {} if statistics is None else statistics.state()
+        return named
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy ``state`` into the agent's tensors, which stay where they are: shared ones stay shared.
@@ -248,6 +303,9 @@ class SACAgent:
         moments = None if normalization is None else normalization.moments_in(state)
         if normalization is not None:
             state = {name: tensor for name, tensor in state.items() if name not in STATISTICS}
+        returns = None if self.reward_scale is None else self.reward_scale.returns_in(state)
+        if returns is not None:
+            state = {name: tensor for name, tensor in state.items() if name != RETURNS}
         if not any(name.startswith(f"{AVERAGE}.") for name in state):
             parts = self.policy.shapes
             policies = {part: state[f"{POLICY}.{part}"] for part in parts if f"{POLICY}.{part}" in state}
@@ -257,6 +315,8 @@ class SACAgent:
             tensor.copy_(state[name])
         if normalization is not None and moments is not None:
             normalization.set(moments)
+        if self.reward_scale is not None and returns is not None:
+            self.reward_scale.set(returns)
 
     def reseed(self, seed: int) -> None:
         self.generator.manual_seed(seed)

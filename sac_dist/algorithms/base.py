@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from sac_dist.algorithms.adam import Trained
+from sac_dist.algorithms.adam import Scale, Trained, adam_scales
 from sac_dist.data.batch import Batch
 from sac_dist.networks.build import Networks
 from sac_dist.networks.critics import QEnsemble
@@ -33,9 +33,7 @@ class Group:
     network: Network | None = None
     initial: float = 0.0  # of a number
     copy: str | None = None  # name of a copy that the updates move after it, such as a target
-    with_policy: bool = (
-        False  # trained with the policy's share of its step size, see agent.scale_policy_steps
-    )
+    with_policy: bool = False  # trained with the policy's share of its step size, see agent.scale_steps
 
     @property
     def shape(self) -> Shape:
@@ -74,6 +72,7 @@ class Algorithm:
     networks: Networks
     config: AgentConfig
     settings: Any
+    trains_policy: bool = True  # False: the updates between those of ``policy_every``
 
     @property
     def policy(self) -> GaussianPolicy:
@@ -94,6 +93,11 @@ class Algorithm:
         raise NotImplementedError
 
     @property
+    def policy_every(self) -> int:
+        """Which updates train the policy; the agent runs the others with ``trains_policy`` False."""
+        return self.config.policy_every
+
+    @property
     def draws(self) -> int:
         """Slabs (B, action_size) of standard normal noise that an update takes."""
         raise NotImplementedError
@@ -102,6 +106,17 @@ class Algorithm:
     def is_plain_sac(self) -> bool:
         """Whether the update is SAC's own, for which there are quicker ways than recording it."""
         return False
+
+    def scales(self, tensors: Tensors, lrs: Tensor) -> dict[str, Scale]:
+        """How far the step of each group goes, by the step sizes ``lrs`` (groups,)."""
+        beta1, decay = self.config.adam_beta1, self.config.weight_decay
+        rows = adam_scales(tensors.steps, lrs, beta1).unbind()
+        found = {name: Scale(row, beta1) for name, row in zip(tensors.groups, rows, strict=True)}
+        if decay:
+            kept = dict(zip(found, (1 - decay * lrs).unbind(), strict=True))
+            networks = [name for name, trained in tensors.groups.items() if trained.parameters.dim()]
+            found |= {name: found[name]._replace(kept=kept[name]) for name in networks}
+        return found
 
     def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, lrs: Tensor) -> Metrics:
         """Train once on ``batch``, with standard normal ``noise`` (draws, B, action_size) and step sizes

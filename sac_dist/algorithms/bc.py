@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sac_dist.algorithms import losses
+from sac_dist.algorithms.adam import Scale
 from sac_dist.algorithms.base import Metrics, Tensors
 from sac_dist.algorithms.sac import CRITICS, SAC
 from sac_dist.data.batch import Batch
@@ -23,11 +24,15 @@ class BC(SAC):
     compiles: ClassVar[bool] = False
 
     @property
+    def policy_every(self) -> int:
+        return 1
+
+    @property
     def trains(self) -> frozenset[str]:
         return super().trains - {CRITICS}
 
     def train_critics(
-        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Tensor]
+        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
     ) -> Metrics:
         return {}
 

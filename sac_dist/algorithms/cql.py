@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sac_dist.algorithms import losses
-from sac_dist.algorithms.adam import adam_step
+from sac_dist.algorithms.adam import Scale, adam_step
 from sac_dist.algorithms.base import Group, Metrics, Tensors
 from sac_dist.algorithms.sac import SAC
 from sac_dist.data.batch import Batch
@@ -107,7 +107,7 @@ class CQL(SAC):
         return actions, torch.cat([uniform_density, here_log_prob, next_log_prob])
 
     def train_critics(
-        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Tensor]
+        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
     ) -> Metrics:
         metrics = super().train_critics(tensors, batch, noise, alpha, scales)
         if self.settings.cql_lagrange is not None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sac_dist.algorithms import losses
-from sac_dist.algorithms.adam import descend
+from sac_dist.algorithms.adam import Scale, descend
 from sac_dist.algorithms.base import Group, Metrics, Tensors
 from sac_dist.algorithms.sac import SAC, TARGETS
 from sac_dist.data.batch import Batch
@@ -54,7 +54,7 @@ class IQL(SAC):
         return q.detach() - self.value.forward(self.value.unpack(value), batch.observation)
 
     def train_critics(
-        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Tensor]
+        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
     ) -> Metrics:
         value_loss, _ = descend(
             tensors.groups[VALUE],

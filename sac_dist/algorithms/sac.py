@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sac_dist.algorithms import losses
-from sac_dist.algorithms.adam import adam_scales, adam_step, descend
+from sac_dist.algorithms.adam import Scale, adam_step, descend
 from sac_dist.algorithms.base import Algorithm, Group, Metrics, Tensors
 from sac_dist.data.batch import Batch
 from sac_dist.networks.distribution import sample_action
@@ -61,7 +61,8 @@ class SAC(Algorithm):
 
     @property
     def trains(self) -> frozenset[str]:
-        return frozenset({CRITICS, POLICY} | ({LOG_ALPHA} if self.tunes_alpha else set()))
+        with_policy = {POLICY} | ({LOG_ALPHA} if self.tunes_alpha else set())
+        return frozenset({CRITICS} | (with_policy if self.trains_policy else set()))
 
     @property
     def draws(self) -> int:
@@ -73,9 +74,11 @@ class SAC(Algorithm):
         return type(self) is SAC
 
     def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, lrs: Tensor) -> Metrics:
-        scales = dict(zip(tensors.groups, adam_scales(tensors.steps, lrs).unbind(), strict=True))
+        scales = self.scales(tensors, lrs)
         alpha = tensors.groups[LOG_ALPHA].parameters.exp()
         metrics = self.train_critics(tensors, batch, noise, alpha, scales)
+        if not self.trains_policy:
+            return metrics | {"alpha": alpha}
         log_prob, policy_metrics = self.train_policy(tensors, batch, noise[0], alpha, scales)
         if self.tunes_alpha:
             # with α = exp(log α), dJ/dlog α is J itself
@@ -110,11 +113,14 @@ class SAC(Algorithm):
 
     def bellman(self, batch: Batch, next_value: Tensor) -> Tensor:
         """The target (B,) of a value before the batch's transitions, from ``next_value`` (B,) after them."""
+        return losses.td_target(self.reward(batch), batch.discount, next_value)
+
+    def reward(self, batch: Batch) -> Tensor:
+        """What is learned from, (B,)."""
         config = self.config
-        reward = losses.scaled_reward(
+        return losses.scaled_reward(
             batch.reward, config.reward_scale, config.reward_bias, config.normalize_rewards
         )
-        return losses.td_target(reward, batch.discount, next_value)
 
     def critic_objective(
         self, critics: Tensor, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor
@@ -138,7 +144,7 @@ class SAC(Algorithm):
         return loss, (log_prob, {"actor_loss": loss.detach()})
 
     def train_critics(
-        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Tensor]
+        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
     ) -> Metrics:
         """One step of the critics and of their targets."""
         critics = tensors.groups[CRITICS]
@@ -152,7 +158,7 @@ class SAC(Algorithm):
         return metrics | {"critic_grad_norm": norm}
 
     def train_policy(
-        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Tensor]
+        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
     ) -> tuple[Tensor, Metrics]:
         """One step of the policy and of its average; returns log π (B,) of sampled actions, and metrics."""
         (log_prob, metrics), norm = descend(

@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sac_dist.algorithms import losses
+from sac_dist.algorithms.adam import Scale
 from sac_dist.algorithms.base import Metrics, Tensors
 from sac_dist.algorithms.sac import AVERAGE, CRITICS, POLICY, SAC
 from sac_dist.data.batch import Batch
@@ -16,6 +17,7 @@ from sac_dist.networks.distribution import sample_action
 from sac_dist.settings.algorithms import AlgorithmSettings, TD3BCSettings
 
 TARGET_NOISE, TARGET_NOISE_LIMIT = 0.2, 0.5  # TD3, arXiv:1802.09477, section 6.1
+POLICY_EVERY = 2  # the same
 EXPLORATION = 0.1  # σ that a policy which has none of its own explores with, as TD3's
 
 
@@ -31,6 +33,10 @@ class TD3BC(SAC):
     tunes_alpha: ClassVar[bool] = False
 
     settings: TD3BCSettings
+
+    @property
+    def policy_every(self) -> int:
+        return max(POLICY_EVERY, self.config.policy_every)
 
     def target_action(self, tensors: Tensors, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The target policy's action at s′ (B, action_size), smoothed, and its mean and log σ."""
@@ -72,7 +78,7 @@ class TD3BC(SAC):
         return distance.mean() - self.settings.td3bc_alpha * q.mean()
 
     def train_policy(
-        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Tensor]
+        self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
     ) -> tuple[Tensor, Metrics]:
         result = super().train_policy(tensors, batch, noise, alpha, scales)
         for vector in (tensors.groups[POLICY].parameters, tensors.copies[AVERAGE]):

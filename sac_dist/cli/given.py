@@ -9,10 +9,11 @@ from typing import Any
 
 from sac_dist.cli.flags import Parser, build_parser, file_path, spelled, task_options
 from sac_dist.cli.settings_file import read_settings
+from sac_dist.cli.terminal import warn
 from sac_dist.settings import ConfigError, DataConfig, EnvConfig
 from sac_dist.settings.config import take
 from sac_dist.settings.idle import refuse_idle
-from sac_dist.settings.presets import OF_DATA, expanded
+from sac_dist.settings.presets import OF_DATA, expanded, listed, values_of
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
@@ -25,22 +26,29 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     file: dict[str, Any] = {}
     if "config" in flags:
         file = vars(parser.parse_args(read_settings(flags.pop("config"))))
-    asked = file.keys() | flags.keys()
-    algo = (file | flags).get("algo", DataConfig.algo)
+    given = file | flags
+    algo = given.get("algo", DataConfig.algo)
     settings = expanded(flags, algo)
     if file:
         settings = over(folded(expanded(file, algo)), folded(settings))
-    refuse_preset_without_data({file.get("preset"), flags.get("preset")}, asked)
     if "train" in settings or "offline" in settings:
-        refuse_idle(settings, asked)
+        refuse_idle(settings, set(given))
+        if "preset" in given:
+            refuse_preset_without_data(given["preset"], given)
+            tell_preset(values_of(given["preset"], algo), given)
     return settings
 
 
-def refuse_preset_without_data(presets: Collection[str | None], asked: Collection[str]) -> None:
+def refuse_preset_without_data(name: str, given: Collection[str]) -> None:
     """Raise ConfigError for a preset that is about demonstrations where there are none."""
-    for name in presets:
-        if name in OF_DATA and "demos" not in asked:
-            raise ConfigError(f"--preset {name} learns from demonstrations: give --train and --demos FILE")
+    if name in OF_DATA and "demos" not in given:
+        raise ConfigError(f"--preset {name} learns from demonstrations: give --train and --demos FILE")
+
+
+def tell_preset(values: dict[str, Any], given: dict[str, Any]) -> None:
+    """One line with what the preset sets."""
+    taken = {key: value for key, value in values.items() if key not in given}
+    warn(f"preset {given['preset']}: {listed(taken)}")
 
 
 def over(file: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:

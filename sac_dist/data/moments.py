@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.segment import ReplaySegment
 
 PIECE = 4096  # observations that are taken to float64 at once
 GROWTH = 100  # new moments are due once the replay has grown by a hundredth of what they are of …
@@ -61,11 +63,16 @@ class NewObservations:
 
     One that is overwritten before its turn is left out: that of a shard smaller than what comes at once.
     ``taken``: of each shard, how many had their turn in an earlier process; None, or those of another
-    buffer: all that is written.
+    buffer: all that is written. ``also`` gets what is new too.
     """
 
-    def __init__(self, replay: ReplayBuffer, taken: list[int] | None = None) -> None:
-        self.replay = replay
+    def __init__(
+        self,
+        replay: ReplayBuffer,
+        taken: list[int] | None = None,
+        also: Callable[[ReplaySegment], None] | None = None,
+    ) -> None:
+        self.replay, self.also = replay, also
         self.taken = replay.written
         if taken is not None and len(taken) == replay.shards and (np.array(taken) <= self.taken).all():
             self.taken = np.array(taken, np.int64)
@@ -83,4 +90,6 @@ class NewObservations:
         segment = self.replay.snapshot(self.taken)
         self.taken = segment.stop
         self._set_due()
+        if self.also is not None:
+            self.also(segment)
         return Moments.of(segment.rows[:, self.replay.schema.columns["observation"]])

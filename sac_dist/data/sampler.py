@@ -12,7 +12,7 @@ from sac_dist.data.dataset import DataSet
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Rows, Schema
 from sac_dist.data.segment import Counts
-from sac_dist.settings import AgentConfig, ConfigError, DataConfig
+from sac_dist.settings import AgentConfig, DataConfig
 
 Numbers = npt.NDArray[np.float32]
 
@@ -48,8 +48,6 @@ class Batches:
         self.batch_size, self.discount = batch_size, agent.discount
         self.calibrated, self.n_step = calibrated, n_step
         self.bias = agent.reward_bias / agent.reward_scale  # in units of the stored rewards
-        if n_step > 1 and self.bias and agent.normalize_rewards:
-            raise ConfigError("reward_bias is of single rewards, normalize_rewards of sums of n: give one")
         self.schema = schema = replay.schema
         appended = len(data) if data is not None and config.demo_mode == "append" else 0
         rows = self._rows = np.empty((batch_size + appended, schema.row_width), np.float32)

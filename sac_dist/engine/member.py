@@ -18,7 +18,6 @@ import torch
 
 from sac_dist.acting.episode import EnvironmentFault, Episode
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.algorithms.normalization import Normalization
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import DataSet
 from sac_dist.data.moments import Moments, NewObservations
@@ -26,8 +25,9 @@ from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import Batches
 from sac_dist.engine import divergence
 from sac_dist.engine.control import EPISODES, OFFLINE_UPDATES, STEPS, UPDATES, Control
-from sac_dist.engine.phases import ONLINE, due, phases, policy_share
+from sac_dist.engine.phases import ONLINE, due, phases, policy_share, step_size_share
 from sac_dist.engine.processes import settle_child
+from sac_dist.engine.returns_watch import ReturnsWatch
 from sac_dist.execution.choose import Choice, choose
 from sac_dist.settings import Config
 from sac_dist.storage.arrays_in_json import from_json, to_json
@@ -145,6 +145,7 @@ class Member:
         self.rng = np.random.default_rng(sample_seed)
         self.metrics: dict[str, float] = {}
         self.reported = 0.0
+        self.agent.updates_made = self.control.total(UPDATES)
         self.phases = phases(task.config, 0 if task.data is None else len(task.data))
         self.learns = self.rank == self.config.workers or not self.config.central  # a learner comes last
         self.choices: dict[str, Choice] = {}  # by phase
@@ -152,6 +153,7 @@ class Member:
         self.phase: str | None = None
         self.averaged = False  # after the present offline phase
         self.share = 1.0  # of the policy's step sizes
+        self.decays = task.config.agent.lr_decay is not None  # all step sizes, as the run goes on
         self.batches = Batches(
             self.replay,
             task.data,
@@ -159,9 +161,21 @@ class Member:
             self.config.batch_size,
             task.config.agent,
             task.config.calibrated,
+            task.config.agent.n_step,
             followed=task.config.followed,
         )
-        self.observations = self.new_observations((task.state or {}).get("observed", task.observed))
+        state = task.state or {}
+        # whether there are statistics that go with the replay
+        watches = ReturnsWatch.is_needed(self.agent)
+        self.observes = self.agent.normalization is not None or watches
+        self.returns = (
+            ReturnsWatch(
+                self.agent, self.replay, state.get("returns"), lambda line: connection.send(Note(line))
+            )
+            if watches and self.leads
+            else None
+        )
+        self.observations = self.new_observations(state.get("observed", task.observed))
         if task.state is not None:
             self.restore(task.state)
 
@@ -189,6 +203,8 @@ class Member:
         ahead = self.batches.ahead()
         if isinstance(self.observations, NewObservations):
             state["observed"] = self.observations.taken.tolist()
+        if self.returns is not None:
+            state["returns"] = self.returns.running
         if self.alone and len(ahead):
             state["batches_ahead"] = to_json(ahead)
         return state
@@ -203,9 +219,9 @@ class Member:
         """Where the shared statistics of observations come from, in the process that keeps them; ``taken``:
         see NewObservations.
         """
-        if not self.leads or self.agent.normalization is None:
+        if not self.leads or not self.observes:
             return None
-        return NewObservations(self.replay, taken)
+        return NewObservations(self.replay, taken, None if self.returns is None else self.returns.add)
 
     def run(self) -> None:
         while not self.finished():
@@ -225,6 +241,8 @@ class Member:
 
     def offline(self) -> None:
         """One update from data."""
+        if self.decays:
+            self.scale(1.0)
         self.update(self.batches.offline(self.rng))
         self.control.count(self.rank, OFFLINE_UPDATES)
         if self.due() == ONLINE:
@@ -275,7 +293,7 @@ class Member:
             self.choices[phase] = choice
             if choice.obstacle is not None:
                 self.connection.send(NotCompiled(choice.obstacle))
-        self.agent.run_update = self.choices[phase].update
+        self.choices[phase].install(self.agent)
 
     def finished(self) -> bool:
         steps, episodes = self.config.steps, self.config.episodes
@@ -297,7 +315,9 @@ class Member:
         time.sleep(seconds)
 
     def update(self, batch: Batch) -> None:
-        self.metrics = {name: value.item() for name, value in self.agent.update(batch).items()}
+        found = {name: value.item() for name, value in self.agent.update(batch).items()}
+        # between two updates of the policy its last metrics stand
+        self.metrics = found if self.agent.policy_every == 1 else self.metrics | found
         if not math.isfinite(sum(self.metrics.values())):  # of float32 in float64: no overflow
             self.diverge(self.metrics, divergence.statistics(batch))
         self.control.count(self.rank, UPDATES)
@@ -305,24 +325,30 @@ class Member:
     def update_online(self) -> None:
         """One update of the online phase."""
         steps = self.control.total(STEPS)
-        if self.share < 1:
+        if self.share < 1 or self.decays:
             self.scale(policy_share(self.run_config, steps))
         batch = self.batches.online(steps, self.rng)
-        if self.agent.normalization is not None:
-            self.observe(self.agent.normalization)
+        if self.observes:
+            self.observe()
         self.update(batch)
 
-    def observe(self, normalization: Normalization) -> None:
-        """Bring the statistics of observations up to date, or see to it that there are some."""
+    def observe(self) -> None:
+        """Bring the statistics of observations and rewards up to date, or see to it that there are some."""
+        normalization, scale = self.agent.normalization, self.agent.reward_scale
         if self.observations is None:
-            while not (normalization.known or self.control.paused() or self.control.stopped()):
+            while not all(each is None or each.known for each in (normalization, scale)):
+                if self.control.paused() or self.control.stopped():
+                    break
                 self.wait()
         elif (new := self.observations.moments()) is not None:
-            normalization.add(new)
+            if normalization is not None:
+                normalization.add(new)
+            if self.returns is not None:
+                self.returns.update()
 
     def scale(self, share: float) -> None:
         self.share = share
-        self.agent.scale_policy_steps(share)
+        self.agent.scale_steps(share, step_size_share(self.run_config, self.control.clock()))
 
     def diverge(self, metrics: dict[str, float], batch: dict[str, float]) -> NoReturn:
         self.connection.send(divergence.Diverged(self.control.total(UPDATES) + 1, metrics, batch))

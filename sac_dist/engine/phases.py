@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from sac_dist.settings import Config, DataConfig
@@ -43,6 +44,20 @@ def policy_share(config: Config, steps: int) -> float:
     if steps >= end:
         return 1.0
     return (steps - begin) / (end - begin) if steps > begin else 0.0
+
+
+def step_size_share(config: Config, clock: int) -> float:
+    """The share of all step sizes that is left after so many environment steps and offline updates."""
+    agent, steps = config.agent, config.train.steps or 0
+    if agent.lr_decay is None:
+        return 1.0
+    budget = (
+        config.data.offline_updates(0) if config.data.offline else steps + config.data.offline_updates(steps)
+    )
+    progress = min(clock / budget, 1.0)
+    if agent.lr_decay == "cosine":
+        progress = (1 - math.cos(math.pi * progress)) / 2
+    return 1 - (1 - agent.lr_end) * progress
 
 
 def due(data: DataConfig, steps: int, offline_updates: int) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.moments import Moments
+from sac_dist.data.returns import returns_of
 from sac_dist.data.schema import Schema
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine.checkpointing import Checkpointing, NotFiniteState
@@ -81,6 +82,8 @@ class Supervisor:
     def _begin_with(self, demos: Transitions, in_ring: bool) -> None:
         if self.agent.normalization is not None:
             self.agent.normalization.add(Moments.of(demos.observation))
+        if self.agent.reward_scale is not None:
+            self.agent.reward_scale.add(returns_of(demos, self.config.agent))
         if in_ring:
             self.engine.prefill(demos)
             # now, when no worker has to wait for it

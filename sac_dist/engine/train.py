@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from sac_dist.acting.environment import close, make_env
+from sac_dist.acting.environment import close, make_env, time_limit_of
 from sac_dist.acting.interface import check_interface, notes_on
 from sac_dist.acting.observation import check_policy_fits, schema_of
 from sac_dist.data.schema import Schema
@@ -35,6 +35,7 @@ from sac_dist.reporting.callbacks import Callback
 from sac_dist.reporting.reporter import Reporter
 from sac_dist.reporting.sinks import Sink
 from sac_dist.settings import Config, ConfigError, EnvConfig
+from sac_dist.settings.config import check_n_step
 from sac_dist.settings.resuming import check_resumable
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
@@ -257,16 +258,18 @@ def _try_environment(config: Config, known: Schema | None = None) -> tuple[Schem
         _start_once,
         config.env,
         known,
+        config.agent.n_step,
         timeout=config.train.step_timeout,
     )
     return tried
 
 
-def _start_once(config: EnvConfig, known: Schema | None) -> tuple[Schema, list[str]]:
+def _start_once(config: EnvConfig, known: Schema | None, n_step: int = 1) -> tuple[Schema, list[str]]:
     env = make_env(config)
     try:
         if known is not None:
             check_policy_fits(known, env, config.name)
+        check_n_step(n_step, time_limit_of(env))
         check_interface(env, config.name)
         schema, notes = schema_of(env), notes_on(env, config.name)
     finally:

@@ -43,6 +43,8 @@ class Worker(Member):
 
     def state(self) -> dict[str, Any]:
         state = super().state() | {"episode": self.episode, "updates_owed": self.updates_owed}
+        if self.agent.repeated_noise is not None:
+            state["repeated_noise"] = self.agent.repeated_noise.state()
         if not self.alone:
             return state
         half_played = self.half_played  # a stop before it went on
@@ -55,6 +57,8 @@ class Worker(Member):
         self.episode = state["episode"]
         self.updates_owed = state["updates_owed"]
         self.half_played = state.get("half_played") if self.alone else None
+        if self.agent.repeated_noise is not None and "repeated_noise" in state:
+            self.agent.repeated_noise.restore(state["repeated_noise"])
 
     def run(self) -> None:
         super().run()

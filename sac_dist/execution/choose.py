@@ -6,8 +6,8 @@ import functools
 from typing import NamedTuple
 
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.algorithms.base import Tensors, Update
-from sac_dist.execution.compiled import compiled_path, load_update
+from sac_dist.algorithms.base import Algorithm, Tensors, Update
+from sac_dist.execution.compiled import compiled_paths, load_update
 from sac_dist.execution.explicit import ExplicitUpdate
 from sac_dist.execution.gpu import DeviceUpdate
 
@@ -15,11 +15,17 @@ RECORDED, EXPLICIT, COMPILED = "recorded by autograd", "with explicit gradients"
 
 
 class Choice(NamedTuple):
-    """How updates of an agent run: give ``update`` to SACAgent.use, or set it as its ``run_update``."""
+    """How updates of an agent run: give them to SACAgent.use, or call ``install``."""
 
     update: Update
     how: str  # one of the above, with the device where that is not the cpu
     obstacle: str | None = None  # why a compiled update that lies there could not be loaded
+    critics_update: Update | None = None  # where not each update trains the policy: the others
+
+    def install(self, agent: SACAgent) -> None:
+        agent.run_update = self.update
+        if self.critics_update is not None:
+            agent.run_critics_update = self.critics_update
 
 
 def choose(agent: SACAgent, batch_size: int, device: str = "cpu", compiled: bool = False) -> Choice:
@@ -30,23 +36,29 @@ def choose(agent: SACAgent, batch_size: int, device: str = "cpu", compiled: bool
     given as a graph, so nothing is compiled for it.
     """
     obstacle = None
-    if device == "cpu" and compiled and (path := compiled_path(agent, batch_size)).exists():
+    if device == "cpu" and compiled and all(path.exists() for path in compiled_paths(agent, batch_size)):
         try:
-            return Choice(load_update(path), COMPILED)
+            loaded = [load_update(path) for path in compiled_paths(agent, batch_size)]
+            return Choice(loaded[0], COMPILED, None, *loaded[1:])
         except Exception as error:
             obstacle = f"{type(error).__name__}: {error}"
     how = EXPLICIT if ExplicitUpdate.covers(agent.algorithm) else RECORDED
     if device == "cpu":
-        return Choice(uncompiled(agent, agent.tensors), how, obstacle)
-    return Choice(DeviceUpdate(agent, device, functools.partial(uncompiled, agent)), f"{how}, on {device}")
+        updates = [uncompiled(algorithm, agent.tensors) for algorithm in agent.variants]
+        return Choice(updates[0], how, obstacle, *updates[1:])
+    first, *others = agent.variants
+    update = DeviceUpdate(agent, device, functools.partial(uncompiled, first))
+    beside = [DeviceUpdate(agent, device, functools.partial(uncompiled, each), update) for each in others]
+    return Choice(update, f"{how}, on {device}", None, *beside)
 
 
-def uncompiled(agent: SACAgent, tensors: Tensors) -> Update:
+def uncompiled(algorithm: Algorithm, tensors: Tensors) -> Update:
     """The update of ``tensors``, the agent's or others like them, by what is there without a compiler."""
-    covered = ExplicitUpdate.covers(agent.algorithm)
-    return ExplicitUpdate(agent.algorithm, tensors) if covered else agent.algorithm  # type: ignore[arg-type]
+    covered = ExplicitUpdate.covers(algorithm)
+    return ExplicitUpdate(algorithm, tensors) if covered else algorithm  # type: ignore[arg-type]
 
 
 def worth_compiling(agent: SACAgent, batch_size: int) -> bool:
     """Whether updates of the algorithm in use would gain from being compiled and are not yet."""
-    return agent.algorithm.compiles and not compiled_path(agent, batch_size).exists()
+    missing = not all(path.exists() for path in compiled_paths(agent, batch_size))
+    return agent.algorithm.compiles and missing

@@ -23,7 +23,7 @@ import torch
 
 from sac_dist.algorithms import adam, base, losses
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.algorithms.base import Update
+from sac_dist.algorithms.base import Algorithm, Update
 from sac_dist.data import batch as types
 from sac_dist.data.batch import Batch
 from sac_dist.networks import blocks, distribution, network, operations
@@ -54,15 +54,23 @@ def example_batch(agent: SACAgent, batch_size: int) -> Batch:
     )
 
 
-def compiled_path(agent: SACAgent, batch_size: int) -> Path:
-    """Where the update compiled for the algorithm in use, and agents and batches of these sizes, is kept for
-    this machine's processor.
+def compiled_paths(agent: SACAgent, batch_size: int) -> list[Path]:
+    """One for each of the agent's variants."""
+    return [compiled_path(agent, batch_size, algorithm) for algorithm in agent.variants]
+
+
+def compiled_path(agent: SACAgent, batch_size: int, algorithm: Algorithm | None = None) -> Path:
+    """Where the update compiled for the algorithm in use (or ``algorithm``, a variant of it), and agents and
+    batches of these sizes, is kept for this machine's processor.
     """
-    algorithm, config = agent.algorithm, agent.config
+    algorithm, config = algorithm or agent.algorithm, agent.config
     fixed_alpha = None if config.alpha is None else 1.0
     # step sizes, where the temperature starts, and what is done to a batch before are no part of the code
     config = replace(config, actor_lr=1, critic_lr=1, alpha_lr=1, alpha=fixed_alpha, initial_alpha=1)
-    config = replace(config, normalize_observations=False)
+    config = replace(config, normalize_observations=False, n_step=1, policy_every=1)
+    config = replace(
+        config, lr_decay=None, lr_end=1, normalize_returns=False, largest_return=1, noise_repeat=1
+    )
     parts = [
         torch.__version__,
         platform.python_version(),
@@ -94,13 +102,16 @@ def classes(value: Any) -> set[type]:
 
 
 def compile_update(agent: SACAgent, batch_size: int) -> None:
-    """Compile the algorithm in use for batches from the replay buffer and keep it at ``compiled_path``.
-    Changes nothing in the agent but the state of its generator.
+    """Compile the algorithm in use for batches from the replay buffer and keep it, each variant at its
+    ``compiled_path``. Changes nothing in the agent but the state of its generator.
 
     Ask :func:`compile_obstacle` first; raises whatever torch raises where that was too hopeful.
     """
-    algorithm = agent.algorithm
+    for algorithm in agent.variants:
+        _compile(agent, algorithm, batch_size)
 
+
+def _compile(agent: SACAgent, algorithm: Algorithm, batch_size: int) -> None:
     def function(tensors, batch, noise, lrs):  # type: ignore[no-untyped-def]  # Dynamo wants a function, not a callable object
         return algorithm(tensors, batch, noise, lrs)
 
@@ -116,7 +127,7 @@ def compile_update(agent: SACAgent, batch_size: int) -> None:
         except torch._inductor.exc.InductorError:
             forget_processor()
             compiled = compile_with(CPP)
-    path = compiled_path(agent, batch_size)
+    path = compiled_path(agent, batch_size, algorithm)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with replacing(path) as temporary:
         compiled.save_compiled_function(str(temporary))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sac_dist.algorithms import losses
-from sac_dist.algorithms.adam import adam_scales, adam_step, clip_by_norm
+from sac_dist.algorithms.adam import adam_step, clip_by_norm
 from sac_dist.algorithms.base import Algorithm, Metrics, Tensors
 from sac_dist.algorithms.sac import CRITICS, LOG_ALPHA, POLICY, SAC, TARGETS, average_policy
 from sac_dist.data.batch import Batch
@@ -147,7 +147,7 @@ class ExplicitUpdate:
         if size != self.batch_size:
             self._prepare(size)
         config, actions, groups = self.sac.config, self.sac.policy.action_size, tensors.groups
-        scales = dict(zip(groups, adam_scales(tensors.steps, lrs).unbind(), strict=True))
+        scales = self.sac.scales(tensors, lrs)
         alpha = groups[LOG_ALPHA].parameters.exp()
 
         # the policy's actions at s and s′
@@ -172,6 +172,8 @@ class ExplicitUpdate:
         gradient, norm = clip_by_norm(self.critics.backward(data, self.dq.unsqueeze(-1)), config.grad_clip)
         adam_step(groups[CRITICS], gradient, scales[CRITICS])
         tensors.copies[TARGETS].lerp_(groups[CRITICS].parameters, config.tau)
+        if not self.sac.trains_policy:
+            return metrics | {"critic_grad_norm": norm, "alpha": alpha}
 
         # policy: J_π = mean(α log π − min Q); d log π / du = 2 tanh(u) and d log π / d log σ = −1 beside what
         # goes through u

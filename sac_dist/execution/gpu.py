@@ -42,12 +42,20 @@ class DeviceUpdate:
     its kernels one by one takes longer than they do.
     """
 
-    def __init__(self, agent: SACAgent, device: str, make: Callable[[Tensors], Update]) -> None:
+    def __init__(
+        self,
+        agent: SACAgent,
+        device: str,
+        make: Callable[[Tensors], Update],
+        beside: DeviceUpdate | None = None,
+    ) -> None:
+        """``beside``: another one, with which it trains the same copy in turn."""
         self.agent, self.device = agent, torch.device(device)
-        self.memory = agent.memory.to(self.device, copy=True)
+        self.memory: Tensor = agent.memory.to(self.device, copy=True) if beside is None else beside.memory
         self.tensors = tensors_in(self.memory, agent.groups)
         self.update = make(self.tensors)
-        self.stream = torch.cuda.Stream() if self.device.type == "cuda" else None
+        own = torch.cuda.Stream() if self.device.type == "cuda" and beside is None else None
+        self.stream: torch.cuda.Stream | None = own if beside is None else beside.stream
         if self.stream is not None and not agent.memory.is_pinned():
             lock_pages(agent)
         self.shapes: list[torch.Size] = []

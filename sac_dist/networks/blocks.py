@@ -38,6 +38,9 @@ class Block:
         """
         raise NotImplementedError
 
+    def project(self, parameters: Parameters, name: str) -> None:
+        """Bring the parameters ``{name}.…`` back, in place, to where they have to lie after a step."""
+
 
 @dataclass(frozen=True)
 class Linear(Block):

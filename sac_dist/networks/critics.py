@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from sac_dist.networks.blocks import Linear, Scalar
+from sac_dist.networks.blocks import Block, Linear, Scalar
 from sac_dist.networks.network import OUTPUT_BOUND, Network, perceptron
+from sac_dist.networks.operations import Operations, TorchOperations
 from sac_dist.networks.parameters import Parameters
 
 
@@ -18,10 +20,11 @@ class QEnsemble(Network):
     SoftQNetwork).
 
     A layer is one batched product over (E, inputs, outputs), so more critics cost no more operations. The
-    first block is a Linear on [observation, action], the last a Scalar.
+    first block has a weight and is of [observation, action], the last is a Scalar.
     """
 
     observation_size: int = 1
+    last: ClassVar[type[Block]] = Scalar
 
     @classmethod
     def perceptron(
@@ -42,8 +45,9 @@ class QEnsemble(Network):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if type(self.blocks[0][1]) is not Linear or type(self.blocks[-1][1]) is not Scalar:
-            raise ValueError("the first block of critics is a Linear, the last a Scalar")
+        first, last = self.blocks[0][1], self.blocks[-1][1]
+        if "weight" not in first.shapes or not isinstance(last, self.last):
+            raise ValueError(f"the first block of critics has a weight, the last is a {self.last.__name__}")
 
     @property
     def critics(self) -> int:
@@ -56,15 +60,29 @@ class QEnsemble(Network):
 
     def __call__(self, parameters: Parameters, observation: Tensor, action: Tensor) -> Tensor:
         """Q values (E, B) of ``observation`` (B, observation_size) with ``action`` (B, action_size)."""
+        return self.values(self.outputs(parameters, observation, action))
+
+    def values(self, outputs: Tensor) -> Tensor:
+        """The Q values (E, B) that ``outputs`` mean."""
+        return outputs
+
+    def outputs(
+        self,
+        parameters: Parameters,
+        observation: Tensor,
+        action: Tensor,
+        ops: Operations = TorchOperations,
+    ) -> Tensor:
+        """What the blocks give (E, B, …), in a pass of ``ops``."""
         critics = parameters[f"{self.blocks[0][0]}.weight"].shape[0]
         x = torch.cat([observation, action], dim=-1).expand(critics, -1, -1)  # (B, inputs) → (E, B, inputs)
-        return self.forward(parameters, x)
+        return self.forward(parameters, x, ops=ops)
 
     def at_actions(self, parameters: Parameters, observation: Tensor, actions: Tensor) -> Tensor:
         """Q values (E, N, B) of ``observation`` (B, observation_size) with each of ``actions`` (N, B,
         action_size).
 
-        The first layer sees an observation once, not N times.
+        The first layer, a Linear, sees an observation once, not N times.
         """
         n, batch = actions.shape[:2]
         first = self.blocks[0][0]
@@ -74,3 +92,39 @@ class QEnsemble(Network):
         from_action = rows @ weight[:, self.observation_size :]
         x = from_action.view(critics, n, batch, -1) + (from_observation + bias).unsqueeze(1)
         return self.forward(parameters, x.view(critics, n * batch, -1), first=1).view(critics, n, batch)
+
+
+@dataclass(frozen=True)
+class CategoricalEnsemble(QEnsemble):
+    """Critics that give logits (E, B, bins) of the return's distribution over ``bins`` values from -``limit``
+    to ``limit``: C51, Bellemare et al., arXiv:1707.06887.
+    """
+
+    last: ClassVar[type[Block]] = Linear
+    limit: float = 5.0
+
+    @property
+    def bins(self) -> int:
+        (count,) = {
+            shape[-1] for name, shape in self.plain_shapes.items() if name.startswith(self.blocks[-1][0])
+        }
+        return count
+
+    def support(self, like: Tensor) -> Tensor:
+        """(bins,) the values."""
+        return torch.linspace(-self.limit, self.limit, self.bins, dtype=like.dtype, device=like.device)
+
+    def values(self, outputs: Tensor) -> Tensor:
+        return (outputs.softmax(dim=-1) * self.support(outputs)).sum(dim=-1)
+
+
+@dataclass(frozen=True)
+class QuantileEnsemble(QEnsemble):
+    """Critics that give quantiles (E, B, M) of the return's distribution, at (m + ½) / M: Kuznetsov et al.,
+    arXiv:2005.04269.
+    """
+
+    last: ClassVar[type[Block]] = Linear
+
+    def values(self, outputs: Tensor) -> Tensor:
+        return outputs.mean(dim=-1)

@@ -7,6 +7,7 @@ operations on one tensor; ``unpack`` names its pieces as views.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 
 from sac_dist.networks.blocks import Block, Forward, LayerNorm, Linear, ReLU, Scalar
-from sac_dist.networks.operations import NumpyOperations, TorchOperations
+from sac_dist.networks.normalised import MOMENTUM, Dropout
+from sac_dist.networks.operations import NumpyOperations, Operations, TorchOperations
 from sac_dist.networks.parameters import Parameters
 
 OUTPUT_BOUND = 3e-3  # the book's initial values of the last layer are uniform in ± this
@@ -77,11 +79,27 @@ class Network:
         parameters = self.unpack(vector)
         for name, block in self.blocks:
             block.initialise(parameters, name, generator)
+        self.project(vector)
 
-    def forward(self, parameters: Parameters, x: Tensor, first: int = 0) -> Tensor:
+    def project(self, vector: Tensor) -> None:
+        """Bring ``vector`` back, in place, to where the blocks want it after a step."""
+        parameters = self.unpack(vector)
+        for name, block in self.blocks:
+            block.project(parameters, name)
+
+    def take(self, vector: Tensor, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Let the running statistics in ``vector`` follow those of a batch, see ``TorchOperations``."""
+        parameters = self.unpack(vector)
+        for name, (mean, variance) in statistics.items():
+            parameters[f"{name}.running_mean"].lerp_(mean, MOMENTUM)
+            parameters[f"{name}.running_variance"].lerp_(variance, MOMENTUM)
+
+    def forward(
+        self, parameters: Parameters, x: Tensor, first: int = 0, ops: Operations = TorchOperations
+    ) -> Tensor:
         """What the blocks from number ``first`` on make of ``x`` ([members,] B, inputs)."""
         for name, block in self.blocks[first:]:
-            x = block.bind(TorchOperations, parameters, name)(x)
+            x = block.bind(ops, parameters, name)(x)
         return x
 
     def in_numpy(self, vector: Tensor) -> Forward:
@@ -100,13 +118,17 @@ class Network:
         return forward
 
 
-def perceptron(inputs: int, width: int, depth: int, last: Block, layer_norm: bool = False) -> Blocks:
-    """``depth`` hidden layers of ``width`` units with ReLU, or layer normalisation and ReLU, then ``last``:
-    linear1 … linear{depth + 1}.
+def perceptron(
+    inputs: int, width: int, depth: int, last: Block, layer_norm: bool = False, dropout: float = 0.0
+) -> Blocks:
+    """``depth`` hidden layers of ``width`` units with ReLU, or dropout, layer normalisation and ReLU, then
+    ``last``: linear1 … linear{depth + 1}.
     """
     blocks: list[tuple[str, Block]] = []
     for i in range(1, depth + 1):
         blocks.append((f"linear{i}", Linear(inputs if i == 1 else width, width)))
+        if dropout:
+            blocks.append((f"dropout{i}", Dropout(dropout, salt=i)))
         if layer_norm:
             blocks.append((f"norm{i}", LayerNorm(width)))
         blocks.append((f"relu{i}", ReLU()))

@@ -14,11 +14,33 @@ ZERO = np.zeros((), np.float32)  # a Python number would be converted at each ca
 
 
 class TorchOperations:
-    """For training: batches (…, B, features)."""
+    """For batches (…, B, features) in torch; an instance is of one pass that trains.
+
+    Args:
+        statistics: batch normalisation goes by the batch, and writes its mean and variance here by the
+            block's name; None, and in the class: by the running ones.
+        seed: () int32, of the units that dropout leaves out; None, and in the class: none.
+    """
+
+    statistics: dict[str, tuple[torch.Tensor, torch.Tensor]] | None = None
+    seed: torch.Tensor | None = None
+
+    def __init__(
+        self,
+        statistics: dict[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
+        seed: torch.Tensor | None = None,
+    ) -> None:
+        self.statistics, self.seed = statistics, seed
 
     relu = staticmethod(torch.relu)
     exp = staticmethod(torch.exp)
+    tanh = staticmethod(torch.tanh)
     rsqrt = staticmethod(torch.rsqrt)
+
+    @staticmethod
+    def mean_square(x: torch.Tensor) -> torch.Tensor:
+        """Over the last axis, which stays with one entry."""
+        return x.square().mean(dim=-1, keepdim=True)
 
     @staticmethod
     def var_mean(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,6 +52,8 @@ class NumpyOperations:
     """For acting: one observation (features,)."""
 
     exp = staticmethod(np.exp)
+    tanh = staticmethod(np.tanh)
+    statistics = seed = None
 
     @staticmethod
     def relu(x: np.ndarray) -> np.ndarray:
@@ -38,6 +62,10 @@ class NumpyOperations:
     @staticmethod
     def rsqrt(x: np.ndarray) -> np.ndarray:
         return 1 / np.sqrt(x)
+
+    @staticmethod
+    def mean_square(x: np.ndarray) -> np.ndarray:
+        return np.square(x).mean(axis=-1, keepdims=True)
 
     @staticmethod
     def var_mean(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

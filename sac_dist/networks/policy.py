@@ -12,7 +12,7 @@ from torch import Tensor
 from sac_dist.networks.blocks import Linear
 from sac_dist.networks.distribution import LOG_STD_MAX, LOG_STD_MIN, before_tanh
 from sac_dist.networks.network import OUTPUT_BOUND, Network, perceptron
-from sac_dist.networks.operations import NumpyOperations
+from sac_dist.networks.operations import Array, NumpyOperations, Operations, TorchOperations
 from sac_dist.networks.parameters import Parameters
 
 LOWEST, HIGHEST = np.float32(LOG_STD_MIN), np.float32(LOG_STD_MAX)
@@ -29,6 +29,8 @@ class GaussianPolicy(Network):
     """
 
     action_size: int = 1
+    # log σ is the tanh of the output, stretched over these bounds, in place of the clamped one
+    squashed_log_std: tuple[float, float] | None = None
 
     @classmethod
     def perceptron(cls, observation_size: int, action_size: int, width: int, depth: int) -> GaussianPolicy:
@@ -39,14 +41,25 @@ class GaussianPolicy(Network):
         """Mean and log standard deviation, each (B, action_size), of the pre-tanh Gaussian at ``observation``
         (B, observation_size).
         """
-        mean, log_std = self.forward(parameters, observation).chunk(2, dim=-1)
-        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+        return self.gaussian(self.forward(parameters, observation))
+
+    def gaussian(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation in what the blocks give."""
+        mean, log_std = output.chunk(2, dim=-1)
+        if self.squashed_log_std is None:
+            return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+        return mean, self.squashed(TorchOperations, log_std)
+
+    def squashed(self, ops: Operations, output: Array) -> Array:
+        assert self.squashed_log_std is not None
+        low, high = self.squashed_log_std
+        return low + (high - low) / 2 * (1 + ops.tanh(output))
 
     def actor(self, vector: Tensor) -> Actor:
         """How to act on one observation (observation_size,) by the numbers in ``vector``: the action
         (action_size,) with standard normal ``noise`` (action_size,), or the tanh of the mean without.
         """
-        forward, size = self.in_numpy(vector), self.action_size
+        forward, size, squashed = self.in_numpy(vector), self.action_size, self.squashed_log_std
 
         def act(
             observation: npt.NDArray[np.float32], noise: npt.NDArray[np.float32] | None
@@ -55,7 +68,10 @@ class GaussianPolicy(Network):
             mean = output[:size]
             if noise is None:
                 return np.tanh(mean)
-            log_std = np.minimum(np.maximum(output[size:], LOWEST), HIGHEST)
+            if squashed is None:
+                log_std = np.minimum(np.maximum(output[size:], LOWEST), HIGHEST)
+            else:
+                log_std = self.squashed(NumpyOperations, output[size:])
             return np.tanh(before_tanh(NumpyOperations, mean, log_std, noise))
 
         return act

@@ -7,6 +7,8 @@ from typing import Any
 
 from sac_dist.settings.agent import AgentConfig
 from sac_dist.settings.algorithms import (
+    BEHAVIOUR_CLONING,
+    SOFT_ACTOR_CRITIC,
     Algorithms,
     AlgorithmSettings,
     algorithms_apart,
@@ -50,6 +52,17 @@ class Config:
                 f"replay_shards is {self.cluster.replay_shards}: the buffer holds "
                 f"{self.train.buffer_size} transitions"
             )
+        check_n_step(self.agent.n_step, self.env.horizon)
+        self._check_learner()
+        by_time = self.train.episodes is not None or self.train.time is not None
+        if self.agent.lr_decay and by_time and self.train.steps is None and not self.data.offline:
+            raise ConfigError("lr_decay is over a budget of steps: give --steps")
+        if self.train.engine == "ray" and self.agent.n_step > 1:
+            raise ConfigError("--n-step is for --engine local: the replay's stores hand over single steps")
+        if self.train.engine == "ray" and self.agent.normalize_returns:
+            raise ConfigError(
+                "--normalize-returns is for --engine local: the replay's stores know no episodes"
+            )
         if self.agent.target_critics is not None and self.train.batch_size < self.agent.critics:
             raise ConfigError(
                 f"batch_size is {self.train.batch_size}: target_critics needs at least "
@@ -62,6 +75,24 @@ class Config:
             raise ConfigError(
                 "normalize_rewards and cal_ql contradict each other: the data's returns are of the rewards "
                 "as they are, each batch's would be of others; give --no-cal-ql or --no-normalize-rewards"
+            )
+
+    def _check_learner(self) -> None:
+        """Raise ConfigError where what is trained does not go with who trains it."""
+        agent, data, train = self.agent, self.data, self.train
+        if agent.normalises_batches and train.workers > 1 and not train.central:
+            raise ConfigError(
+                f"network {agent.network} normalises batches: workers that train at once would spoil each "
+                "other's running statistics; give --learner central, or --workers 1"
+            )
+        used = {data.algo} if data.offline else {data.online_algo}
+        used |= ({data.algo} if data.offline_steps else set()) | (
+            {BEHAVIOUR_CLONING} if data.bc_steps else set()
+        )
+        if agent.generalised and (others := sorted(used - {SOFT_ACTOR_CRITIC})):
+            raise ConfigError(
+                f"distribution, dropout, target_network and network {agent.network} are settings of sac, and "
+                f"a phase is of {others[0]}: leave them out, or give --algo sac"
             )
 
     @property
@@ -121,6 +152,14 @@ class Config:
             }
             sections[name] = SECTIONS[name](**values)
         return cls(**sections)
+
+
+def check_n_step(n_step: int, horizon: int | None) -> None:
+    """Raise ConfigError where no episode of at most ``horizon`` steps is long enough."""
+    if horizon is not None and n_step > horizon:
+        raise ConfigError(
+            f"n_step is {n_step}, and an episode ends after {horizon} steps: give {horizon} or less"
+        )
 
 
 def take(settings: dict[str, Any], section: type) -> Any:

@@ -65,6 +65,24 @@ IDLE = (
         lambda value: True,
         "no phase is of its algorithm: give --offline-steps and --demos, or name it in --online-algo",
     ),
+    Idle(these("bins", "v_max"), lambda value: value("distribution") != "c51", "give --distribution c51"),
+    Idle(
+        these("quantiles", "dropped_quantiles"),
+        lambda value: value("distribution") != "tqc",
+        "give --distribution tqc",
+    ),
+    Idle(these("tau"), lambda value: not value("target_network"), "there is no target network"),
+    Idle(
+        these("layer_norm"),
+        lambda value: value("network") != "mlp",
+        "it is of the network mlp, the others have norms of their own",
+    ),
+    Idle(
+        these("largest_return"),
+        lambda value: not value("normalize_returns"),
+        "rewards stay as they are: give --normalize-returns",
+    ),
+    Idle(these("lr_end"), lambda value: value("lr_decay") is None, "step sizes stay: give --lr-decay"),
     Idle(
         these("target_entropy", "initial_alpha", "alpha_lr"),
         lambda value: value("alpha") is not None,
