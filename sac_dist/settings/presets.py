@@ -31,8 +31,11 @@ OFFLINE_OF: dict[str, dict[str, Any]] = {
     "cql": {"cql_weight": 0.3, "cql_samples": 5, "cal_ql": True},
     "iql": {"actor_lr": 3e-4},
     "awac": {"actor_lr": 3e-4},
-    "td3bc": {"actor_lr": 3e-4},
-    "rebrac": {"actor_lr": 1e-3, "critic_lr": 1e-3, "hidden_depth": 3, "batch_size": 256},
+    "td3bc": {"actor_lr": 1e-3, "critic_lr": 1e-3, "td3bc_alpha": 0.5},
+    "rebrac": {
+        **{"actor_lr": 1e-3, "critic_lr": 1e-3, "hidden_depth": 3, "batch_size": 256},
+        **{"rebrac_actor_bc": 0.3, "rebrac_critic_bc": 0.05},
+    },
 }
 # RLPD, arXiv:2302.02948: data in half of each batch, many critics with layer normalisation, many updates.
 RLPD: dict[str, Any] = {
