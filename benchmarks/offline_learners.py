@@ -23,14 +23,23 @@ from offline_common import ALGORITHMS, Settings, load
 from offline_cql import quality, times
 
 RESULTS = Path(__file__).parent / "results" / "offline_learners.json"
-# Of both sides. γ is the Sawyer tasks', the rest d3rlpy's defaults but for sizes and step sizes of our presets.
-COMMON = Settings(hidden_width=128, batch_size=128, actor_lr=3e-4, discount=0.95, initial_alpha=0.1)
+# Of both sides: the preset offline's, with d3rlpy's tau, and without layer normalisation but for ReBRAC.
+COMMON = Settings(
+    hidden_width=128, batch_size=128, actor_lr=1e-3, critic_lr=1e-3, discount=0.95, initial_alpha=0.1
+)
 LEARNERS = {
-    "cql": replace(COMMON, actor_lr=1e-4, cql_weight=5.0, cql_samples=5),
+    "cql": replace(COMMON, actor_lr=1e-4, critic_lr=3e-4, cql_weight=5.0, cql_samples=5),
     "iql": COMMON,
     "awac": COMMON,
-    "td3bc": COMMON,
-    "rebrac": replace(COMMON, hidden_depth=3, layer_norm=True, batch_size=256, actor_lr=1e-3, critic_lr=1e-3),
+    "td3bc": replace(COMMON, td3bc_alpha=0.5),
+    "rebrac": replace(
+        COMMON,
+        hidden_depth=3,
+        layer_norm=True,
+        batch_size=256,
+        rebrac_actor_bc=0.3,
+        rebrac_critic_bc=0.05,
+    ),
 }
 
 

@@ -29,8 +29,8 @@ OFFLINE: dict[str, Any] = {
 # What the algorithm of the offline phase takes besides, or instead.
 OFFLINE_OF: dict[str, dict[str, Any]] = {
     "cql": {"cql_weight": 0.3, "cql_samples": 5, "cal_ql": True},
-    "iql": {"actor_lr": 3e-4},
-    "awac": {"actor_lr": 3e-4},
+    "iql": {"actor_lr": 1e-3, "critic_lr": 1e-3},
+    "awac": {"actor_lr": 1e-3, "critic_lr": 1e-3},
     "td3bc": {"actor_lr": 1e-3, "critic_lr": 1e-3, "td3bc_alpha": 0.5},
     "rebrac": {
         **{"actor_lr": 1e-3, "critic_lr": 1e-3, "hidden_depth": 3, "batch_size": 256},
