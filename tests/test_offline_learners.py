@@ -411,6 +411,13 @@ def test_those_that_cannot_go_online_say_why(name: str) -> None:
         DataConfig(demos=("x",), online_algo=name)
 
 
+def test_rebrac_is_refused_where_its_data_lies_in_the_replay_alone() -> None:
+    data = DataConfig(demos=("x",), algo="rebrac", offline_steps=1, demo_mode="prefill", demo_overwrite=True)
+    with pytest.raises(ConfigError, match="demo_overwrite and rebrac contradict each other"):
+        Config(data=data)
+    assert Config(data=replace(data, demo_overwrite=False)).followed == {"rebrac"}
+
+
 def test_a_learner_that_needs_data_is_refused_without() -> None:
     for name in ("iql", "awac", "td3bc"):
         with pytest.raises(ConfigError, match=f"online_algo {name} learns from others' actions: .* --demos"):

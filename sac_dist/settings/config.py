@@ -71,6 +71,11 @@ class Config:
         online = self.algorithms[self.data.online_algo]
         if isinstance(online, AlgorithmSettings) and online.needs_returns and self.data.demo_mode == "append":
             raise ConfigError("cal_ql in the online phase is for demo_mode mix or prefill, not append")
+        if self.data.demo_overwrite and self.followed:
+            raise ConfigError(
+                f"demo_overwrite and {min(self.followed)} contradict each other: a replay does not know the "
+                "action that follows; leave out --demo-overwrite"
+            )
         if self.agent.normalize_rewards and self.calibrated:
             raise ConfigError(
                 "normalize_rewards and cal_ql contradict each other: the data's returns are of the rewards "
