@@ -12,6 +12,7 @@ import pytest
 
 import envs
 from envs import Readings
+from envs.backends.base import Marks
 from envs.robots.sawyer import SAWYER, START_POSE, WORKPLACE
 from envs.tasks import terms
 from envs.tasks.grasp import GraspEnv
@@ -65,10 +66,10 @@ class ScriptedBackend:
     def jacobian(self) -> np.ndarray:
         return np.zeros((6, 7))
 
-    def render(self, camera: str, width: int, height: int) -> np.ndarray:
+    def render(self, camera: str, width: int, height: int, marks: Marks = ()) -> np.ndarray:
         return np.zeros((height, width, 3), np.uint8)
 
-    def show(self) -> None: ...
+    def show(self, marks: Marks = ()) -> None: ...
 
     def close(self) -> None: ...
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Dict
-from gymnasium.utils.env_checker import check_env
+from tasks import check
 
 from envs import OptionError
 from envs.tasks.expert import Expert
@@ -29,9 +28,7 @@ def make(id: str, **options: Any) -> Any:
 @every_goal
 def test_spaces_and_gymnasiums_checker(id: str) -> None:
     env = make(id)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check_env(env, skip_render_check=True)
+    check(env)
     space = env.observation_space
     plain = gymnasium.make(id, backend="mujoco").unwrapped
     assert isinstance(space, Dict) and set(space) == {"observation", "achieved_goal", "desired_goal"}

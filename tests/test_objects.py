@@ -176,6 +176,8 @@ def bad_files(folder):
         solids.write_stl(folder / "x.stl", vertices * 5, faces).read_bytes(),
         "72 mm apart find no",
     )
+    cube = solids.write_stl(folder / "x.stl", *solids.block((0.05, 0.05, 0.05))).read_bytes()
+    yield "corner.stl", cube, "72 mm apart find no"  # not by a corner, which fingers slip off
     yield "nan.obj", solids.write_obj(folder / "x.obj", vertices * np.nan, faces).read_bytes(), "not finite"
     ball = solids.write_stl(folder / "x.stl", *solids.dumbbell()).read_bytes()
     yield "upright_dumbbell.stl", ball, "lay it down"

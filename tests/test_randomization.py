@@ -8,25 +8,17 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from tasks import RANGES
 
 import envs
 from envs import BackendError, OptionError
 from envs.backends.mujoco.parts import RANDOMIZED
-from envs.tasks.randomization import QUANTITIES, Lag, Randomization
+from envs.tasks.lag import Lag
+from envs.tasks.randomization import QUANTITIES, Randomization
 from sac_dist.acting.environment import make_env
 from sac_dist.settings import ConfigError, EnvConfig
 
-EVERYTHING = {
-    "mass": [0.5, 2],
-    "friction": [0.5, 1.5],
-    "damping": [0.5, 2],
-    "gain": [0.5, 1],
-    "action_delay": [0, 2],
-    "observation_delay": [0, 2],
-    "observation_noise": [0, 0.02],
-    "camera": [-0.05, 0.05],
-    "light": [0.5, 1.5],
-}
+EVERYTHING = {**RANGES, "camera": [-0.05, 0.05], "light": [0.5, 1.5]}
 
 
 def make(ranges: Any = None, id: str = "Lift-v0", **options: Any) -> Any:
@@ -287,6 +279,8 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
 
 
 def test_a_table_of_ranges_needs_no_file() -> None:
+    with pytest.raises(OptionError, match=r"from 0 up, at most 100: control steps"):
+        Randomization({"action_delay": [0, 10**9]})
     with pytest.raises(OptionError, match=r"^randomize has 'masss': it knows mass"):
         make({"masss": [1, 2]})
     assert make({"mass": (1, 2)}).randomization.ranges == {"mass": (1.0, 2.0)}

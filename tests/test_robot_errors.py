@@ -37,6 +37,17 @@ BROKEN = {
         ),
         "gone.stl",
     ),
+    "a number that is none": (
+        arm_xml().replace('damping="0.3"', 'damping="nan"'),
+        "dof_damping is not finite",
+    ),
+    "a name of the table's": (arm_xml().replace('name="base"', 'name="object"'), "has 'object', a name of"),
+    "joints that are coupled": (
+        arm_xml().replace(
+            "<actuator>", '<equality><joint joint1="lift" joint2="flex"/></equality><actuator>'
+        ),
+        "couples lift and flex, joints of the arm, by an equality",
+    ),
     "no arm": ("<mujoco><worldbody><body><geom size='1'/></body></worldbody></mujoco>", "is no arm"),
     "a slide in the arm": (
         arm_xml().replace(
@@ -53,6 +64,30 @@ def test_files_that_are_no_robots(tmp_path, what):
     (tmp_path / "bad.xml").write_text(text)
     line = refused(find_robot, str(tmp_path / "bad.xml"))
     assert expected in line and "bad.xml" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("notes.md", "hello", "it is no MJCF file (.xml), no URDF file (.urdf) and no card (.yaml)"),
+        (
+            "arm.urdf",
+            '<robot name="arm"><link name="a"><collision><geometry><mesh filename="package://b/c.stl"/></geometry>'
+            "</collision></link></robot>",
+            "name meshes (.stl, .obj) by their way from the URDF file, without package://",
+        ),
+    ],
+)
+def test_files_of_other_kinds(tmp_path, name, text, expected):
+    (tmp_path / name).write_text(text)
+    line = refused(find_robot, str(tmp_path / name))
+    assert expected in line and name in line
+
+
+def test_what_does_not_move_beside_the_arm_is_left_out(card, tmp_path):
+    table = '<worldbody><body name="desk" pos="0.4 0 0.3"><geom type="box" size="0.2 0.4 0.02"/></body>'
+    (tmp_path / "arm.xml").write_text(arm_xml().replace("<worldbody>", table))
+    assert replace(guess_card(str(tmp_path / "arm.xml"))[0], model=None) == replace(card, model=None)
 
 
 def test_two_arms_are_refused(tmp_path):
@@ -83,6 +118,8 @@ def test_a_gripper_that_nothing_moves_is_no_gripper(tmp_path):
     ("change", "expected"),
     [
         ({"arm_joints": ("pan", "lift", "elbow", "forearm_roll", "flex", "wrist")}, "the arm joint 'wrist'"),
+        ({"arm_joints": ("lift", "pan", "elbow", "forearm_roll", "flex", "roll")}, "has pan after lift"),
+        ({"gripper": {"joints": {"left_slide": (-1, 1)}}}, "left_slide from -1 to 1 in gripper: its limits"),
         ({"home": (9.0, 0, 0, 0, 0, 0)}, "has pan at 9.000 rad at home: its limits are -2.600 and 2.600"),
         ({"tool": {"body": "claw"}}, "the body 'claw'"),
         ({"gripper": {"drives": {"motor9": (0, 1)}}}, "the actuator or joint 'motor9'"),
@@ -107,6 +144,15 @@ CARD_ERRORS = [
     (lambda given: given.update(region=[[0.5, 0.2], [0, 1]]), "has region [[0.5, 0.2], [0, 1]]: it is"),
     (lambda given: given["tool"].pop("body"), "in tool, has no body"),
     (lambda given: given["gripper"].update(width=0), "in gripper, has width 0: it is"),
+    (lambda given: given["gripper"].update(width=60), "in gripper, has width 60: it is"),  # mm
+    (
+        lambda given: given.update(region=[[-0.1, 0.1], [-0.1, 0.1]]),
+        "its middle 0.02 to 10.0 m from the base",
+    ),
+    (lambda given: given.update(arm_joints=["pan"] * 6), "hinges from base to hand, each once"),
+    (lambda given: given.update(name="../arm"), "has name '../arm': it is a word"),
+    (lambda given: given["tool"].update(quaternion=[1e-200, 0, 0, 0]), "a unit quaternion"),
+    (lambda given: given.update(timestep=1e-9), "has timestep 1e-09: it is"),
     (lambda given: given["gripper"].update(drives={"left_drive": [1, 1]}), "in gripper, has drives"),
     (lambda given: given.update(home=[float("nan")] * 6), "has home"),
     (lambda given: given.update(timestep=1.0), "has timestep 1.0"),
@@ -123,7 +169,13 @@ def test_cards_with_mistakes(card, tmp_path, spoil, expected):
     assert expected in line and "card.yaml" in line
 
 
-@pytest.mark.parametrize("text", ["[1, 2", "words", "\0", "a: &a [*a]"])
+LEVELS = ["&a0 [x, x]", *(f"&a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 12))]
+BOMB = "model: x\narm_joints: [a]\ntool: {}\nregion: 1\nhome:\n" + "".join(f"- {level}\n" for level in LEVELS)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "name: a\nname: b", "[1, 2", "words", "\0", "a: &a [*a]", "[" * 5000, BOMB]
+)
 def test_cards_that_are_no_cards(tmp_path, text):
     (tmp_path / "card.yaml").write_text(text)
     assert "card.yaml" in refused(find_robot, str(tmp_path / "card.yaml"))
@@ -153,6 +205,8 @@ def test_troubles_name_what_does_not_work(card):
     assert "the gripper opens to 100% and closes to 86%" in troubles and "is not held" in troubles
     far = replace(card, region=((0.6, 0.9), (-0.1, 0.1)))
     assert "does not reach (0.6, -0.1)" in " ".join(Trial(far).troubles())
+    upright = replace(card, home=(0.0,) * 6)
+    assert "at home the tool is tilted by 180°" in " ".join(Trial(upright).troubles())
     low = replace(card, table_height=0.4)
     assert "touches the table at home" in " ".join(Trial(low).troubles())
 

@@ -12,6 +12,7 @@ from robot_files import write_arm
 import envs
 from sac_dist.acting.recording import record
 from sac_dist.cli.main import main
+from sac_dist.engine.settling import check_recorded_env
 from sac_dist.engine.train import train
 from sac_dist.formats import files
 from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
@@ -63,6 +64,14 @@ def test_a_run_with_another_robot_begins_from_its_demonstrations(
     assert (tmp_path / "run").is_dir()
 
 
+def test_demonstrations_are_of_a_robot_wherever_its_file_lies(arm: str, tmp_path: Path) -> None:
+    demos = record(EnvConfig("Reach-v0", {"robot": arm}), "expert", 1)
+    check_recorded_env(Config(EnvConfig("Reach-v0", {"robot": write_arm(tmp_path)})), demos, "reach.npz")
+    other = Config(EnvConfig("Reach-v0", {"robot": write_arm(tmp_path, "other")}))
+    with pytest.raises(ConfigError, match=r"recorded with robot arm.xml, this run has other.xml"):
+        check_recorded_env(other, demos, "reach.npz")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_demonstrations_of_another_robot_are_refused_in_one_line(
@@ -77,7 +86,7 @@ def test_demonstrations_of_another_robot_are_refused_in_one_line(
         with pytest.raises(ConfigError) as refused:
             train(config, quiet=True)
         assert "\n" not in str(refused.value) and "lift.npz" in str(refused.value)
-    assert f"recorded with robot {arm}, this run has {other}" in str(refused.value)
+    assert "recorded with robot arm.xml, this run has other.xml" in str(refused.value)
     flags = ["--env", "Lift-v0", "--robot", other, "--demos", "lift.npz", "--workers", "1"]
     assert main(["--train", *flags, "--compile", "off"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -18,9 +18,13 @@ from robot_files import arm_xml, write_arm
 from envs import BackendError, OptionError
 from envs.robots.card import write_card
 from envs.robots.library import find_robot
+from envs.tasks.reach import ReachEnv
 from sac_dist.acting.environment import make_env
+from sac_dist.acting.episode import EnvironmentFault, Play
 from sac_dist.cli.main import main
-from sac_dist.settings import ConfigError, EnvConfig
+from sac_dist.engine.children import TrainingFailed
+from sac_dist.engine.train import train
+from sac_dist.settings import Config, ConfigError, EnvConfig, TrainConfig
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -69,7 +73,15 @@ def contradicting_card(card_text: str) -> dict[str, Any]:
     return {"robot": write("arm.yaml", yaml.safe_dump(given))}
 
 
+def far_table(card_text: str) -> dict[str, Any]:
+    write_arm(Path.cwd())
+    given = yaml.safe_load(card_text)
+    given["table_height"] = 1.0
+    return {"robot": write("arm.yaml", yaml.safe_dump(given))}
+
+
 MISTAKES = {
+    "a table out of reach": ("Reach-v0", far_table, "the middle of its region on the table: correct region"),
     "no gripper": (
         "Lift-v0",
         no_gripper,
@@ -119,15 +131,82 @@ def test_an_arm_without_a_gripper_reaches_and_pushes() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("qpos", np.nan), ("qpos", np.inf), ("qvel", 1e9)])
 @pytest.mark.parametrize("id", ["Lift-v0", "Drawer-v0"])
-def test_physics_that_breaks_is_one_line_and_a_reset_mends_it(id: str, name: str, value: float) -> None:
-    env = gymnasium.make(id, backend="mujoco").unwrapped
+def test_physics_that_explodes_ends_the_episode_and_a_reset_mends_it(
+    id: str, name: str, value: float
+) -> None:
+    env = gymnasium.make(id, backend="mujoco", reward="sparse").unwrapped
     fresh = env.reset(seed=0)[0]
+    still = np.zeros(env.action_space.shape)
+    before = env.step(still)[0]
     getattr(env.backend.data, name)[-1] = value
-    with pytest.raises(BackendError, match=r"^the MuJoCo state is no longer finite: reset the environment"):
-        for _ in range(3):
-            env.step(np.zeros(env.action_space.shape))
+    with pytest.warns(UserWarning, match=r"no longer finite: the episode ends there; 1 so far .* sawyer"):
+        observation, reward, terminated, truncated, info = env.step(still)
+    np.testing.assert_array_equal(observation, before)
+    assert (reward, terminated, truncated) == (-10.0, True, False)
+    assert info["unstable"] is True and info["success"] is False
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(still)
     np.testing.assert_array_equal(env.reset(seed=0)[0], fresh)
+    assert "unstable" not in env.step(still)[4]
     assert not os.listdir("."), "mujoco would leave MUJOCO_LOG.TXT"
+
+
+def test_an_explosion_cuts_an_episode_that_nothing_terminates() -> None:
+    env = gymnasium.make("Reach-v0", backend="mujoco", goal_conditioned=True, reward="sparse").unwrapped
+    env.reset(seed=0)
+    env.backend.data.qpos[0] = np.nan
+    with pytest.warns(UserWarning, match="no longer finite"):
+        _, reward, terminated, truncated, info = env.step(np.zeros(env.action_space.shape))
+    assert (reward, terminated, truncated, info["unstable"]) == (-1.0, False, True, True)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_physics_that_explodes_again_and_again_is_one_line() -> None:
+    env = gymnasium.make("Reach-v0", backend="mujoco").unwrapped
+    still = np.zeros(env.action_space.shape)
+
+    def explode() -> None:
+        env.reset(seed=0)
+        env.step(still)
+        env.backend.data.qpos[0] = np.nan
+        env.step(still)
+
+    for _ in range(4):
+        explode()
+    env.reset(), env.step(still), env.reset()  # one that did not
+    for _ in range(4):
+        explode()
+    with pytest.raises(BackendError, match=r"^the MuJoCo state .* in 5 episodes in a row with sawyer: see"):
+        explode()
+
+
+class ExplodingEnv(ReachEnv):
+    """Explodes in each episode's first step."""
+
+    def step(self, action: np.ndarray) -> Any:
+        self.backend.data.qvel[0] = np.nan
+        return super().step(action)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_episode_says_that_it_was_unstable_and_the_last_one_is_a_fault_of_the_environment() -> None:
+    env = make_env(EnvConfig(ExplodingEnv, {"backend": "mujoco"}))
+    still = np.zeros(env.action_space.shape, np.float32)
+    for seed in range(4):
+        play = Play(env, seed)
+        play.step(still)
+        assert play.over and play.episode().unstable
+    with pytest.raises(EnvironmentFault, match="in 5 episodes in a row"):
+        Play(env, 4).step(still)
+
+
+@pytest.mark.slow
+def test_a_run_whose_physics_always_explodes_ends_in_a_line(tmp_path: Path) -> None:
+    train_config = TrainConfig(workers=1, steps=2000, compile="off", run_dir=str(tmp_path / "run"))
+    with pytest.raises(
+        TrainingFailed, match=r"5 times in a row; saved to .*in 5 episodes in a row with sawyer"
+    ):
+        train(Config(EnvConfig(ExplodingEnv, {"backend": "mujoco"}), train=train_config), quiet=True)
 
 
 def trained(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -20,8 +20,15 @@ CONTROL_TIMESTEP = 0.05  # s, one environment step
 NOTHING = np.zeros((0, 3))
 
 
+Marks = tuple[tuple[np.ndarray, float], ...]  # balls in a picture: place (3,) in the base frame, radius, in m
+
+
 class BackendError(RuntimeError):
     """The simulator is missing, broken or misconfigured; the message says what to do about it."""
+
+
+class Unstable(BackendError):
+    """The physics is no longer finite; a reset may mend it."""
 
 
 class OptionError(ValueError):
@@ -83,12 +90,16 @@ class Backend(Protocol):
         """
         ...
 
-    def render(self, camera: str, width: int, height: int) -> np.ndarray:
-        """(height, width, 3) uint8 picture from the camera ``"scene"`` or ``"closeup"``."""
+    def render(self, camera: str, width: int, height: int, marks: Marks = ()) -> np.ndarray:
+        """(height, width, 3) uint8 picture from the camera ``"scene"`` or ``"closeup"``; MuJoCo draws
+        ``marks`` into it.
+        """
         ...
 
-    def show(self) -> None:
-        """Open the interactive window if it is not open, and draw this instant in it."""
+    def show(self, marks: Marks = ()) -> None:
+        """Open the interactive window if it is not open, and draw this instant in it; MuJoCo draws ``marks``
+        too.
+        """
         ...
 
     def close(self) -> None:

@@ -18,13 +18,15 @@ SUFFIXES = tuple(READERS)
 DENSITY = 400.0  # kg/m³
 LIGHTEST, HEAVIEST = 0.03, 0.3  # kg
 TURNS, PLACES = 60, 19  # yaws that are tried, 3° apart, and places along x
-SAMPLES = 6000  # points on the surface
+FEWEST, MOST = 6000, 100_000  # points on the surface
 # In parts of the fingers' width:
 WIDEST = 0.85  # what fingers are to take
 FINGER = 0.17  # half of a finger along x, with some air
 TIP = 0.18  # length of a finger below the grasp point
 PALM = 0.8  # from the grasp point up to the hand
 ROOM = 0.85  # from the grasp point to the far side of an open finger
+SPACING = 0.05  # of points on the surface
+STEEPEST = 0.6  # slope of a side that fingers do not slip off
 GAP = 0.08  # between two things; nearer ones are one
 CONCAVITY = 0.1  # that CoACD leaves in a piece
 MOST_PIECES = 16
@@ -120,7 +122,7 @@ def find_grasp(mesh: Mesh, width: float) -> tuple[np.ndarray, np.ndarray, float]
     Tried are yaws and places along x, and what fits between fingers that come down there, with room for both.
     Of all that fit, the one nearest to the centre of mass is taken, and rather a narrow one.
     """
-    surface = sample(mesh)
+    surface = sample(mesh, SPACING * width)
     bottom, top = surface[:, 2].min(), surface[:, 2].max()
     lowest, highest = (
         max(bottom + TIP * width, top - PALM * width),
@@ -137,9 +139,21 @@ def find_grasp(mesh: Mesh, width: float) -> tuple[np.ndarray, np.ndarray, float]
             for low, high in fitting(across, width):
                 middle = (low + high) / 2
                 badness = np.hypot(x, middle) + 0.2 * (high - low)
-                if badness < least:
+                if badness < least and not tapers(points, x, low, high, width):
                     best, least = (turn, np.array([x, middle, height]), high - low), badness
     return best
+
+
+def tapers(points: np.ndarray, x: float, low: float, high: float, width: float) -> bool:
+    """Whether what lies between fingers at ``x``, from y ``low`` to ``high`` (m), is a wedge that they slip
+    off, such as a corner of something that is too wide for them.
+    """
+    ahead = points[:, 0] - x
+    there = (np.abs(ahead) < FINGER * width) & (points[:, 1] >= low) & (points[:, 1] <= high)
+    halves = [points[there & side, 1] for side in (ahead < 0, ahead >= 0)]
+    if not all(map(len, halves)):
+        return False
+    return bool(abs(np.ptp(halves[0]) - np.ptp(halves[1])) > 2 * STEEPEST * FINGER * width)
 
 
 def fitting(across: np.ndarray, width: float) -> list[tuple[float, float]]:
@@ -161,11 +175,12 @@ def fitting(across: np.ndarray, width: float) -> list[tuple[float, float]]:
     return found
 
 
-def sample(mesh: Mesh) -> np.ndarray:
-    """(S, 3) points spread evenly over the surface, and the vertices."""
+def sample(mesh: Mesh, spacing: float) -> np.ndarray:
+    """(S, 3) points spread evenly over the surface, about ``spacing`` m apart or nearer, and the vertices."""
     corners = mesh.vertices[mesh.faces]
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     random = np.random.default_rng(0)
-    chosen = corners[random.choice(len(corners), SAMPLES, p=areas / areas.sum())]
-    weights = random.dirichlet(np.ones(3), SAMPLES)
+    count = int(np.clip(areas.sum() / 2 / spacing**2, FEWEST, MOST))
+    chosen = corners[random.choice(len(corners), count, p=areas / areas.sum())]
+    weights = random.dirichlet(np.ones(3), count)
     return np.concatenate([mesh.vertices, np.einsum("sc,sci->si", weights, chosen)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,8 +18,12 @@ from typing import Any
 import yaml
 
 from envs.backends.base import BackendError
+from envs.yaml_files import read_yaml
 
 SAWYER_RADIUS = 0.595  # m, of the middle of the Sawyer's region
+NARROWEST, WIDEST = 0.005, 1.0  # m between open fingers
+NEAREST, FARTHEST = 0.02, 10.0  # m from the base to the region's middle
+SHORTEST, LONGEST = 0.0001, 0.05  # s of a time step
 Pair = tuple[float, float]
 
 
@@ -84,9 +89,9 @@ def read_card(path: str | os.PathLike[str]) -> RobotCard:
     """Raises BackendError, in one line, for a file that is no card."""
     path = Path(path)
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise BackendError(f"cannot read the card {path}: {' '.join(str(error).split())}") from error
+        given = read_yaml(path)
+    except ValueError as error:
+        raise BackendError(f"cannot read the card {path}: {error}") from error
     if not isinstance(given, dict):
         raise BackendError(f"the card {path} is no table of fields: it has {', '.join(FORMS)}")
     given = dict[str, Any](name=path.stem) | given
@@ -166,13 +171,15 @@ def _frozen(value: Any) -> Any:
 def _check(given: Any, forms: Mapping[str, Any], where: str, all_needed: bool = False) -> None:
     """Raise BackendError for a field that is unknown, missing, or of another form."""
     if not isinstance(given, dict) or not set(given) <= set(forms):
-        strange = ", ".join(map(str, set(given) - set(forms))) if isinstance(given, dict) else repr(given)
+        strange = (
+            ", ".join(map(str, set(given) - set(forms))) if isinstance(given, dict) else reprlib.repr(given)
+        )
         raise BackendError(f"{where} has {strange}: it knows {', '.join(forms)}")
     for name, (fits, form) in forms.items():
         if all_needed and name not in given:
             raise BackendError(f"{where} has no {name}: {form}")
         if given.get(name) is not None and not fits(given[name]):
-            raise BackendError(f"{where} has {name} {given[name]!r}: {form}")
+            raise BackendError(f"{where} has {name} {reprlib.repr(given[name])}: {form}")
 
 
 def _number(value: Any) -> bool:
@@ -184,7 +191,12 @@ def _text(value: Any) -> bool:
 
 
 def _names(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > 0 and all(map(_text, value))
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(map(_text, value))
+        and len(set(value)) == len(value)
+    )
 
 
 def _numbers(count: int | None = None) -> Callable[[Any], bool]:
@@ -193,6 +205,12 @@ def _numbers(count: int | None = None) -> Callable[[Any], bool]:
 
 def _interval(value: Any) -> bool:
     return _numbers(2)(value) and value[0] < value[1]
+
+
+def _region(value: Any) -> bool:
+    if not (isinstance(value, list) and len(value) == 2 and all(map(_interval, value))):
+        return False
+    return NEAREST <= math.hypot(*(sum(ends) / 2 for ends in value)) <= FARTHEST
 
 
 def _ends(value: Any) -> bool:
@@ -204,17 +222,16 @@ def _ends(value: Any) -> bool:
     )
 
 
-def _positive(value: Any) -> bool:
-    return _number(value) and value > 0
-
-
 NEEDED = ("model", "arm_joints", "home", "tool", "region")
 FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "name": (_text, "it is a word"),
+    "name": (
+        lambda value: _text(value) and value.isprintable() and os.sep not in value,
+        "it is a word, part of the names of files",
+    ),
     "model": (_text, "it is an MJCF file, from the card's folder"),
     "gripper_model": (_text, "it is an MJCF file, from the card's folder"),
     "attach_at": (_text, "it is the site of the model that the gripper is hung on"),
-    "arm_joints": (_names, "they are the names of the arm's hinges from base to hand"),
+    "arm_joints": (_names, "they are the names of the arm's hinges from base to hand, each once"),
     "home": (_numbers(), "it is the arm's joint positions in rad"),
     "speed": (
         lambda value: _numbers()(value) and all(each > 0 for each in value),
@@ -225,20 +242,21 @@ FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "heading": (_number, "it is the turn of the file about z in rad that brings the arm's front to +x"),
     "table_height": (_number, "it is z of the table's top in m"),
     "region": (
-        lambda value: isinstance(value, list) and len(value) == 2 and all(map(_interval, value)),
-        "it is [[lowest x, highest x], [lowest y, highest y]] in m",
+        lambda value: _region(value),
+        "it is [[lowest x, highest x], [lowest y, highest y]] in m, "
+        f"its middle {NEAREST} to {FARTHEST} m from the base",
     ),
     "timestep": (
-        lambda value: _number(value) and 0 < value <= 0.05,
-        "it is the physics' time step in s, at most 0.05",
+        lambda value: _number(value) and SHORTEST <= value <= LONGEST,
+        f"it is the physics' time step in s, from {SHORTEST} to {LONGEST}",
     ),
 }
 TOOL_FORMS = {
     "body": (_text, "it is the name of a body"),
     "position": (_numbers(3), "it is x, y, z in m in the body's frame"),
     "quaternion": (
-        lambda value: _numbers(4)(value) and any(value),
-        "it is w, x, y, z: the frame's turn against the body's",
+        lambda value: _numbers(4)(value) and 0.1 < math.hypot(*value) < 10.0,
+        "it is w, x, y, z, a unit quaternion: the frame's turn against the body's",
     ),
 }
 GRIPPER_FORMS = {
@@ -248,5 +266,8 @@ GRIPPER_FORMS = {
         lambda value: isinstance(value, list) and len(value) == 2 and all(map(_names, value)),
         "they are two lists of bodies, [[left], [right]]",
     ),
-    "width": (_positive, "it is the way between the open fingers in m"),
+    "width": (
+        lambda value: _number(value) and NARROWEST <= value <= WIDEST,
+        f"it is the way between the open fingers in m, from {NARROWEST} to {WIDEST}",
+    ),
 }

@@ -50,7 +50,7 @@ def robot_and_notes(name: str) -> tuple[RobotCard, list[str]]:
 
 def _model(name: str) -> Path:
     """The MJCF file: itself, or the Menagerie's."""
-    if name.endswith(".xml") or os.sep in name:
+    if name.endswith((".xml", ".urdf")) or os.sep in name:
         path = Path(name).resolve()
         if not path.is_file():
             raise BackendError(f"there is no robot {name}: name an MJCF file (.xml) or a card (.yaml)")

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from envs.backends.base import BackendError
-from envs.robots.card import SAWYER_RADIUS
+from envs.robots.card import SAWYER_RADIUS, RobotCard
 
 LIMIT_MARGIN = 0.05  # rad that a solution stays off the joints' limits
 ITERATIONS = 60
@@ -25,6 +25,7 @@ HEIGHTS = (
     0.2,
     0.15,
 )  # m above the table, for an arm of size 1, up to where the tool points straight down
+GRASPED = 0.03  # m above the table, for an arm of size 1, where objects are taken
 HOME = 0.22  # m above the table, for an arm of size 1
 
 
@@ -88,6 +89,17 @@ class Kinematics:
         vector = np.zeros(3)
         mujoco.mju_quat2Vel(vector, turn, 1.0)
         return vector
+
+
+def check_reach(model: Any, card: RobotCard) -> None:
+    """Raise BackendError if the tool, from home, does not come down to the middle of the card's region."""
+    x, y = (sum(ends) / 2 for ends in card.region)
+    place = np.array([x, y, card.table_height + GRASPED * card.size])
+    if Kinematics(model, card.arm_joints).solve(place, np.array(card.home)) is None:
+        raise BackendError(
+            f"the card of {card.name}: the tool, pointing straight down, does not reach ({x:.3g}, {y:.3g}, "
+            f"{place[2]:.3g}) m, the middle of its region on the table: correct region, table_height or home"
+        )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ OLDEST = (3, 4)  # before it a tendon of a spec does not tell its joints
 GRIPPER_PREFIX = "gripper/"  # of every name in a gripper's file that is hung on an arm's
 LOOKS_GROUP = 1  # of shapes that are seen
 JOINT_EQUALITIES = (mujoco.mjtEq.mjEQ_JOINT, mujoco.mjtEq.mjEQ_TENDON)
+TAKEN = ("object", "fixture")  # how names of bodies and joints on the table begin
+BEYOND = 0.1  # of a gripper's joint's range, by which a card may go beyond it
 HIDDEN_GROUP = 3  # from here on MuJoCo does not draw a group
 
 
@@ -101,14 +104,32 @@ def _parse(path: str) -> Any:
     try:
         return mujoco.MjSpec.from_file(path)
     except (ValueError, mujoco.FatalError) as error:
-        raise BackendError(f"cannot read the robot {path}: {' '.join(str(error).split())}") from error
+        line = " ".join(str(error).split())
+        if "decoder" in line:  # MuJoCo's word for a kind of file it does not read
+            line = "it is no MJCF file (.xml), no URDF file (.urdf) and no card (.yaml)"
+        raise BackendError(f"cannot read the robot {path}: {line}") from error
 
 
 def compiled(spec: Any, path: str) -> Any:
     try:
-        return spec.compile()
+        model = spec.compile()
     except (ValueError, mujoco.FatalError) as error:
-        raise BackendError(f"cannot build the robot {path}: {' '.join(str(error).split())}") from error
+        line = " ".join(str(error).split())
+        if path.endswith(".urdf") and "opening file" in line:
+            line += ": name meshes (.stl, .obj) by their way from the URDF file, without package://"
+        raise BackendError(f"cannot build the robot {path}: {line}") from error
+    for name in (
+        "body_mass",
+        "body_inertia",
+        "body_pos",
+        "jnt_range",
+        "jnt_axis",
+        "dof_damping",
+        "geom_size",
+    ):
+        if not np.isfinite(getattr(model, name)).all():
+            raise BackendError(f"cannot build the robot {path}: a number of its {name} is not finite")
+    return model
 
 
 def _strip(spec: Any) -> None:
@@ -123,6 +144,11 @@ def _strip(spec: Any) -> None:
         loose = any(joint.type == mujoco.mjtJoint.mjJNT_FREE for joint in body.joints)
         if body.mocap or (loose and not body.bodies):
             spec.delete(body)
+    tops = list(spec.worldbody.bodies)
+    moving = [any(each.joints for each in (body, *bodies_below(body))) for body in tops]
+    for body, moves in zip(tops, moving, strict=True):
+        if any(moving) and not moves:  # a table, a wall
+            spec.delete(body)
     spec.compiler.fusestatic = False
 
 
@@ -131,6 +157,11 @@ def check_card(card: RobotCard, spec: Any) -> None:
     joints = {joint.name: joint for joint in spec.joints}
     bodies = {body.name for body in spec.bodies}
     actuators = {actuator.name for actuator in spec.actuators}
+    for name in (*joints, *bodies):
+        if name.startswith(TAKEN):
+            raise BackendError(
+                f"{card.model} has {name!r}, a name of what stands on the table: call it otherwise"
+            )
     gripper = card.gripper
     wanted: list[tuple[str, str, set[str]]] = [
         *(("arm joint", name, set(joints)) for name in card.arm_joints),
@@ -151,8 +182,23 @@ def check_card(card: RobotCard, spec: Any) -> None:
                 f"the card of {card.name} has {name!r} among the arm's joints, which is no hinge"
             )
 
+    bodies_down = [(joints[name].parent, name) for name in card.arm_joints]
+    for (upper, first), (lower, second) in itertools.pairwise(bodies_down):
+        if upper is not lower and lower.name not in {body.name for body in bodies_below(upper)}:
+            raise BackendError(
+                f"the card of {card.name} has {second} after {first} among the arm's joints: they go from "
+                "base to hand"
+            )
+    for equality in spec.equalities:
+        pair = (equality.name1, equality.name2)
+        if equality.type == mujoco.mjtEq.mjEQ_JOINT and set(pair) <= set(card.arm_joints):
+            raise BackendError(
+                f"{card.model} couples {' and '.join(pair)}, joints of the arm, by an equality: take that out"
+            )
+
 
 def check_home(card: RobotCard, model: Any) -> None:
+    """Also how the gripper's joints stand."""
     for name, position in zip(card.arm_joints, card.home, strict=True):
         joint = model.joint(name)
         low, high = joint.range
@@ -160,6 +206,14 @@ def check_home(card: RobotCard, model: Any) -> None:
             raise BackendError(
                 f"the card of {card.name} has {name} at {position:.3f} rad at home: its limits are "
                 f"{low:.3f} and {high:.3f}"
+            )
+    for name, ends in ({} if card.gripper is None else card.gripper.joints).items():
+        low, high = model.joint(name).range
+        beyond = max(low - min(ends), max(ends) - high)
+        if model.joint(name).limited[0] and beyond > BEYOND * (high - low):
+            raise BackendError(
+                f"the card of {card.name} has {name} from {ends[0]:g} to {ends[1]:g} in gripper: its "
+                f"limits are {low:.3f} and {high:.3f}"
             )
 
 
@@ -257,6 +311,7 @@ def _keep_looks(spec: Any) -> None:
             spec.delete(geom)
             continue
         geom.group, geom.contype, geom.conaffinity = LOOKS_GROUP, 0, 0
+        geom.name = ""  # which may be the world's, too
     for site in spec.sites:
         site.group = 5
 

@@ -23,6 +23,7 @@ SAME_WAY = 0.1  # of the opening, by which the two may differ
 HELD = 0.7  # share of the lift that the box must make
 FOLLOWS = 0.6  # share of a commanded velocity that a joint must reach
 DAMPING = 1e-4
+TILTED, BESIDE = 30.0, 0.1  # ° and m, for an arm of size 1, by which home may be off
 FAR = 10.0  # m, where the box waits
 
 
@@ -43,8 +44,8 @@ class Trial:
         )
         self.side = BOX * (card.gripper.width if card.gripper is not None else 0.07)
         half = [self.side, self.side, 1.5 * self.side]
-        body = spec.worldbody.add_body(name="box", pos=[FAR, 0, card.table_height + half[2]])
-        body.add_freejoint(name="box")
+        body = spec.worldbody.add_body(name="object", pos=[FAR, 0, card.table_height + half[2]])
+        body.add_freejoint(name="object")
         body.add_geom(name="box", type=box, size=half, mass=BOX_MASS, contype=2, conaffinity=1)
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
@@ -53,7 +54,7 @@ class Trial:
         self.kinematics = Kinematics(self.model, card.arm_joints)
         self.substeps = round(CONTROL_TIMESTEP / card.timestep)
         self._pads = pads(self.model)
-        self._box = self.model.joint("box").qposadr[0]
+        self._box = self.model.joint("object").qposadr[0]
 
     def reset(self, joint_positions: np.ndarray) -> None:
         mujoco.mj_resetData(self.model, self.data)
@@ -141,7 +142,7 @@ class Trial:
         self.data.qpos[self._box : self._box + 3] = [*self.data.site("tool").xpos[:2], height]
         yaw = np.arctan2(*self.data.site("tool").xmat.reshape(3, 3)[[0, 1], 1] * [-1, 1])
         self.data.qpos[self._box + 3 : self._box + 7] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
-        self.data.joint("box").qvel[:] = 0.0
+        self.data.joint("object").qvel[:] = 0.0
         self.gripper.command(self.data, 0.0)
         self.step(steps=SETTLE)
         before = float(self.data.qpos[self._box + 2])
@@ -195,6 +196,19 @@ class Trial:
                 return [f"{name} touches the table at home: see table_height and home"]
         return []
 
+    def stands_over_region(self) -> list[str]:
+        """At home, with the tool down."""
+        self.kinematics.place(np.array(self.card.home))
+        tilt = float(np.degrees(np.arccos(np.clip(-self.kinematics.tool_rotation[2, 2], -1.0, 1.0))))
+        beside = np.abs(self.kinematics.tool_position[:2] - np.mean(self.card.region, axis=1))
+        room = np.diff(self.card.region)[:, 0] / 2 + BESIDE * self.card.size
+        if tilt > TILTED or (beside > room).any():
+            return [
+                f"at home the tool is tilted by {tilt:.0f}° and {1000 * np.hypot(*beside):.0f} mm beside "
+                "the region's middle: home is where it points straight down over the region"
+            ]
+        return []
+
     def reaches_region(self) -> list[str]:
         """Its corners, from home, with the tool straight down."""
         missed = []
@@ -213,7 +227,8 @@ class Trial:
         """Everything that does not work, one line each."""
         found: list[str] = []
         tests: list[Any] = [
-            self.touches_table, self.reaches_region, self.joints_follow, self.opens_and_closes, self.holds,
+            self.touches_table, self.stands_over_region, self.reaches_region, self.joints_follow,
+            self.opens_and_closes, self.holds,
         ]  # fmt: skip
         for test in tests:
             try:

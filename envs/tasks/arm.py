@@ -18,9 +18,11 @@ from gymnasium.spaces import Box
 from envs.backends.base import (
     CONTROL_TIMESTEP,
     Backend,
+    Marks,
     OptionError,
     Readings,
     RestorableBackend,
+    Unstable,
 )
 from envs.backends.choice import BACKENDS, has_display, start_backend
 from envs.controllers import CONTROLLERS
@@ -30,8 +32,11 @@ from envs.robots.card import need_gripper
 from envs.robots.library import find_robot
 from envs.robots.sawyer import START_NOISE
 from envs.tasks import terms
-from envs.tasks.randomization import Lag, Randomization
+from envs.tasks.checks import check_choice, check_count, check_name
+from envs.tasks.lag import Lags
+from envs.tasks.randomization import Randomization
 from envs.tasks.terms import Term
+from envs.tasks.unstable import Explosions
 
 READINGS = tuple(field.name for field in fields(Readings))
 APART = 0.11  # m between the centres of things on the table, for an arm of the Sawyer's size
@@ -46,8 +51,9 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     Raises:
         OptionError: an option has a value it does not know.
-        BackendError: the robot, the objects or the simulator are missing or do not work, or the simulator's
-            state is no longer finite.
+        BackendError: the robot, the objects or the simulator are missing or do not work. A step after which
+            the physics is not finite ends the episode, with info["unstable"]; five such episodes in a row
+            raise this.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -162,6 +168,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.observation_space = self.spaces(Box(self._low, self._high, dtype=np.float32))
         self.readings: Readings | None = None  # the present instant; None before the first reset
         self._steps = 0
+        self._explosions = Explosions(self.card.name)
         self._next_frame = 0.0
 
     # What a task says.
@@ -222,6 +229,10 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def info(self, readings: Readings, success: bool) -> dict[str, Any]:
         return {"success": success, "distance": terms.distance(readings)}
 
+    def marks(self, readings: Readings) -> Marks:
+        """Balls to draw in pictures, such as the goal: places in the base frame and radii, in m."""
+        return ()
+
     # What gymnasium calls.
 
     def reset(
@@ -238,6 +249,8 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         which = int(self.np_random.integers(len(self.scenes))) if len(self.scenes) > 1 else 0
         placing = self.draw(object_xy)
         self._randomize(which)
+        if self.readings is not None:
+            self._explosions.none()
         self._steps = 0
         joint_positions = np.clip(joint_positions, *self.arm.joint_limits.T)
         if placing is None and which == 0:
@@ -257,17 +270,22 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if action.shape != self._action_shape or not isfinite(action @ action):
             raise ValueError(f"action is {action}: it must be finite, of shape {self.action_space.shape}")
         if self.drawn:
-            action = self._actions(action)
+            action = self._lags.action(action)
         opening = (float(action[-1]) + 1.0) / 2.0 if self.gripper_action else self.hand
         self._velocities = self.controller.velocities(action, self.readings, self.backend)
-        readings = self.backend.step(self._velocities, opening)
-        self.readings, success = self.finish(readings)
+        try:
+            readings = self.backend.step(self._velocities, opening)
+            self.readings, success = self.finish(readings)
+        except Unstable as error:
+            return self._broken_off(error)
         self._steps += 1
         reward, terminated = self.outcome(self.readings, success)
         truncated = not terminated and self._steps >= self.horizon
         if self.render_mode == "human":
             self._show()
-        observation = self._late_observation() if self.drawn else self.observed()
+        observation = self.observed()
+        if self.drawn:
+            observation = self._lags.observation(observation, self.np_random)
         return observation, reward, terminated, truncated, self.info(self.readings, success)
 
     def get_state(self) -> dict[str, Any] | None:
@@ -287,8 +305,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             and {
                 "drawn": self.drawn,
                 "scene": self._scene,
-                "actions": list(self._actions.waiting),
-                "observations": list(self._observations.waiting),
+                **self._lags.get_state(),
             },
         }
 
@@ -300,10 +317,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if self.drawn:
             kept = state["randomization"]
             self.drawn = kept["drawn"]
-            self._actions.waiting, self._observations.waiting = (
-                list(kept["actions"]),
-                list(kept["observations"]),
-            )
+            self._lags.set_state(self.drawn, kept)
             self.backend.randomize(self.drawn, kept["scene"])  # type: ignore[attr-defined]
         self.backend.set_state(state["physics"])
         self.readings = Readings(**state["readings"])
@@ -315,7 +329,8 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def render(self) -> np.ndarray | None:
         if self.render_mode == "rgb_array":
-            return self.backend.render("scene", self.width, self.height)
+            marks = () if self.readings is None else self.marks(self.readings)
+            return self.backend.render("scene", self.width, self.height, marks)
         if self.render_mode is None:
             gymnasium.logger.warn("render was called on an environment made without a render_mode")
         return None
@@ -366,21 +381,21 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             return first
         still = np.zeros(self.controller.actions + self.gripper_action)
         still[-1] = float(self.gripper_action)  # open
-        self._actions = Lag(int(self.drawn.get("action_delay", 0)), still)
-        self._observations = Lag(int(self.drawn.get("observation_delay", 0)), first)
-        return self._late_observation()
+        self._lags = Lags(self.drawn, still, first, self._low, self._high)
+        return self._lags.observation(first, self.np_random)
 
-    def _late_observation(self) -> Any:
-        """As the policy gets it: old and noisy."""
-        observation: Any = self._observations(self.observed())
-        noise = self.drawn.get("observation_noise", 0.0)
-        if not noise:
-            return observation
-        named = isinstance(observation, dict)
-        vector = observation["observation"] if named else observation
-        seen = vector + self.np_random.normal(0.0, noise, vector.shape).astype(np.float32)
-        seen = np.minimum(np.maximum(seen, self._low), self._high)
-        return {**observation, "observation": seen} if named else seen
+    def _broken_off(self, error: Unstable) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """The end of an episode whose physics exploded, at the instant before: as if the object had fallen,
+        or, where nothing terminates, cut.
+        """
+        readings = self.readings
+        assert readings is not None
+        self._explosions.another(error)
+        observation, info = self.observed(), {**self.info(readings, False), "unstable": True}
+        cuts = self.goal_conditioned
+        reward = self.outcome(readings, False)[0] + (0.0 if cuts else terms.FALL_REWARD)
+        self.readings = None  # nothing can be stepped before a reset
+        return observation, reward, not cuts, cuts, info
 
     def _mujoco_only(self, objects: str) -> str | None:
         """What of the task CoppeliaSim's scenes do not have, for a message."""
@@ -409,19 +424,5 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """Draw in the window, at the speed of the real robot."""
         time.sleep(max(0.0, self._next_frame - time.monotonic()))
         self._next_frame = time.monotonic() + CONTROL_TIMESTEP
-        self.backend.show()
-
-
-def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
-        raise OptionError(f"{name} is {value!r}: choose one of {', '.join(map(str, allowed))}")
-
-
-def check_name(name: str, given: object) -> None:
-    if not isinstance(given, str) or not given:
-        raise OptionError(f"{name} is {given!r}: it must be text, a name or a file")
-
-
-def check_count(name: str, count: object) -> None:
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise OptionError(f"{name} is {count!r}: it must be a whole number above 0")
+        assert self.readings is not None
+        self.backend.show(self.marks(self.readings))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.spaces import Box, Dict
 
-from envs.backends.base import Readings
+from envs.backends.base import Marks, Readings
 from envs.tasks.arm import ArmEnv
 
 HIGH = 2.0  # m / size; goals are cut to ±
@@ -43,6 +43,9 @@ class GoalTask(ArmEnv):
 
     def success(self, readings: Readings) -> bool:
         return self.left(readings) < self.near
+
+    def marks(self, readings: Readings) -> Marks:
+        return ((self.desired(readings) * self.size, self.near * self.size),)
 
     def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any) -> np.ndarray:
         """(…,) for goals (…, 3) in m / size; ``info`` is not looked at."""

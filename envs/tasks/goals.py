@@ -14,7 +14,6 @@ from envs.tasks.goal_conditioned import GoalTask
 from envs.tasks.terms import Term
 
 LEAST_WAY = 0.10  # m of a goal from where the object lies, for an arm of the Sawyer's size
-FINGER = 0.015  # m of the tool behind the object that it pushes, the same
 HIGHEST = 0.20  # m of a goal above where the object lies, the same
 IN_THE_AIR = 0.5  # of the goals of pick and place
 
@@ -24,7 +23,7 @@ class GoalEnv(GoalTask):
 
     needs_mujoco = True
     remembers = ("goal",)
-    near = 0.025
+    near = 0.05
 
     def terms(self) -> tuple[Term, ...]:
         return (
@@ -67,14 +66,14 @@ class PushEnv(GoalEnv):
 
     ## Reward
 
-    dense: -0.3 tanh(4 b) - 0.7 tanh(4 d), with b of the tool and the point behind the object from which it
-    goes straight to the goal, and d of object and goal, in m / size. augmented: -0.02 (tilt + \\|yaw
+    dense: -0.5 tanh(6 b) - 0.5 tanh(4 d), with b of the tool and the point of the object's edge behind which
+    the goal lies straight ahead, and d of object and goal, in m / size. augmented: -0.02 (tilt + \\|yaw
     error\\|), and -0.05 while the robot touches the table, beside.
     sparse: 0. In every mode +10 on success and -10 if the object falls.
 
     ## End
 
-    terminated: success (the object is within 2.5 cm x size of the goal), or the object fell off the table.
+    terminated: success (the object is within 5 cm x size of the goal), or the object fell off the table.
     truncated: after ``horizon`` steps (80). ``info`` has "success", "distance" and "to_goal" (m).
     """
 
@@ -85,12 +84,12 @@ class PushEnv(GoalEnv):
     hand = 0.0
 
     def cost(self, readings: Readings) -> float:
-        return 0.3 * tanh(4.0 * self._to_behind(readings)) + 0.7 * tanh(4.0 * self.left(readings))
+        return 0.5 * tanh(6.0 * self._to_behind(readings)) + 0.5 * tanh(4.0 * self.left(readings))
 
     def _to_behind(self, readings: Readings) -> float:
-        """From the tool to where it pushes from, in m / size."""
+        """From the tool to where it pushes, in m / size."""
         way = self.goal - readings.object_position
-        behind = float(readings.object_half[:2].max()) + FINGER * self.size
+        behind = float(readings.object_half[:2].max())
         point = readings.object_position - behind * way / max(float(np.linalg.norm(way)), 1e-6)
         return float(np.linalg.norm(readings.tool_position - point)) / self.size
 
@@ -100,8 +99,9 @@ class PickAndPlaceEnv(GoalEnv):
 
     ## Reward
 
-    dense: -0.25 tanh(4 distance) - 0.25 (not held) - 0.5 tanh(4 d), with the distance of tool and object and
-    d of object and goal in m / size. augmented, sparse and the ends: as in :class:`PushEnv`.
+    dense: -0.25 tanh(4 distance) - 0.25 (not held) - 0.5 (tanh(4 d) if held, else 1), with the distance of
+    tool and object and d of object and goal in m / size: to push the object does not pay. augmented, sparse
+    and the ends: as in :class:`PushEnv`.
     """
 
     default_horizon = 80
@@ -111,9 +111,5 @@ class PickAndPlaceEnv(GoalEnv):
         return float(self.np_random.uniform(0.0, HIGHEST)) * self.size if in_the_air else 0.0
 
     def cost(self, readings: Readings) -> float:
-        held = terms.is_held(readings)
-        return (
-            0.25 * tanh(4.0 * self.distance(readings))
-            + (0.0 if held else 0.25)
-            + 0.5 * tanh(4.0 * self.left(readings))
-        )
+        away = 0.5 * tanh(4.0 * self.left(readings)) if terms.is_held(readings) else 0.75
+        return 0.25 * tanh(4.0 * self.distance(readings)) + away

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.backends.base import Readings
+from envs.backends.base import Marks, Readings
 from envs.objects.library import CLUTTER, find_objects
 from envs.objects.scene import Placing, Scene
 from envs.tasks import terms
@@ -16,6 +16,7 @@ from envs.tasks.terms import Term
 
 LIFT_HEIGHT = 0.08  # m, for an arm of the Sawyer's size
 LIFTED_STEPS = 3  # control steps in a row that make a lift
+ABOVE, MARKED = 0.03, 0.012  # m above the named object and radius of the mark in pictures, the same
 
 
 class LiftEnv(ArmEnv):
@@ -82,6 +83,10 @@ class ClutterEnv(LiftEnv):
                 lambda task, at: (at.others - at.tool_position).ravel() / task.size,
             ),
         )
+
+    def marks(self, readings: Readings) -> Marks:
+        above = readings.object_half[2] + ABOVE * self.size
+        return ((np.add(readings.object_position, (0.0, 0.0, above)), MARKED * self.size),)
 
     def draw(self, object_xy: np.ndarray) -> Placing:
         spots = self.free_spots(len(CLUTTER) - 1, object_xy)

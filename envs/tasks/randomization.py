@@ -6,34 +6,39 @@ Domain randomisation as Tobin et al. 2017 (arXiv 1703.06907) and Peng et al. 201
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
 from envs.backends.base import OptionError
+from envs.yaml_files import read_yaml
+
+LONGEST_DELAY = 100  # control steps
 
 
 class Quantity(NamedTuple):
-    """``least`` is the least value that makes sense; a ``whole`` one is drawn as a whole number."""
+    """``least`` and ``most`` are the ends of what makes sense; a ``whole`` one is drawn as a whole number."""
 
     meaning: str
     usual: float
     least: float = 0.0
     whole: bool = False
+    most: float = math.inf
 
     def allows(self, value: Any) -> bool:
         is_number = type(value) in (int, float) and math.isfinite(value)
-        return is_number and value >= self.least and not (self.whole and value % 1)
+        return is_number and self.least <= value <= self.most and not (self.whole and value % 1)
 
     @property
     def wanted(self) -> str:
         """What its values are, for a message."""
         kind = "whole numbers" if self.whole else "numbers"
         least = "" if self.least == -math.inf else f" from {self.least:g} up"
-        return f"{kind}{least}: {self.meaning}"
+        most = "" if self.most == math.inf else f", at most {self.most:g}"
+        return f"{kind}{least}{most}: {self.meaning}"
 
 
 QUANTITIES = {
@@ -41,8 +46,12 @@ QUANTITIES = {
     "friction": Quantity("factor on the sliding friction of objects and fingers", 1.0),
     "damping": Quantity("factor on the damping of the arm's joints", 1.0),
     "gain": Quantity("factor on the gains of the arm's servos", 1.0, 1e-3),
-    "action_delay": Quantity("control steps (0.05 s) until an action takes effect", 0.0, whole=True),
-    "observation_delay": Quantity("control steps (0.05 s) by which observations are old", 0.0, whole=True),
+    "action_delay": Quantity(
+        "control steps (0.05 s) until an action takes effect", 0.0, whole=True, most=LONGEST_DELAY
+    ),
+    "observation_delay": Quantity(
+        "control steps (0.05 s) by which observations are old", 0.0, whole=True, most=LONGEST_DELAY
+    ),
     "observation_noise": Quantity(
         "standard deviation of what is added to each number of an observation", 0.0
     ),
@@ -83,9 +92,9 @@ class Randomization:
 
 def read(path: str) -> Any:
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise OptionError(f"cannot read randomize {path}: {' '.join(str(error).split())}") from None
+        return read_yaml(Path(path))
+    except ValueError as error:
+        raise OptionError(f"cannot read randomize {path}: {error}") from None
 
 
 def checked(where: str, name: str, span: Any) -> tuple[float, float]:
@@ -94,16 +103,7 @@ def checked(where: str, name: str, span: Any) -> tuple[float, float]:
     quantity = QUANTITIES[name]
     is_span = isinstance(span, list | tuple) and len(span) == 2
     if not is_span or not all(map(quantity.allows, span)) or span[0] > span[1]:
-        raise OptionError(f"{where} has {name} {span!r}: it is [lowest, highest], {quantity.wanted}")
+        raise OptionError(
+            f"{where} has {name} {reprlib.repr(span)}: it is [lowest, highest], {quantity.wanted}"
+        )
     return float(span[0]), float(span[1])
-
-
-class Lag:
-    """Gives back what went in ``delay`` steps ago; before that ``first``."""
-
-    def __init__(self, delay: int, first: Any) -> None:
-        self.waiting = [first] * delay
-
-    def __call__(self, now: Any) -> Any:
-        self.waiting.append(now)
-        return self.waiting.pop(0)

@@ -32,6 +32,7 @@ class Episode:
     length: int  # environment steps
     success: bool | None  # None: the environment does not say
     terminated: bool  # False: it was truncated
+    unstable: bool = False  # the physics exploded, which ended it
 
 
 def training_seed(seed: int, rank: int, generation: int, episode: int) -> int:
@@ -78,7 +79,11 @@ class Play:
         """Act; returns reward, terminated and truncated."""
         reward: Any
         # a copy: an environment may clip or scale the array that it is given, and the replay keeps ours
-        observation, reward, terminated, truncated, info = self.env.step(action.copy())
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action.copy())
+        except BackendError as error:  # its words are for users
+            raise EnvironmentFault(str(error)) from error
+        self._info = info
         self.length += 1
         self.observation = self._vector(observation)
         try:
@@ -99,7 +104,8 @@ class Play:
 
     def episode(self) -> Episode:
         """The episode, once it is over."""
-        return Episode(self.total_reward, self.length, self.success, self._terminated)
+        unstable = isinstance(self._info, dict) and bool(self._info.get("unstable"))
+        return Episode(self.total_reward, self.length, self.success, self._terminated, unstable)
 
     def _take_success(self, info: Any) -> None:
         try:

@@ -51,7 +51,9 @@ class Children:
         self.engine.wait(started, timeout)
         for part in started:
             for message in part.receive():
-                if isinstance(message, (EpisodeDone, UpdatesDone, Result)):
+                if isinstance(message, (UpdatesDone, Result)) or (
+                    isinstance(message, EpisodeDone) and not message.episode.unstable
+                ):
                     part.failures = 0
                 self._handle(part, message)
 

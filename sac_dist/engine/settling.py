@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 
 import envs
-from envs.options import OPTIONS
+from envs.options import OPTIONS, PATHS
 from sac_dist.acting.environment import with_absolute_paths
 from sac_dist.acting.shipping import ship
 from sac_dist.data.transitions import Transitions
@@ -74,13 +74,18 @@ def check_recorded_env(config: Config, part: Transitions, name: str) -> None:
     for option, (_, _, default) in OPTIONS.items():
         if default is not None:
             theirs, ours = (each.kwargs.get(option) or default for each in (recorded, config.env))
-            pairs[option] = theirs, ours
+            pairs[option] = (theirs, ours) if option not in PATHS else (_files(theirs), _files(ours))
     for option, (theirs, ours) in pairs.items():
         if not (_same_environment(theirs, ours) if option == "env" else theirs == ours):
             raise ConfigError(
                 f"{name}: recorded with {option} {theirs}, this run has {ours}: record anew, or "
                 f"give --{option} {theirs}"
             )
+
+
+def _files(name: Any) -> Any:
+    """A robot by the names of its files, which may lie elsewhere on the machine that recorded."""
+    return "+".join(part.rpartition("/")[2] for part in name.split("+")) if isinstance(name, str) else name
 
 
 def check_registered(env: EnvConfig, name: str) -> None:

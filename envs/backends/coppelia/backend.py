@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.backends.base import CONTROL_TIMESTEP, BackendError, Readings
+from envs.backends.base import CONTROL_TIMESTEP, BackendError, Marks, Readings
 
 try:
     from pyrep.backend import sim
@@ -197,7 +197,7 @@ class CoppeliaBackend:
             jacobian[3:, column] = axis
         return jacobian
 
-    def render(self, camera: str, width: int, height: int) -> np.ndarray:
+    def render(self, camera: str, width: int, height: int, marks: Marks = ()) -> np.ndarray:
         if self._camera is None:
             self._camera = make_camera(self._base)
         self._camera.set_resolution([width, height])
@@ -209,7 +209,7 @@ class CoppeliaBackend:
             )
         return picture
 
-    def show(self) -> None:
+    def show(self, marks: Marks = ()) -> None:
         if not self._window:
             raise BackendError("CoppeliaSim was started without its window")
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from envs.backends.base import BackendError
+from envs.yaml_files import read_yaml
 
 Interval = tuple[float, float]
 
@@ -42,9 +41,9 @@ def read_card(scene: str) -> Card:
     if not path.is_file():
         return BOOK
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise BackendError(f"cannot read the card {path}: {' '.join(str(error).split())}") from error
+        given = read_yaml(path)
+    except ValueError as error:
+        raise BackendError(f"cannot read the card {path}: {error}") from error
     known = {field.name for field in fields(Card)}
     if not isinstance(given, dict) or not set(given) <= known:
         strange = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.backends.base import CONTROL_TIMESTEP, NOTHING, BackendError, Readings
+from envs.backends.base import CONTROL_TIMESTEP, NOTHING, BackendError, Marks, Readings, Unstable
 from envs.objects.scene import Placing, Scene
 from envs.robots.card import RobotCard
 from envs.robots.workplace import arm_of, table_of, workplace_of
@@ -25,6 +25,7 @@ from envs.backends.mujoco.parts import (
     TABLE,
     Parts,
 )
+from envs.robots.reach import check_reach
 from envs.robots.spec import robot_spec
 
 PRESSED = 0.5  # N; a pad that presses less does not count as in contact
@@ -51,6 +52,8 @@ class MujocoBackend:
         self._scenes = scenes
         self._parts: dict[int, Parts] = {}
         self._enter(0)
+        if card.model is not None:
+            check_reach(self.model, card)
         self.arm = arm_of(card, self._now.joint_limits)
         self._substeps = round(CONTROL_TIMESTEP / card.timestep)
         self._look: Mapping[str, float] = {}
@@ -131,11 +134,11 @@ class MujocoBackend:
         mujoco.mj_jacSite(self.model, self.data, now.jacobian[:3], now.jacobian[3:], now.tool)
         return now.jacobian[:, now.arm_dofs].copy()
 
-    def render(self, camera: str, width: int, height: int) -> np.ndarray:
-        return self._get_picture().render(self.data, camera, width, height, self._look)
+    def render(self, camera: str, width: int, height: int, marks: Marks = ()) -> np.ndarray:
+        return self._get_picture().render(self.data, camera, width, height, self._look, marks)
 
-    def show(self) -> None:
-        self._get_picture().show(self.data)
+    def show(self, marks: Marks = ()) -> None:
+        self._get_picture().show(self.data, marks)
 
     def close(self) -> None:
         if self._picture is not None:
@@ -156,9 +159,7 @@ class MujocoBackend:
         data, now = self.data, self._now
         qpos, qvel = data.qpos, data.qvel
         if not (qvel @ qvel < MAX_SPEED**2 and isfinite(qpos @ qpos)):
-            raise BackendError(
-                "the MuJoCo state is no longer finite: reset the environment; check the commands it was given"
-            )
+            raise Unstable("the MuJoCo state is no longer finite")
         left, right, table = self._contacts()
         rotation = now.tool_rotation.reshape(3, 3).copy()
         return Readings(

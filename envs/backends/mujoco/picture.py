@@ -13,7 +13,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from envs.backends.base import BackendError
+from envs.backends.base import BackendError, Marks
 from envs.backends.choice import has_display
 from envs.backends.mujoco.room import MAX_HEIGHT, MAX_WIDTH, wood
 from envs.backends.mujoco.world import world_spec
@@ -21,6 +21,8 @@ from envs.objects.scene import Scene
 from envs.robots.card import RobotCard
 from envs.robots.spec import robot_spec
 from envs.robots.workplace import table_of
+
+MARK = np.array([0.1, 0.9, 0.2, 0.45], np.float32)  # green, to be looked through
 
 
 class Picture:
@@ -43,9 +45,15 @@ class Picture:
         self._viewer_threads: set[threading.Thread] = set()
 
     def render(
-        self, state: mujoco.MjData, camera: str, width: int, height: int, look: Mapping[str, float]
+        self,
+        state: mujoco.MjData,
+        camera: str,
+        width: int,
+        height: int,
+        look: Mapping[str, float],
+        marks: Marks = (),
     ) -> np.ndarray:
-        """(height, width, 3) uint8.
+        """(height, width, 3) uint8, with ``marks`` as balls of light.
 
         Raises:
             BackendError: OpenGL does not work here, or there is no such camera or size.
@@ -65,11 +73,12 @@ class Picture:
         self._change(look)
         self._pose(state)
         self._renderer.update_scene(self.data, cameras[camera])
+        add_marks(self._renderer.scene, marks)
         picture: np.ndarray = self._renderer.render()
         return picture.copy()
 
-    def show(self, state: mujoco.MjData) -> None:
-        """Draw in the window, which is opened if it is not open.
+    def show(self, state: mujoco.MjData, marks: Marks = ()) -> None:
+        """Draw in the window, which is opened if it is not open, with ``marks`` as balls of light.
 
         Raises:
             BackendError: no display.
@@ -80,6 +89,8 @@ class Picture:
             self._viewer_threads = set(threading.enumerate()) - before
         with self._viewer.lock():
             self._pose(state)
+            self._viewer.user_scn.ngeom = 0
+            add_marks(self._viewer.user_scn, marks)
         self._viewer.sync()
 
     def close(self) -> None:
@@ -108,6 +119,20 @@ class Picture:
         if self._renderer is not None:
             self._release()
             self._renderer = None
+
+
+def add_marks(scene: Any, marks: Marks) -> None:
+    """Draw balls that are no part of the world into a scene."""
+    for position, radius in marks[: scene.maxgeom - scene.ngeom]:
+        mujoco.mjv_initGeom(
+            scene.geoms[scene.ngeom],
+            mujoco.mjtGeom.mjGEOM_SPHERE,
+            np.full(3, radius),
+            np.asarray(position, np.float64),
+            np.eye(3).ravel(),
+            MARK,
+        )
+        scene.ngeom += 1
 
 
 def open_renderer(model: Any, width: int, height: int) -> Any:
