@@ -105,7 +105,10 @@ def time_updates(
         if i == warm_up:
             cpu = time.process_time()
         start = time.perf_counter()
-        agent.update(buffer.sample(batch_size, generator, settings.discount))
+        batch = buffer.sample(batch_size, generator, settings.discount)
+        if agent.algorithm.settings.needs_next_actions:  # which ones does not matter to the time
+            batch = batch._replace(next_action=batch.action.contiguous())
+        agent.update(batch)
         seconds[i] = time.perf_counter() - start
     cpu = (time.process_time() - cpu) / (updates - warm_up)
     return step_times(seconds[warm_up:]) | {"cpu_ms": round(cpu * 1e3, 3)}

@@ -398,7 +398,7 @@ def test_a_files_preset_is_for_the_algorithm_of_the_flags(tmp_path: Path) -> Non
 def test_wsrl_acts_by_the_policy_of_the_data_and_forgets_the_data(episodes: Transitions) -> None:
     config = Config.of_settings(WSRL | {"demos": ["x"]})
     assert config.train.warmup_steps == 5000 and config.data.offline_steps
-    assert policy_share(config, 5001) == 1
+    assert policy_share(config, 5000) == 0 < policy_share(config, 5001) < policy_share(config, 10_000) == 1
     replay, rng = ReplayBuffer(5, episodes.schema), np.random.default_rng(0)
     replay.push(np.zeros(1), np.full(1, 0.9), 0.0, np.zeros(1), False, False)
     batch = Batches(replay, DataSet(episodes, CONFIG), config.data, 16, CONFIG).online(5001, rng)

@@ -88,10 +88,11 @@ FLASHSAC = USUAL | {
 # Ball et al., RLPD, arXiv:2302.02948, table 3: data in half of each batch.
 RLPD = REDQ | {"demo_mode": "mix", "demo_ratio": 0.5, "layer_norm": True, "policy_every": 20}
 # WSRL, arXiv:2412.07762: after an offline phase the policy acts for 5,000 steps without an update, and goes
-# on from what it saw there, without the data.
+# on from what it saw there, without the data. Its step sizes rise from 0 (actor_warmup_steps), unlike in the
+# paper: with full ones from the start the grasp fell from 96 to 72 %, so from 100 to 84 % (one seed).
 WSRL: dict[str, Any] = OFFLINE | {
     **{"offline_steps": 20_000, "demo_mode": "mix", "demo_ratio": 0.0, "warmup_steps": 5000},
-    **{"actor_warmup_steps": 0, "critics": 10, "target_critics": 2, "update_ratio": 4.0},
+    **{"critics": 10, "target_critics": 2, "update_ratio": 4.0},
 }
 PRESETS = {
     **{"book": BOOK, "offline": OFFLINE, "redq": REDQ, "droq": DROQ, "tqc": TQC, "simba": SIMBA},
