@@ -21,8 +21,8 @@ from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, TrainConfig, tr
 from sac_dist.acting.recording import record
 from sac_dist.formats import files
 from sac_dist.reporting.metrics import read_metrics
-from sac_dist.settings import OFFLINE
 from sac_dist.settings.algorithms import routed
+from sac_dist.settings.presets import offline
 
 RESULTS = Path(__file__).parent / "results" / "demonstrations.json"
 RUNS = Path("runs/demonstrations")
@@ -31,7 +31,7 @@ GRASP, LIFT, SPARSE = (
     EnvConfig("SawyerLift-v0"),
     EnvConfig("SawyerGrasp-v0", {"reward": "sparse"}),
 )
-OF_AGENT = dict(OFFLINE)
+OF_AGENT = offline("cql")
 CQL = routed(OF_AGENT)
 FROM_DATA = AgentConfig(**OF_AGENT)
 EXPERT = (("expert", 50),)

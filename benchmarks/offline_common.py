@@ -20,12 +20,16 @@ ARRAYS = {
 }
 
 
+ALGORITHMS = "cql", "iql", "awac", "td3bc", "rebrac"
+
+
 @dataclass(frozen=True)
 class Settings:
-    """One CQL for both sides, by the names of sac_dist's configuration. The defaults are d3rlpy 2.8's, but
-    that the penalty's weight is fixed and the target soft.
+    """One learner for both sides, by the names of sac_dist's configuration. The defaults are d3rlpy 2.8's of
+    CQL, but that the penalty's weight is fixed and the target soft.
     """
 
+    algo: str = "cql"  # as --algo: cql, iql, awac, td3bc, rebrac
     hidden_width: int = 256  # of policy and critics alike
     hidden_depth: int = 2
     # in the critics' hidden layers; sac_dist's lies before the ReLU, d3rlpy's after it: two networks
@@ -44,6 +48,12 @@ class Settings:
     entropy_backup: bool = (
         True  # without it d3rlpy's target is at the policy's mean, sac_dist's at a sample: two algorithms
     )
+    iql_expectile: float = 0.7
+    iql_beta: float = 3.0
+    awac_lambda: float = 1.0
+    td3bc_alpha: float = 2.5
+    rebrac_actor_bc: float = 0.01  # d3rlpy's own defaults are 0.001 and 0.01
+    rebrac_critic_bc: float = 0.01
 
     @classmethod
     def add_to(cls, parser: argparse.ArgumentParser) -> None:
@@ -60,10 +70,19 @@ class Settings:
     def of(cls, arguments: argparse.Namespace) -> "Settings":
         return cls(**{field.name: getattr(arguments, field.name) for field in fields(cls)})
 
+    def values(self) -> dict[str, Any]:
+        """By name, but for ``algo`` and what is another algorithm's."""
+        others = tuple(f"{name}_" for name in ALGORITHMS if name != self.algo)
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name != "algo" and not name.startswith(others)
+        }
+
     def flags(self) -> list[str]:
         """The command-line flags that give these settings."""
-        flags = []
-        for name, value in asdict(self).items():
+        flags = [f"--algo={self.algo}"]
+        for name, value in self.values().items():
             name = name.replace("_", "-")
             flags.append(
                 f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name}={value}"

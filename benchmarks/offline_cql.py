@@ -8,7 +8,7 @@ per update.
 Each seed trains the peer with one thread and sac_dist with each number of --workers, and plays the same
 unseen episodes with each policy's mean. The time per update (sampling included) is measured apart, --rounds
 times in turn so that a busy moment meets all of them: the peer with one thread and with as many as there are
-cores, sac_dist eagerly and compiled with one thread. d3rlpy_cql.py says what is the same and what differs.
+cores, sac_dist eagerly and compiled with one thread. d3rlpy_offline.py says what is the same and what differs.
 Adds to benchmarks/results/offline_cql.json; a result of the same data, settings and updates is replaced.
 """
 
@@ -18,7 +18,6 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -39,7 +38,7 @@ WARM_UP = 50  # updates
 def peer(
     python: str, data: Path, settings: Settings, updates: int, seed: int, threads: int, out: Path
 ) -> dict[str, Any]:
-    """One run of d3rlpy_cql.py; its measurements."""
+    """One run of d3rlpy_offline.py; its measurements."""
     flags = [
         *settings.flags(),
         "--updates",
@@ -51,7 +50,7 @@ def peer(
         "--threads",
         str(threads),
     ]
-    script = Path(__file__).with_name("d3rlpy_cql.py")
+    script = Path(__file__).with_name("d3rlpy_offline.py")
     command = [python, str(script), str(data), *flags, "--out", str(out)]
     result = subprocess.run(command, env=environment(threads), capture_output=True, text=True)
     if result.returncode:
@@ -60,7 +59,7 @@ def peer(
 
 
 def peer_policy(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The deterministic policy in d3rlpy_cql.py's file."""
+    """The deterministic policy in d3rlpy_offline.py's file."""
     with np.load(path) as file:
         layers = [
             (file[f"weight{i}"], file[f"bias{i}"])
@@ -192,7 +191,7 @@ def main() -> None:
         "transitions": len(arrays["reward"]),
         "env": arguments.env,
         "updates": arguments.updates,
-        "settings": asdict(settings) | {"target_entropy": ours.target_entropy(arrays)},
+        "settings": settings.values() | {"target_entropy": ours.target_entropy(arrays)},
         "seeds": arguments.seeds,
         "times": times(arguments, arrays, settings),
         "quality": quality(arguments, arrays, settings),

@@ -1,10 +1,9 @@
-"""sac_dist's side of offline_cql.py: training by the command line, and the time of one update by itself."""
+"""sac_dist's side of offline_cql.py and offline_learners.py: training by the command line, and the time of one update by itself."""
 
 import csv
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from sac_dist import ReplayBuffer, SACAgent
 from sac_dist.data.schema import Schema
 from sac_dist.execution import compiled
 from sac_dist.settings import AgentConfig
-from sac_dist.settings.algorithms import routed
+from sac_dist.settings.algorithms import routed, settings_of
 
 
 def target_entropy(arrays: dict[str, np.ndarray]) -> float:
@@ -41,14 +40,12 @@ def train(
         str(data),
         "--env",
         env,
-        "--algo",
-        "cql",
         "--offline-steps",
         str(updates),
         *settings.flags(),
     ]
+    flags += ["--no-cal-ql"] if settings.algo == "cql" else []
     flags += [
-        "--no-cal-ql",
         f"--target-entropy={target_entropy(arrays)}",
         "--workers",
         str(workers),
@@ -82,17 +79,18 @@ def time_updates(
     ``fused``: compiled.
     """
     torch.set_num_threads(1)
-    values = asdict(settings)
+    values = settings.values()
     batch_size = values.pop("batch_size")
     observations, actions = arrays["observation"].shape[1], arrays["action"].shape[1]
-    own = routed(values)
+    own = routed(values, settings.algo)
+    own.setdefault(settings.algo, settings_of({}, settings.algo))
     config = AgentConfig(**values, target_entropy=target_entropy(arrays))
     agent = SACAgent(Schema.vector(observations, actions), config, seed, own)
-    agent.use("cql")
+    agent.use(settings.algo)
     if fused:
         if not compiled.compiled_path(agent, batch_size).exists():
             compiled.compile_update(agent, batch_size)
-        agent.use("cql", compiled.load_update(compiled.compiled_path(agent, batch_size)))
+        agent.use(settings.algo, compiled.load_update(compiled.compiled_path(agent, batch_size)))
     buffer = ReplayBuffer(len(arrays["reward"]), Schema.vector(observations, actions))
     buffer.extend(
         *(
@@ -107,7 +105,10 @@ def time_updates(
         if i == warm_up:
             cpu = time.process_time()
         start = time.perf_counter()
-        agent.update(buffer.sample(batch_size, generator, settings.discount))
+        batch = buffer.sample(batch_size, generator, settings.discount)
+        if agent.algorithm.settings.needs_next_actions:  # which ones does not matter to the time
+            batch = batch._replace(next_action=batch.action.contiguous())
+        agent.update(batch)
         seconds[i] = time.perf_counter() - start
     cpu = (time.process_time() - cpu) / (updates - warm_up)
     return step_times(seconds[warm_up:]) | {"cpu_ms": round(cpu * 1e3, 3)}

@@ -32,7 +32,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -239,7 +239,7 @@ def peer_sides(
 def d3rlpy_sides(
     folder: Path, python: str, config: Settings, updates: int, versions: dict[str, str]
 ) -> dict[str, Callable[[], float]]:
-    """As ``our_sides``, of d3rlpy's CQL on as many random transitions, in episodes of 50: by d3rlpy_cql.py,
+    """As ``our_sides``, of d3rlpy's CQL on as many random transitions, in episodes of 50: by d3rlpy_offline.py,
     which says what differs.
 
     Fills ``versions`` as it measures.
@@ -334,7 +334,7 @@ def draw_cql(results: list[dict[str, Any]]) -> None:
 def measure_cql(
     context: BaseContext, arguments: argparse.Namespace, processes: list[int], pythons: dict[str, str]
 ) -> None:
-    values = asdict(Settings())
+    values = Settings().values()
     width, batch, versions = values["hidden_width"], values.pop("batch_size"), {}
     own = routed(values)
     sides = our_sides(

@@ -1,9 +1,9 @@
-"""An algorithm of one's own in one file: Implicit Q-Learning (Kostrikov et al., arXiv:2110.06169).
+"""An algorithm of one's own in one file: Sparse Q-Learning (Xu et al., arXiv:2303.15810).
 
-    python -m sac_dist --offline demons_data/SawyerGrasp-v0-expert.npz --algo examples.own_algorithm:IQL
+    python -m sac_dist --offline demons_data/SawyerGrasp-v0-expert.npz --algo examples.own_algorithm:SparseQ
 
-docs/algorithms.md walks through it. IQL never asks the critics about actions that the data does not hold: a
-third network V(s) learns what the better actions of the data are worth, and the policy imitates those.
+docs/algorithms.md walks through it. As in IQL a network V(s) learns what the better actions of the data are
+worth, and the policy imitates those; here actions that are worse than that by 2α do not count at all.
 """
 
 from __future__ import annotations
@@ -25,25 +25,23 @@ from sac_dist.networks.network import Network, perceptron
 from sac_dist.settings.algorithms import AlgorithmSettings, register
 from sac_dist.settings.option import option, positive
 
-VALUE = "value"  # the group of V
-LARGEST_WEIGHT = 100.0  # of an action in the policy's loss, as in the authors' code
+STATE_VALUE = "state_value"  # the group of V
 
 
 @dataclass(frozen=True)
-class IQLSettings(AlgorithmSettings):
-    expectile: float = option(0.8, "IQL: which expectile of Q over the data's actions V learns, in (0, 1)")
-    advantage_scale: float = option(3.0, "IQL: β in the weight exp(β · advantage) of an action")
+class SparseQSettings(AlgorithmSettings):
+    sparse_alpha: float = option(0.5, "SparseQ: α, how much worse than V an action may be and still count")
 
     def __post_init__(self) -> None:
-        positive(self, "expectile", "advantage_scale")
+        positive(self, "sparse_alpha")
 
 
 @dataclass(frozen=True)
-class IQL(SAC):
-    Settings: ClassVar[type[IQLSettings]] = IQLSettings
+class SparseQ(SAC):
+    Settings: ClassVar[type[SparseQSettings]] = SparseQSettings
     tunes_alpha: ClassVar[bool] = False
 
-    settings: IQLSettings
+    settings: SparseQSettings
 
     @cached_property
     def value(self) -> Network:
@@ -52,33 +50,34 @@ class IQL(SAC):
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        return (*super().groups, Group(VALUE, self.config.critic_lr, self.value))
+        return (*super().groups, Group(STATE_VALUE, self.config.critic_lr, self.value))
 
     @property
     def trains(self) -> frozenset[str]:
-        return super().trains | {VALUE}
+        return super().trains | {STATE_VALUE}
 
-    def advantage(self, value: Tensor, tensors: Tensors, batch: Batch) -> Tensor:
-        """min_e Q_e(s, a) − V(s) of the data, by the target critics and V's parameters ``value``: (B,)."""
+    def weight(self, value: Tensor, tensors: Tensors, batch: Batch) -> Tensor:
+        """max(0, 1 + (min_e Q_e(s, a) − V(s)) / 2α) of the data, by V's parameters ``value``: (B,)."""
         q = self.q(self.q.unpack(tensors.copies[TARGETS]), batch.observation, batch.action).min(dim=0).values
-        return q.detach() - self.value.forward(self.value.unpack(value), batch.observation)
+        v = self.value.forward(self.value.unpack(value), batch.observation)
+        return (1 + (q.detach() - v) / (2 * self.settings.sparse_alpha)).relu()
 
     def train_critics(
         self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
     ) -> Metrics:
-        def expectile_loss(value: Tensor) -> tuple[Tensor, Tensor]:  # equation 5
-            advantage = self.advantage(value, tensors, batch)
-            loss = ((self.settings.expectile - (advantage < 0).float()).abs() * advantage.square()).mean()
+        def objective(value: Tensor) -> tuple[Tensor, Tensor]:
+            v = self.value.forward(self.value.unpack(value), batch.observation)
+            loss = (self.weight(value, tensors, batch).square() + v / self.settings.sparse_alpha).mean()
             return loss, loss.detach()
 
-        value_loss, _ = descend(tensors.groups[VALUE], expectile_loss, scales[VALUE])
+        value_loss, _ = descend(tensors.groups[STATE_VALUE], objective, scales[STATE_VALUE])
         return super().train_critics(tensors, batch, noise, alpha, scales) | {"value_loss": value_loss}
 
     def critic_objective(
         self, critics: Tensor, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor
     ) -> tuple[Tensor, Metrics]:
-        value = self.value.unpack(tensors.groups[VALUE].parameters)
-        target = self.bellman(batch, self.value.forward(value, batch.next_observation))  # equation 6
+        value = self.value.unpack(tensors.groups[STATE_VALUE].parameters)
+        target = self.bellman(batch, self.value.forward(value, batch.next_observation))
         q = self.q(self.q.unpack(critics), batch.observation, batch.action)
         loss = losses.critic_loss(q, target)
         return loss, {"critic_loss": loss.detach(), "q_mean": q.detach().mean()}
@@ -86,12 +85,11 @@ class IQL(SAC):
     def policy_objective(
         self, policy: Tensor, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Metrics]]:
-        advantage = self.advantage(tensors.groups[VALUE].parameters, tensors, batch)
-        weight = (self.settings.advantage_scale * advantage).exp().clamp(max=LARGEST_WEIGHT)
         mean, log_std = self.policy(self.policy.unpack(policy), batch.observation)
-        loss = -(weight * log_prob_of(mean, log_std, batch.action)).mean()  # equation 7
+        weight = self.weight(tensors.groups[STATE_VALUE].parameters, tensors, batch)
+        loss = losses.weighted_cloning_loss(log_prob_of(mean, log_std, batch.action), weight)
         _, log_prob = sample_action(mean, log_std, noise)  # for the entropy that is logged
         return loss, (log_prob, {"actor_loss": loss.detach()})
 
 
-register("iql", f"{__name__}:IQL", IQLSettings, "Implicit Q-Learning")
+register("sparseq", f"{__name__}:SparseQ", SparseQSettings, "Sparse Q-Learning")

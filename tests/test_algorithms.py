@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from examples.own_algorithm import IQL, IQLSettings
+from examples.own_algorithm import SparseQ, SparseQSettings
 from sac_dist import SACAgent
 from sac_dist.acting.recording import record
 from sac_dist.algorithms.base import Group
@@ -38,14 +38,14 @@ from sac_dist.settings import (
 from sac_dist.settings.algorithms import ALGORITHMS, load, register, routed
 from sac_dist.storage import checkpoint
 
-NAME = "examples.own_algorithm:IQL"
+NAME = "examples.own_algorithm:SparseQ"
 SHIPPED = Path(__file__).parent.parent / "demons_data" / "SawyerGrasp-v0-expert.npz"
 SMALL = AgentConfig(hidden_width=16, critic_lr=3e-3, actor_lr=3e-3)
 pytestmark = pytest.mark.timeout(120)
 
 
 def learner(schema: Schema, config: AgentConfig = SMALL, seed: int = 0, **own: float) -> SACAgent:
-    agent = SACAgent(schema, config, seed, {NAME: IQLSettings(**own)})
+    agent = SACAgent(schema, config, seed, {NAME: SparseQSettings(**own)})
     agent.use(NAME)
     return agent
 
@@ -61,10 +61,9 @@ def test_it_learns_which_of_the_datas_actions_are_good() -> None:
     state = torch.from_numpy(rng.normal(size=(size, 2)).astype(np.float32))
     reward = right.float().flatten()
     batch = Batch(state, action, reward, state, torch.zeros(size))
-    agent = learner(Schema.vector(2, 1), advantage_scale=10.0)
+    agent = learner(Schema.vector(2, 1), sparse_alpha=0.1)
     for _ in range(400):
-        metrics = agent.update(batch)
-    assert metrics["value_loss"] < 0.05
+        agent.update(batch)
     actions = [float(agent.act(observation, deterministic=True)[0]) for observation in state.numpy()]
     assert np.mean(actions) > 0.4  # where cloning would go to 0
 
@@ -72,7 +71,9 @@ def test_it_learns_which_of_the_datas_actions_are_good() -> None:
 def test_it_trains_on_demonstrations_is_saved_and_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     demos = files.read(SHIPPED)
     schema = Schema.vector(demos.observation.shape[1], demos.action.shape[1])
-    config = Config(agent=SMALL, data=DataConfig(algo=NAME), algorithms={NAME: IQLSettings(expectile=0.9)})
+    config = Config(
+        agent=SMALL, data=DataConfig(algo=NAME), algorithms={NAME: SparseQSettings(sparse_alpha=0.2)}
+    )
     data = DataSet(demos, SMALL)
     replay = ReplayBuffer(1, schema)
 
@@ -86,14 +87,14 @@ def test_it_trains_on_demonstrations_is_saved_and_goes_on_with_the_same_bits(tmp
     assert choose(agent, 64).how == RECORDED
     first = updates(agent, rng, 1)
     last = updates(agent, rng, 60)
-    assert last["actor_loss"] < first["actor_loss"] and last["value_loss"] < first["value_loss"]
-    assert agent.state_dict()["value.step"] == 61 and agent.state_dict()["log_alpha.step"] == 0
+    assert last["actor_loss"] < first["actor_loss"] and last["q_mean"] > first["q_mean"]
+    assert agent.state_dict()["state_value.step"] == 61 and agent.state_dict()["log_alpha.step"] == 0
 
     checkpoint.save_policy(tmp_path / "policy.safetensors", agent, config, {})
     saved = checkpoint.read(tmp_path / "policy.safetensors")
     again = saved.build_agent()
     again.use(NAME)
-    assert again.algorithm == agent.algorithm and again.algorithm.settings.expectile == 0.9
+    assert again.algorithm == agent.algorithm and again.algorithm.settings.sparse_alpha == 0.2
     again.set_rng_state(agent.rng_state())
     seeds = [np.random.default_rng(5) for _ in range(2)]
     assert updates(agent, seeds[0], 5) == updates(again, seeds[1], 5)
@@ -113,36 +114,38 @@ def test_a_run_of_it_is_resumed_bit_for_bit(tmp_path: Path) -> None:
                 workers=1, batch_size=8, eval_interval=0, compile="off", run_dir=str(tmp_path / name)
             ),
             DataConfig(offline=(str(demos),), algo=NAME, offline_steps=updates),
-            algorithms={NAME: IQLSettings(expectile=0.9)},
+            algorithms={NAME: SparseQSettings(sparse_alpha=0.2)},
         )
 
     for name, updates in (("whole", 30), ("half", 15)):
         train(config(name, updates), quiet=True)
     half = checkpoint.read(tmp_path / "half" / "checkpoints" / "last.safetensors").config
-    assert half.algorithms[NAME] == {"expectile": 0.9, "advantage_scale": 3.0}  # read, and nothing imported
+    assert half.algorithms[NAME] == {"sparse_alpha": 0.2}  # read, and nothing imported
     resume(tmp_path / "half", replace(half, data=replace(half.data, offline_steps=30)), quiet=True)
     whole, resumed = (
         checkpoint.read(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "half")
     )
-    assert whole.agent["value.step"] == 30 and whole.agent.keys() == resumed.agent.keys()
+    assert whole.agent["state_value.step"] == 30 and whole.agent.keys() == resumed.agent.keys()
     for name, tensor in whole.agent.items():
         assert torch.equal(tensor, resumed.agent[name]), name
 
 
 def test_an_agent_holds_what_each_of_its_algorithms_trains() -> None:
     schema = Schema.vector(3, 2)
-    agent = SACAgent(schema, SMALL, algorithms={"cql": CQLSettings(cql_lagrange=1.0), NAME: IQLSettings()})
-    assert list(agent.tensors.groups) == ["critics", "policy", "log_alpha", "log_weight", "value"]
+    agent = SACAgent(
+        schema, SMALL, algorithms={"cql": CQLSettings(cql_lagrange=1.0), NAME: SparseQSettings()}
+    )
+    assert list(agent.tensors.groups) == ["critics", "policy", "log_alpha", "log_weight", "state_value"]
     batch = Batch(torch.zeros(8, 3), torch.zeros(8, 2), torch.zeros(8), torch.zeros(8, 3), torch.zeros(8))
     for algorithm in ("bc", "cql", NAME, "sac"):
         agent.use(algorithm)
         agent.update(batch)
-    #                       bc cql iql sac
+    #                       bc cql own sac
     assert agent.tensors.steps.tolist() == [3, 4, 3, 1, 1]
 
 
 def test_an_agent_without_a_group_refuses_the_algorithm_that_trains_it() -> None:
-    with pytest.raises(ConfigError, match="this agent has no value: make it with algorithms="):
+    with pytest.raises(ConfigError, match="this agent has no state_value: make it with algorithms="):
         SACAgent(Schema.vector(3, 2), SMALL).use(NAME)
 
 
@@ -151,11 +154,11 @@ def test_two_algorithms_that_mean_different_networks_by_one_name_are_refused() -
     class Other(SAC):
         @property
         def groups(self) -> tuple[Group, ...]:
-            return (*super().groups, Group("value", 1e-3))  # a number where IQL has a network
+            return (*super().groups, Group("state_value", 1e-3))  # a number where SparseQ has a network
 
     setattr(sys.modules[__name__], "Other", Other)  # noqa: B010
-    algorithms: dict[str, Any] = {NAME: IQLSettings(), f"{__name__}:Other": {}}
-    with pytest.raises(ConfigError, match="another network as its group value"):
+    algorithms: dict[str, Any] = {NAME: SparseQSettings(), f"{__name__}:Other": {}}
+    with pytest.raises(ConfigError, match="another network as its group state_value"):
         SACAgent(Schema.vector(3, 2), SMALL, algorithms=algorithms)
 
 
@@ -187,10 +190,10 @@ def test_it_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nonsense", "give one of sac, cql, bc"),
+        ("nonsense", "give one of sac, cql, iql"),
         ("no_such_module:X", "does not load: ModuleNotFoundError"),
         ("examples.own_algorithm:Nothing", "does not load: AttributeError"),
-        ("examples.own_algorithm:IQLSettings", "is no algorithm"),
+        ("examples.own_algorithm:SparseQSettings", "is no algorithm"),
     ],
 )
 def test_what_names_no_algorithm_is_refused_in_a_line(name: str, message: str) -> None:
@@ -200,31 +203,36 @@ def test_what_names_no_algorithm_is_refused_in_a_line(name: str, message: str) -
 
 
 def test_a_name_can_be_registered_and_taken_once() -> None:
-    assert ALGORITHMS["iql"].settings is IQLSettings and load("iql") is IQL  # examples/own_algorithm.py does
-    register("iql", NAME, IQLSettings)
+    assert (
+        ALGORITHMS["sparseq"].settings is SparseQSettings and load("sparseq") is SparseQ
+    )  # examples/own_algorithm.py does
+    register("sparseq", NAME, SparseQSettings)
     for name in ("sac", "a:b"):
         with pytest.raises(ConfigError, match="cannot name an algorithm"):
             register(name, NAME)
-    assert DataConfig(algo="iql").algo == "iql"
+    assert DataConfig(algo="sparseq").algo == "sparseq"
     with pytest.raises(ConfigError, match="online_algo is 'q'"):
         DataConfig(online_algo="q")
 
 
 def test_flags_of_an_algorithm_reach_its_settings() -> None:
     phases = ["--train", "--demos", "x", "--offline-steps", "9", "--algo", NAME, "--online-algo", "cql"]
-    given = parse([*phases, "--expectile", "0.7", "--cql-weight", "2"])
-    settings = {name: given[name] for name in ("expectile", "cql_weight")}
-    assert routed(settings, NAME) == {NAME: IQLSettings(expectile=0.7), "cql": CQLSettings(cql_weight=2.0)}
+    given = parse([*phases, "--sparse-alpha", "0.7", "--cql-weight", "2"])
+    settings = {name: given[name] for name in ("sparse_alpha", "cql_weight")}
+    assert routed(settings, NAME) == {
+        NAME: SparseQSettings(sparse_alpha=0.7),
+        "cql": CQLSettings(cql_weight=2.0),
+    }
     assert not settings
 
 
 def test_a_file_can_name_the_algorithm_and_its_settings(tmp_path: Path) -> None:
-    config = Config(data=DataConfig(algo=NAME), algorithms={NAME: IQLSettings(expectile=0.7)})
+    config = Config(data=DataConfig(algo=NAME), algorithms={NAME: SparseQSettings(sparse_alpha=0.7)})
     flat = config.flat()
-    assert flat["expectile"] == 0.7 and "algorithms" not in flat
+    assert flat["sparse_alpha"] == 0.7 and "algorithms" not in flat
     assert set(Config().algorithms) == {"cql", "sac"}  # those in use, not all that somebody has registered
-    (tmp_path / "settings.yaml").write_text(f"algo: {NAME}\nexpectile: 0.7\n")
-    assert parse(["--offline", "x", "--config", str(tmp_path / "settings.yaml")])["expectile"] == 0.7
+    (tmp_path / "settings.yaml").write_text(f"algo: {NAME}\nsparse_alpha: 0.7\n")
+    assert parse(["--offline", "x", "--config", str(tmp_path / "settings.yaml")])["sparse_alpha"] == 0.7
 
 
 def test_settings_of_version_0_1_0_are_routed_to_cql() -> None:

@@ -34,6 +34,8 @@ CASES = {
     "cql": ("cql", AgentConfig(**SMALL)),
     "cal-ql with a tuned weight": ("cql", AgentConfig(**SMALL)),
     "bc": ("bc", AgentConfig(**SMALL)),
+    "iql": ("iql", AgentConfig(**SMALL)),
+    "rebrac": ("rebrac", AgentConfig(**SMALL)),
     "normalised observations": ("sac", AgentConfig(**SMALL, normalize_observations=True)),
 }
 
@@ -44,15 +46,18 @@ OWN = {
 
 
 def make(case: str) -> SACAgent:
-    agent = SACAgent(SCHEMA, CASES[case][1], algorithms={"cql": OWN.get(case, {})})
+    agent = SACAgent(SCHEMA, CASES[case][1], algorithms={"cql": {}, CASES[case][0]: OWN.get(case, {})})
     if agent.normalization is not None:
         agent.normalization.add(Moments.of(make_batch().observation.numpy()))
     return agent
 
 
 def batch(agent: SACAgent, size: int, seed: int) -> Batch:
-    made = make_batch(size, seed=seed)
-    return made._replace(return_to_go=made.reward) if agent.algorithm.settings.needs_returns else made
+    made, settings = make_batch(size, seed=seed), agent.algorithm.settings
+    return made._replace(
+        return_to_go=made.reward if settings.needs_returns else None,
+        next_action=made.action.flip(0) if settings.needs_next_actions else None,
+    )
 
 
 @pytest.mark.parametrize("device", [COPY, pytest.param("cuda", marks=GPU)])
@@ -65,7 +70,8 @@ def test_updates_there_are_those_made_here(case: str, device: str) -> None:
         agent.use(algorithm)
     choice, there_choice = choose(here, 24), choose(there, 24, device)
     assert there_choice.how == f"{choice.how}, on {device}"
-    here.run_update, there.run_update = choice.update, there_choice.update
+    choice.install(here)
+    there_choice.install(there)
     far = (
         0 if device == COPY else 0.01
     )  # Adam's step is as long for a gradient near 0, whose sign is a matter of rounding

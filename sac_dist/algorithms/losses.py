@@ -1,5 +1,5 @@
-"""The objectives of Soft Actor-Critic and Conservative Q-Learning as pure functions: no parameters, no random
-numbers, nothing changed in place.
+"""The objectives of the algorithms as pure functions: no parameters, no random numbers, nothing changed in
+place.
 
 Equation numbers are those of Haarnoja et al., Soft Actor-Critic Algorithms and Applications,
 arXiv:1812.05905, unless said otherwise.
@@ -9,6 +9,11 @@ Shapes: B transitions, E critics. Every function works in the dtype it is given.
 from __future__ import annotations
 
 from torch import Tensor
+
+# Of the Gaussian in a cloning loss, as in IQL's code: without, the likelihood of data that always does the
+# same grows without end.
+LEAST_LOG_STD = -5.0
+LEAST_SIZE = 1e-6  # of Q in ``normalised_q``
 
 
 def scaled_reward(reward: Tensor, scale: float, bias: float, standardise: bool) -> Tensor:
@@ -92,3 +97,26 @@ def cloning_loss(log_prob: Tensor, data_log_prob: Tensor, alpha: Tensor) -> Tens
     CQL's authors warm up.
     """
     return (alpha.detach() * log_prob - data_log_prob).mean()
+
+
+def weighted_cloning_loss(data_log_prob: Tensor, weight: Tensor) -> Tensor:
+    """−E[w log π(a_data|s)], arXiv:2110.06169, equation 7; arXiv:2006.09359, equation 13: (B,), (B,) → ().
+
+    The weights, exp(advantage) of some kind, are constants here.
+    """
+    return -(weight.detach() * data_log_prob).mean()
+
+
+def softmax_weight(advantage: Tensor, temperature: float) -> Tensor:
+    """exp(A / λ), divided by its mean over the batch: (B,) → (B,)."""
+    return (advantage / temperature).softmax(dim=0) * len(advantage)
+
+
+def expectile_loss(advantage: Tensor, expectile: float) -> Tensor:
+    """E[|τ − 1(A < 0)| A²] of A = Q(s, a) − V(s), arXiv:2110.06169, equation 5: (B,) → ()."""
+    return ((expectile - (advantage < 0).to(advantage.dtype)).abs() * advantage.square()).mean()
+
+
+def normalised_q(q: Tensor) -> Tensor:
+    """Q / E|Q|, by TD3+BC's λ, arXiv:2106.06860, equation 5: (B,) → (B,). The divisor is a constant."""
+    return q / q.detach().abs().mean().clamp(min=LEAST_SIZE)

@@ -95,18 +95,21 @@ class SAC(Algorithm):
         self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The soft Bellman target (B,), and the policy's mean and log σ at s′."""
-        config = self.config
         mean, log_std = self.policy_at(tensors, batch.next_observation)
         next_action, next_log_prob = sample_action(mean, log_std, noise[1])
-        critics = self.q.unpack(tensors.copies[TARGETS])
-        if config.target_critics is not None:
-            # the order of independent normal numbers is a uniformly random one
-            order = noise[2].flatten()[: self.q.critics].argsort()
-            critics = self.q.subset(critics, order[: config.target_critics])
-        next_q = self.q(critics, batch.next_observation, next_action)
-        entropy_price = alpha if config.entropy_backup else 0.0
+        next_q = self.target_q(tensors, batch, next_action, noise)
+        entropy_price = alpha if self.config.entropy_backup else 0.0
         value = losses.soft_value(next_q, next_log_prob, entropy_price)
         return self.bellman(batch, value), mean, log_std
+
+    def target_q(self, tensors: Tensors, batch: Batch, action: Tensor, noise: Tensor) -> Tensor:
+        """The target critics, or a random subset, on ``action`` (B, action_size) at s′: (E, B)."""
+        critics = self.q.unpack(tensors.copies[TARGETS])
+        if self.config.target_critics is not None:
+            # the order of independent normal numbers is a uniformly random one
+            order = noise[2].flatten()[: self.q.critics].argsort()
+            critics = self.q.subset(critics, order[: self.config.target_critics])
+        return self.q(critics, batch.next_observation, action)
 
     def bellman(self, batch: Batch, next_value: Tensor) -> Tensor:
         """The target (B,) of a value before the batch's transitions, from ``next_value`` (B,) after them."""

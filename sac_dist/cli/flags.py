@@ -161,7 +161,8 @@ def add_modes(parser: Parser) -> None:
         "--preset",
         choices=PRESETS,
         help="book: networks (4 layers of 512) and step sizes of the book; offline: what --offline "
-        "takes by itself (docs/offline.md); the others: published learners with their papers' numbers",
+        "takes by itself; rlpd, wsrl: going online with data, or from it (docs/offline.md); the others: "
+        "published learners with their papers' numbers",
     )
     parser.add_argument(
         "--episodes",

@@ -10,10 +10,10 @@ from typing import Any
 from sac_dist.cli.flags import Parser, build_parser, file_path, spelled, task_options
 from sac_dist.cli.settings_file import read_settings
 from sac_dist.cli.terminal import warn
-from sac_dist.settings import ConfigError, EnvConfig
+from sac_dist.settings import ConfigError, DataConfig, EnvConfig
 from sac_dist.settings.config import take
 from sac_dist.settings.idle import refuse_idle
-from sac_dist.settings.presets import PRESETS, expanded, listed
+from sac_dist.settings.presets import OF_DATA, expanded, listed, values_of
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
@@ -23,21 +23,32 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """
     parser = build_parser(named_algorithms(arguments))
     flags = vars(parser.parse_args(arguments))
-    if "config" not in flags:
-        given, settings = flags, expanded(flags)
-    else:
+    file: dict[str, Any] = {}
+    if "config" in flags:
         file = vars(parser.parse_args(read_settings(flags.pop("config"))))
-        given, settings = file | flags, over(folded(expanded(file)), folded(expanded(flags)))
+    given = file | flags
+    algo = given.get("algo", DataConfig.algo)
+    settings = expanded(flags, algo)
+    if file:
+        settings = over(folded(expanded(file, algo)), folded(settings))
     if "train" in settings or "offline" in settings:
         refuse_idle(settings, set(given))
         if "preset" in given:
-            tell_preset(given["preset"], given)
+            refuse_preset_without_data(given["preset"], given)
+            tell_preset(values_of(given["preset"], algo), given)
     return settings
 
 
-def tell_preset(name: str, given: Collection[str]) -> None:
+def refuse_preset_without_data(name: str, given: Collection[str]) -> None:
+    """Raise ConfigError for a preset that is about demonstrations where there are none."""
+    if name in OF_DATA and "demos" not in given:
+        raise ConfigError(f"--preset {name} learns from demonstrations: give --train and --demos FILE")
+
+
+def tell_preset(values: dict[str, Any], given: dict[str, Any]) -> None:
     """One line with what the preset sets."""
-    warn(f"preset {name}: {listed({key: value for key, value in PRESETS[name].items() if key not in given})}")
+    taken = {key: value for key, value in values.items() if key not in given}
+    warn(f"preset {given['preset']}: {listed(taken)}")
 
 
 def over(file: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:

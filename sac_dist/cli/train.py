@@ -9,8 +9,8 @@ from typing import Any
 
 from sac_dist.cli.given import refuse_rest, take_environment
 from sac_dist.cli.terminal import warn
-from sac_dist.settings import Config, ConfigError
-from sac_dist.settings.presets import OFFLINE, tuned
+from sac_dist.settings import Config, ConfigError, DataConfig
+from sac_dist.settings.presets import offline, tuned
 
 
 def run_train(settings: dict[str, Any], _: Any) -> int:
@@ -25,7 +25,8 @@ def run_offline(settings: dict[str, Any], data: list[str]) -> int:
     for name in (*online, "demos", "demo_mode", "demo_ratio", "demo_anneal"):
         if name in settings:
             refuse_rest({name: None}, "offline")
-    return train_as(OFFLINE | settings | {"offline": data}, "offline")
+    algo = settings.get("algo", DataConfig.algo)
+    return train_as(offline(algo) | settings | {"offline": data}, "offline")
 
 
 def train_as(settings: dict[str, Any], mode: str) -> int:

@@ -26,6 +26,8 @@ class Batch(NamedTuple):
     discount: torch.Tensor  # (B,)
     # (B,), only for Cal-QL: discounted return from here on, -inf where unknown
     return_to_go: torch.Tensor | None = None
+    # (B, action_size), only for ReBRAC: what the data does at next_observation, NaN where unknown
+    next_action: torch.Tensor | None = None
 
     @classmethod
     def of_rows(
@@ -34,8 +36,9 @@ class Batch(NamedTuple):
         schema: Schema,
         discount: npt.NDArray[np.float32],
         return_to_go: npt.NDArray[np.float32] | None = None,
+        next_action: npt.NDArray[np.float32] | None = None,
     ) -> Batch:
-        """Views of ``rows`` (B, row_width), ``discount`` (B,) and ``return_to_go`` (B,)."""
+        """Views of ``rows`` (B, row_width), ``discount`` (B,), ``return_to_go`` (B,) and ``next_action``."""
         tensor, columns = torch.from_numpy(rows), schema.columns
         return cls(
             tensor[:, columns["observation"]],
@@ -44,4 +47,5 @@ class Batch(NamedTuple):
             tensor[:, columns["next_observation"]],
             torch.from_numpy(discount),
             None if return_to_go is None else torch.from_numpy(return_to_go),
+            None if next_action is None else torch.from_numpy(next_action),
         )

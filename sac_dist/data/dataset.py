@@ -62,6 +62,12 @@ class DataSet:
         """(n,) one past the last row of the episode of each row ``index`` (n,)."""
         return np.append(self.starts[1:], len(self))[self.starts.searchsorted(index, side="right") - 1]
 
+    def next_actions(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """(n, action_size) of the rows after ``index`` (n,), NaN where that is the last of its episode."""
+        actions = self.rows[:, self.schema.columns["action"]].take(index + 1, axis=0, mode="clip")
+        actions[index + 1 == self.stops_of(index)] = np.nan
+        return actions
+
 
 def _shared(array: npt.NDArray[np.generic]) -> SharedArray:
     shared = SharedArray(array.shape, array.dtype)

@@ -30,6 +30,7 @@ class Batches:
     Args:
         agent: γ, and what is made of each reward before n of them are added.
         calibrated: algorithms (Cal-QL) whose batches carry ``return_to_go``, known for data alone.
+        followed: algorithms (ReBRAC) whose batches of an offline phase carry ``next_action``, likewise.
         n_step: steps whose rewards count before the value of the state after them; see :func:`add_steps`.
         hindsight: gives a share of the transitions other goals; single steps alone.
     """
@@ -44,6 +45,7 @@ class Batches:
         calibrated: Collection[str] = (),
         n_step: int = 1,
         hindsight: Hindsight | None = None,
+        followed: Collection[str] = (),
     ) -> None:
         self.hindsight = hindsight
         self.replay, self.data, self.config = replay, data, config
@@ -55,12 +57,16 @@ class Batches:
         rows = self._rows = np.empty((batch_size + appended, schema.row_width), np.float32)
         discounts = self._discounts = np.empty(batch_size + appended, np.float32)
         returns = self._returns = np.empty(batch_size + appended, np.float32)
+        self._next_actions: Numbers | None = None
+        if config.algo in followed:
+            self._next_actions = np.empty((batch_size + appended, schema.action_size), np.float32)
         if appended and data is not None:
             self._fill(slice(batch_size, None), data, np.arange(appended))
         online = returns if config.online_algo in calibrated else None
         offline = returns[:batch_size] if config.algo in calibrated else None
         self._online = Batch.of_rows(rows, schema, discounts, online)
-        self._offline = Batch.of_rows(rows[:batch_size], schema, discounts[:batch_size], offline)
+        followers = None if self._next_actions is None else self._next_actions[:batch_size]
+        self._offline = Batch.of_rows(rows[:batch_size], schema, discounts[:batch_size], offline, followers)
 
         self._drawn: list[Batch] = []  # ahead, and not handed out yet
         self._block = np.empty((AHEAD, *rows.shape), np.float32)
@@ -124,6 +130,8 @@ class Batches:
             rest = slice(from_data, self.batch_size)
             self._sample(self._rows[rest], self._discounts[rest], rng)
             self._returns[rest] = -np.inf
+            if self._next_actions is not None:
+                self._next_actions[rest] = np.nan
 
     def _fill(
         self, where: slice, data: DataSet, index: Counts, rng: np.random.Generator | None = None
@@ -136,11 +144,14 @@ class Batches:
         else:
             returns[self.hindsight.take_data(data, index, rows, rng)] = -np.inf  # not known for another goal
         self.schema.discounts(rows, self.discount, out=discounts)
+        steps = index[:, None]
         if self.n_step > 1:
             steps = steps_ahead(index, data.stops_of(index), self.n_step)
             rewards = data.rows[steps, self.schema.columns["reward"]]
             last = data.rows[steps[:, -1]]
             discounts[:] = add_steps(self.schema, rows, steps, rewards, last, self.discount, self.bias)
+        if self._next_actions is not None:
+            self._next_actions[where] = data.next_actions(steps[:, -1])
 
     def _sample(self, rows: Rows, discounts: Numbers, rng: np.random.Generator) -> None:
         """Fill rows (B, row_width) and discounts (B,) from the replay."""

@@ -174,6 +174,7 @@ class Member:
                 if self.data_config.relabels
                 else None
             ),
+            followed=task.config.followed,
         )
         state = task.state or {}
         # whether there are statistics that go with the replay

@@ -43,8 +43,14 @@ def example_batch(agent: SACAgent, batch_size: int) -> Batch:
     """A batch of zeros with the shapes and strides of those that the algorithm in use gets."""
     rows = np.zeros((batch_size, agent.schema.row_width), np.float32)
     discount, returns = np.zeros((2, batch_size), np.float32)
+    actions = np.zeros((batch_size, agent.action_size), np.float32)
+    settings = agent.algorithm.settings
     return Batch.of_rows(
-        rows, agent.schema, discount, returns if agent.algorithm.settings.needs_returns else None
+        rows,
+        agent.schema,
+        discount,
+        returns if settings.needs_returns else None,
+        actions if settings.needs_next_actions else None,
     )
 
 

@@ -61,15 +61,15 @@ class DeviceUpdate:
         self.shapes: list[torch.Size] = []
         self.names: list[str] = []
 
-    def _prepare(self, shapes: list[torch.Size]) -> None:
-        """Memory for inputs of these shapes, and the update on it."""
+    def _prepare(self, batch: Batch, shapes: list[torch.Size]) -> None:
+        """Memory for inputs of these shapes, of the fields that ``batch`` has, and the update on it."""
         self.shapes, self.calls = shapes, 0
         sizes = [shape.numel() for shape in shapes]
         self.given = torch.empty(sum(sizes), dtype=torch.float32, pin_memory=self.stream is not None)
         self.inputs = self.given.to(self.device)
         views = [piece.view(shape) for piece, shape in zip(self.inputs.split(sizes), shapes, strict=True)]
         *fields, noise, lrs, steps = views
-        batch = Batch(*fields)
+        batch = Batch(*(fields.pop(0) if field is not None else None for field in batch))  # type: ignore[arg-type]
 
         def run() -> Tensor:
             self.tensors.steps.copy_(steps)
@@ -83,7 +83,7 @@ class DeviceUpdate:
         """``tensors``, the agent's own, bring the counts of Adam's steps, and are overwritten."""
         given = [*(field for field in batch if field is not None), noise, lrs, tensors.steps]
         if (shapes := [tensor.shape for tensor in given]) != self.shapes:
-            self._prepare(shapes)
+            self._prepare(batch, shapes)
         torch.cat([tensor.reshape(-1) for tensor in given], out=self.given)
         with torch.cuda.stream(self.stream):
             self.inputs.copy_(self.given, non_blocking=True)

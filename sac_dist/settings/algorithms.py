@@ -23,6 +23,11 @@ class AlgorithmSettings:
         """Whether it trains on batches with ``return_to_go``."""
         return False
 
+    @property
+    def needs_next_actions(self) -> bool:
+        """Whether it trains on batches with ``next_action``, which a replay does not know."""
+        return False
+
 
 @dataclass(frozen=True)
 class CQLSettings(AlgorithmSettings):
@@ -52,12 +57,75 @@ class CQLSettings(AlgorithmSettings):
 
 
 @dataclass(frozen=True)
+class IQLSettings(AlgorithmSettings):
+    """Of IQL, arXiv:2110.06169."""
+
+    iql_expectile: float = option(0.7, "which expectile of Q over the data's actions V learns, in (0, 1)")
+    iql_beta: float = option(
+        3.0, "β in the weight exp(β · advantage) of an action, 100 at most; 0: plain cloning"
+    )
+
+    def __post_init__(self) -> None:
+        finite(self)
+        if not 0 < self.iql_expectile < 1 or self.iql_beta < 0:
+            raise ConfigError(
+                f"iql_expectile ({self.iql_expectile}) must lie in (0, 1), iql_beta ({self.iql_beta}) must "
+                "not be negative"
+            )
+
+
+@dataclass(frozen=True)
+class AWACSettings(AlgorithmSettings):
+    """Of AWAC, arXiv:2006.09359."""
+
+    awac_lambda: float = option(1.0, "λ in the weight exp(advantage / λ) of an action")
+
+    def __post_init__(self) -> None:
+        finite(self)
+        positive(self, "awac_lambda")
+
+
+@dataclass(frozen=True)
+class TD3BCSettings(AlgorithmSettings):
+    """Of TD3+BC, arXiv:2106.06860."""
+
+    td3bc_alpha: float = option(2.5, "weight of Q against the squared distance from the data's action")
+
+    def __post_init__(self) -> None:
+        finite(self)
+        positive(self, "td3bc_alpha")
+
+
+@dataclass(frozen=True)
+class ReBRACSettings(AlgorithmSettings):
+    """Of ReBRAC, arXiv:2305.09836."""
+
+    rebrac_actor_bc: float = option(
+        0.01, "β₁: weight of the policy's squared distance from the data's action against Q"
+    )
+    rebrac_critic_bc: float = option(
+        0.01, "β₂: what the critics' target loses for that distance at the next state"
+    )
+
+    def __post_init__(self) -> None:
+        finite(self)
+        if min(self.rebrac_actor_bc, self.rebrac_critic_bc) < 0:
+            raise ConfigError("rebrac_actor_bc and rebrac_critic_bc must not be negative")
+
+    @property
+    def needs_next_actions(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
 class Entry:
     """One algorithm."""
 
     path: str  # "module:Class"
     settings: type[AlgorithmSettings] = AlgorithmSettings
     help: str = ""
+    needs_data: bool = False  # online too: it learns which of others' actions to imitate
+    not_online: str = ""  # why it cannot be the online phase's
 
 
 SOFT_ACTOR_CRITIC = "sac"  # what a new agent trains with
@@ -65,7 +133,22 @@ BEHAVIOUR_CLONING = "bc"  # what bc_steps are of
 ALGORITHMS: dict[str, Entry] = {
     SOFT_ACTOR_CRITIC: Entry("sac_dist.algorithms.sac:SAC", help="Soft Actor-Critic"),
     "cql": Entry("sac_dist.algorithms.cql:CQL", CQLSettings, "Conservative Q-Learning, Cal-QL"),
-    BEHAVIOUR_CLONING: Entry("sac_dist.algorithms.bc:BC", help="behaviour cloning"),
+    "iql": Entry("sac_dist.algorithms.iql:IQL", IQLSettings, "Implicit Q-Learning", needs_data=True),
+    "awac": Entry(
+        "sac_dist.algorithms.awac:AWAC", AWACSettings, "Advantage Weighted Actor Critic", needs_data=True
+    ),
+    "td3bc": Entry("sac_dist.algorithms.td3bc:TD3BC", TD3BCSettings, "TD3+BC", needs_data=True),
+    "rebrac": Entry(
+        "sac_dist.algorithms.rebrac:ReBRAC",
+        ReBRACSettings,
+        "ReBRAC",
+        not_online="it compares with the action that follows, which a replay does not know yet",
+    ),
+    BEHAVIOUR_CLONING: Entry(
+        "sac_dist.algorithms.bc:BC",
+        help="behaviour cloning",
+        not_online="it would imitate itself",
+    ),
 }
 
 # The settings of algorithms by name; plain, as files hold them, where the algorithm is not imported.
@@ -89,6 +172,15 @@ def check_known(name: str, setting: str) -> None:
     if name not in ALGORITHMS and ":" not in name:
         known = ", ".join(ALGORITHMS)
         raise ConfigError(f"{setting} is {name!r}: give one of {known}, or your own as package.module:Class")
+
+
+def check_online(name: str, has_data: bool) -> None:
+    """Raise ConfigError where the algorithm ``name`` cannot be the online phase's."""
+    entry = ALGORITHMS.get(name, Entry(name))
+    if entry.not_online:
+        raise ConfigError(f"online_algo {name} cannot learn online: {entry.not_online}; give --algo {name}")
+    if entry.needs_data and not has_data:
+        raise ConfigError(f"online_algo {name} learns from others' actions: give them with --demos")
 
 
 def load(name: str) -> type[Any]:

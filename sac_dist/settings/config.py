@@ -73,6 +73,11 @@ class Config:
         online = self.algorithms[self.data.online_algo]
         if isinstance(online, AlgorithmSettings) and online.needs_returns and self.data.demo_mode == "append":
             raise ConfigError("cal_ql in the online phase is for demo_mode mix or prefill, not append")
+        if self.data.demo_overwrite and self.followed:
+            raise ConfigError(
+                f"demo_overwrite and {min(self.followed)} contradict each other: a replay does not know the "
+                "action that follows; leave out --demo-overwrite"
+            )
         if self.agent.normalize_rewards and self.calibrated:
             raise ConfigError(
                 "normalize_rewards and cal_ql contradict each other: the data's returns are of the rewards "
@@ -102,6 +107,12 @@ class Config:
         """Those of the run's algorithms that need batches with ``return_to_go``."""
         used = {self.data.algo, self.data.online_algo}
         return frozenset(name for name in used if settings_of(self.algorithms, name).needs_returns)
+
+    @property
+    def followed(self) -> frozenset[str]:
+        """Those that need batches with ``next_action``."""
+        used = {self.data.algo, self.data.online_algo}
+        return frozenset(name for name in used if settings_of(self.algorithms, name).needs_next_actions)
 
     @classmethod
     def of(cls, env: Any) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sac_dist.settings.algorithms import check_known
+from sac_dist.settings.algorithms import ALGORITHMS, check_known, check_online
 from sac_dist.settings.option import ConfigError, finite, option, positive
 
 DEFAULT_OFFLINE_STEPS = 20_000
@@ -22,10 +22,13 @@ class DataConfig:
     demos: tuple[str, ...] = option((), "demonstrations: files, run folders or minari:ID")
     offline: tuple[str, ...] = option((), "train from this data alone: files, run folders or minari:ID")
     algo: str = option(
-        "cql", "algorithm of the offline phases: cql, sac, bc, or your own package.module:Class"
+        "cql",
+        f"algorithm of the offline phases: {', '.join(ALGORITHMS)}, or your own package.module:Class",
     )
     online_algo: str = option(
-        "sac", "algorithm of the online phase; cql with cal_ql goes on as Cal-QL's authors do"
+        "sac",
+        "algorithm of the online phase; cql with cal_ql goes on as Cal-QL's authors do; iql, awac and td3bc "
+        "need --demos",
     )
     offline_steps: int | None = option(
         None,
@@ -56,6 +59,8 @@ class DataConfig:
         positive(self, "offline_steps", "offline_every", "demo_anneal")
         check_known(self.algo, "algo")
         check_known(self.online_algo, "online_algo")
+        if not self.offline:
+            check_online(self.online_algo, bool(self.demos))
         if not 0 <= self.demo_ratio <= 1:
             raise ConfigError(f"demo_ratio is {self.demo_ratio}: it is a share in [0, 1]")
         if not 0 <= self.her_ratio <= 1:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sac_dist.settings.data import DataConfig
+
 # "Hands-on Reinforcement Learning": the networks and step sizes of its SAC.
 BOOK: dict[str, Any] = {
     **{"hidden_width": 512, "hidden_depth": 4, "critic_depth": 3, "layer_norm": False},
@@ -23,9 +25,17 @@ OFFLINE: dict[str, Any] = {
     "tau": 0.005,
     "layer_norm": True,
     "entropy_backup": False,
-    "cql_weight": 0.3,
-    "cql_samples": 5,
-    "cal_ql": True,
+}
+# What the algorithm of the offline phase takes besides, or instead.
+OFFLINE_OF: dict[str, dict[str, Any]] = {
+    "cql": {"cql_weight": 0.3, "cql_samples": 5, "cal_ql": True},
+    "iql": {"actor_lr": 1e-3, "critic_lr": 1e-3},
+    "awac": {"actor_lr": 1e-3, "critic_lr": 1e-3},
+    "td3bc": {"actor_lr": 1e-3, "critic_lr": 1e-3, "td3bc_alpha": 0.5},
+    "rebrac": {
+        **{"actor_lr": 1e-3, "critic_lr": 1e-3, "hidden_depth": 3, "batch_size": 256},
+        **{"rebrac_actor_bc": 0.3, "rebrac_critic_bc": 0.05},
+    },
 }
 # For goals with a sparse reward; docs/goals.md has what they are worth. γ, τ and step sizes are rl-zoo's for
 # Fetch; observations are normalised as in Andrychowicz et al. 2017.
@@ -81,6 +91,15 @@ FLASHSAC = USUAL | {
     **{"normalize_returns": True, "lr_decay": "cosine", "lr_end": 0.5, "batch_size": 512, "noise_repeat": 16},
     **{"tau": 0.01, "initial_alpha": 0.01, "learner": "central"},
 }
+# Ball et al., RLPD, arXiv:2302.02948, table 3: data in half of each batch.
+RLPD = REDQ | {"demo_mode": "mix", "demo_ratio": 0.5, "layer_norm": True, "policy_every": 20}
+# WSRL, arXiv:2412.07762: after an offline phase the policy acts for 5,000 steps without an update, and goes
+# on from what it saw there, without the data. Its step sizes rise from 0 (actor_warmup_steps), unlike in the
+# paper: with full ones from the start the grasp fell from 96 to 72 %, so from 100 to 84 % (one seed).
+WSRL: dict[str, Any] = OFFLINE | {
+    **{"offline_steps": 20_000, "demo_mode": "mix", "demo_ratio": 0.0, "warmup_steps": 5000},
+    **{"critics": 10, "target_critics": 2, "update_ratio": 4.0},
+}
 PRESETS = {
     **{
         "book": BOOK,
@@ -91,8 +110,10 @@ PRESETS = {
         "tqc": TQC,
         "simba": SIMBA,
     },
-    **{"crossq": CROSSQ, "xqc": XQC, "flashsac": FLASHSAC},
+    **{"crossq": CROSSQ, "xqc": XQC, "flashsac": FLASHSAC, "rlpd": RLPD, "wsrl": WSRL},
 }
+OF_OFFLINE_PHASES = "offline", "wsrl"  # presets that OFFLINE_OF goes over
+OF_DATA = "rlpd", "wsrl"  # those that mean nothing without demonstrations
 
 # By environment, for --train: values that were measured to be better there than the defaults.
 TUNED: dict[str, dict[str, Any]] = {
@@ -116,10 +137,22 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 
 
-def expanded(settings: dict[str, Any]) -> dict[str, Any]:
-    """``settings`` with the values of its ``preset`` beneath its own."""
-    rest = {name: value for name, value in settings.items() if name != "preset"}
-    return PRESETS[settings["preset"]] | rest if "preset" in settings else rest
+def expanded(settings: dict[str, Any], algo: str = DataConfig.algo) -> dict[str, Any]:
+    """``settings`` with the values of its ``preset``, for the offline algorithm ``algo``, beneath its own."""
+    name = settings.get("preset")
+    if name is None:
+        return settings
+    return values_of(name, algo) | {name: value for name, value in settings.items() if name != "preset"}
+
+
+def values_of(preset: str, algo: str) -> dict[str, Any]:
+    """What ``preset`` sets, where the offline phases are of ``algo``."""
+    return offline(algo, PRESETS[preset]) if preset in OF_OFFLINE_PHASES else PRESETS[preset]
+
+
+def offline(algo: str, beneath: dict[str, Any] = OFFLINE) -> dict[str, Any]:
+    """What an offline phase of ``algo`` takes by itself."""
+    return beneath | OFFLINE_OF.get(algo, {})
 
 
 def listed(values: dict[str, Any]) -> str:

@@ -1,8 +1,12 @@
-"""The peer's side of offline_cql.py: d3rlpy's CQL on one data set. Run by a Python that has d3rlpy 2.8, not
-by sac_dist's.
+"""The peer's side of offline_cql.py and offline_learners.py: d3rlpy's learner on one data set. Run by a Python
+that has d3rlpy 2.8, not by sac_dist's.
 
     PEER/bin/pip install "d3rlpy==2.8.*" torch==2.13.0
-    PEER/bin/python benchmarks/d3rlpy_cql.py DATA.npz --updates 1000 --out policy.npz
+    PEER/bin/python benchmarks/d3rlpy_offline.py DATA.npz --updates 1000 --out policy.npz
+
+Of all: what both have is set the same. IQL and AWAC have a Gaussian with one σ for all states around the tanh
+here, in sac_dist the tanh of a Gaussian; TD3+BC and ReBRAC move the targets with the policy, at every second
+update, in sac_dist at each.
 
 The same as sac_dist's CQL: the transitions (all of them, see ``replay_buffer``), batch size, sizes of the
 networks and their clamp of log σ, two critics with the minimum as target, Adam, step sizes, discount, τ,
@@ -37,11 +41,13 @@ import platform
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import d3rlpy
 import numpy as np
 import structlog
 import torch
+from d3rlpy.algos.qlearning.base import QLearningAlgoBase
 from d3rlpy.dataset import Episode, InfiniteBuffer, ReplayBuffer
 from d3rlpy.models.encoders import VectorEncoderFactory
 from offline_common import Settings, load, step_times
@@ -71,30 +77,47 @@ def replay_buffer(arrays: dict[str, np.ndarray]) -> ReplayBuffer:
     return buffer
 
 
-def cql(settings: Settings, compile_graph: bool = False) -> d3rlpy.algos.CQL:
-    """d3rlpy's CQL with ``settings``."""
+def learner(settings: Settings, compile_graph: bool = False) -> QLearningAlgoBase:
+    """d3rlpy's algorithm with ``settings``."""
     hidden_units = [settings.hidden_width] * settings.hidden_depth
-    return d3rlpy.algos.CQLConfig(
-        actor_encoder_factory=VectorEncoderFactory(hidden_units),
-        critic_encoder_factory=VectorEncoderFactory(hidden_units, use_layer_norm=settings.layer_norm),
-        batch_size=settings.batch_size,
-        actor_learning_rate=settings.actor_lr,
-        critic_learning_rate=settings.critic_lr,
-        temp_learning_rate=settings.alpha_lr,
-        initial_temperature=settings.initial_alpha,
-        gamma=settings.discount,
-        tau=settings.tau,
-        n_action_samples=settings.cql_samples,
-        conservative_weight=2 * settings.cql_weight,  # no ½ before d3rlpy's squared error
-        initial_alpha=1.0,
-        alpha_learning_rate=0.0,  # no Lagrange multiplier
-        alpha_threshold=0.0,  # without one, a constant in the loss
-        soft_q_backup=settings.entropy_backup,
-        compile_graph=compile_graph,
-    ).create(device="cpu")
+    common = {
+        "actor_encoder_factory": VectorEncoderFactory(hidden_units),
+        "critic_encoder_factory": VectorEncoderFactory(hidden_units, use_layer_norm=settings.layer_norm),
+        "batch_size": settings.batch_size,
+        "actor_learning_rate": settings.actor_lr,
+        "critic_learning_rate": settings.critic_lr,
+        "gamma": settings.discount,
+        "tau": settings.tau,
+        "compile_graph": compile_graph,
+    }
+    config: Any = {
+        "cql": lambda: d3rlpy.algos.CQLConfig(
+            **common,
+            temp_learning_rate=settings.alpha_lr,
+            initial_temperature=settings.initial_alpha,
+            n_action_samples=settings.cql_samples,
+            conservative_weight=2 * settings.cql_weight,  # no ½ before d3rlpy's squared error
+            initial_alpha=1.0,
+            alpha_learning_rate=0.0,  # no Lagrange multiplier
+            alpha_threshold=0.0,  # without one, a constant in the loss
+            soft_q_backup=settings.entropy_backup,
+        ),
+        "iql": lambda: d3rlpy.algos.IQLConfig(
+            **common,
+            value_encoder_factory=VectorEncoderFactory(hidden_units),
+            expectile=settings.iql_expectile,
+            weight_temp=settings.iql_beta,
+        ),
+        "awac": lambda: d3rlpy.algos.AWACConfig(**common, lam=settings.awac_lambda),
+        "td3bc": lambda: d3rlpy.algos.TD3PlusBCConfig(**common, alpha=settings.td3bc_alpha),
+        "rebrac": lambda: d3rlpy.algos.ReBRACConfig(
+            **common, actor_beta=settings.rebrac_actor_bc, critic_beta=settings.rebrac_critic_bc
+        ),
+    }[settings.algo]()
+    return config.create(device="cpu")
 
 
-def layers(algo: d3rlpy.algos.CQL, observation: np.ndarray) -> dict[str, np.ndarray]:
+def layers(algo: QLearningAlgoBase, observation: np.ndarray) -> dict[str, np.ndarray]:
     """The deterministic policy: weight0 (inputs, outputs), bias0, …, ReLU between the layers and tanh at the
     end.
     """
@@ -135,7 +158,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     d3rlpy.seed(arguments.seed)
     arrays = load(arguments.data)
-    buffer, algo = replay_buffer(arrays), cql(Settings.of(arguments), arguments.compile_graph)
+    buffer, algo = replay_buffer(arrays), learner(Settings.of(arguments), arguments.compile_graph)
     algo.build_with_dataset(buffer)
     sampling, updating = np.zeros(arguments.updates), np.zeros(arguments.updates)
     warm_up = min(arguments.warm_up, arguments.updates // 2)
