@@ -22,6 +22,7 @@ class BC(SAC):
     """
 
     compiles: ClassVar[bool] = False
+    policy_trains_encoder: ClassVar[bool] = True
 
     @property
     def policy_every(self) -> int:

@@ -133,15 +133,18 @@ class Normalization:
 
     def before(self, actor: Actor) -> Actor:
         """``actor`` on normalised observations."""
-        mean, scale = self._mean, self._scale
 
         def act(
             observation: npt.NDArray[np.float32], noise: npt.NDArray[np.float32] | None
         ) -> npt.NDArray[np.float32]:
-            x = np.subtract(observation, mean)
-            np.multiply(x, scale, out=x)
-            np.minimum(x, HIGHEST, out=x)
-            np.maximum(x, LOWEST, out=x)
-            return actor(x, noise)
+            return actor(self.of(observation), noise)
 
         return act
+
+    def of(self, observation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One observation (size,), normalised."""
+        x = np.subtract(observation, self._mean)
+        np.multiply(x, self._scale, out=x)
+        np.minimum(x, HIGHEST, out=x)
+        np.maximum(x, LOWEST, out=x)
+        return x
