@@ -340,6 +340,8 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         for name in self.remembers:
             setattr(self, name, state["task"][name])
         self.controller.remember(state["task"])
+        if self.sight is not None:
+            self.sight.look(self.backend)
 
     def render(self) -> np.ndarray | None:
         if self.render_mode == "rgb_array":

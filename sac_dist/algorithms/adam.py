@@ -33,7 +33,7 @@ class Scale(NamedTuple):
 class Sight(NamedTuple):
     """An encoder whose parameters the batch's observations depend on."""
 
-    parameters: Tensor  # of which gradients are kept; the same memory as the trained ones
+    parameters: Tensor  # a copy of the trained ones, of which gradients are kept
     trained: Trained
     scale: Scale
 

@@ -117,7 +117,9 @@ class SAC(Algorithm):
             chances = noise[-1, :, 0]
             seen, next_seen = encoder.shifted(seen, chances), encoder.shifted(next_seen, -chances)
         trained = tensors.groups[ENCODER]
-        parameters = trained.parameters.detach().requires_grad_()
+        # a copy: an algorithm may make other steps in the memory that all groups share before it asks for
+        # this gradient, and autograd would take them for changes of these numbers
+        parameters = trained.parameters.clone().requires_grad_()
         features = encoder(encoder.unpack(parameters), seen)
         following = encoder(encoder.unpack(trained.parameters), next_seen).detach()
         return batch._replace(
