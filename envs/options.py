@@ -48,6 +48,9 @@ OPTIONS = {
         str, "what pictures are from, parted by commas: wrist (default), scene, closeup", data="wrist"
     ),
     "camera_size": Option(int, "pixels of a picture along each side, 64 (default) to 128", data=64),
+    "privileged": Option(
+        bool, "with cameras: what is observed without them beside, which the critics alone see"
+    ),
     "reward": Option(("sparse", "dense", "augmented"), "the book's three reward modes", data="augmented"),
     "randomize": Option(str, "a YAML file of ranges to draw from each episode, such as 'mass: [0.5, 2]'"),
     "goal_conditioned": Option(

@@ -67,6 +67,16 @@ def test_numbers_tell_nothing_of_the_object() -> None:
     env.close()
 
 
+def test_what_is_privileged_is_what_is_observed_without_cameras() -> None:
+    seen, told = make("Lift-v0", privileged=True), make("Lift-v0", observation="relative")
+    action = np.full(seen.action_space.shape, 0.3)
+    for _ in range(2):
+        observation, numbers = seen.reset(seed=4)[0], told.reset(seed=4)[0]
+        assert (observation["privileged"] == numbers).all()
+        assert (seen.step(action)[0]["privileged"] == told.step(action)[0]).all()
+    assert seen.observation_space.contains(observation)
+
+
 def test_the_same_state_is_the_same_picture() -> None:
     first, second = make(cameras="wrist,scene"), make(cameras="wrist,scene")
     actions = np.random.default_rng(0).uniform(-1, 1, (5, *first.action_space.shape))
@@ -148,6 +158,7 @@ def test_physics_that_explodes_shows_the_picture_before() -> None:
         ({"camera_size": 32}, "camera_size is 32: pixels, from 64 to 128"),
         ({"cameras": "wrist,wrist"}, "different names"),
         ({"cameras": "state"}, "different names"),
+        ({"observation": "relative", "privileged": True}, "privileged is for the observations camera"),
         ({"id": "Reach-v0", "goal_conditioned": True}, "goal_conditioned"),
     ],
 )

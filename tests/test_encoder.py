@@ -191,6 +191,34 @@ def test_an_update_of_pictures_is_recorded_and_one_of_numbers_is_not() -> None:
     assert choose(agent_of(), 6).how == "recorded by autograd"
 
 
+def test_what_is_privileged_reaches_the_critics_alone() -> None:
+    fields = (Field("eye", (16, 16, 1), "uint8"), Field("privileged", (3,)), Field("state", (2,)))
+    schema = Schema(fields, 2)
+    agent = SACAgent(schema, AgentConfig(**SMALL), seed=1)
+    assert agent.policy.plain_shapes["linear1.weight"][0] == 5 + 2
+    assert agent.q.plain_shapes["linear1.weight"][0] == 5 + 3 + 2 + 2
+    rng = np.random.default_rng(0)
+    observation = rng.uniform(0, 255, schema.observation_size).astype(np.float32)
+    told = observation.copy()
+    told[schema.spans["privileged"]] += 100
+    assert (agent.act(observation, deterministic=True) == agent.act(told, deterministic=True)).all()
+    told[schema.spans["state"]] += 100
+    assert (agent.act(observation, deterministic=True) != agent.act(told, deterministic=True)).any()
+    with pytest.raises(ConfigError, match="the policy sees nothing"):
+        SACAgent(Schema((Field("privileged", (3,)),), 2), AgentConfig(**SMALL))
+
+
+def test_an_update_on_another_device_sees_pictures() -> None:
+    here, there = agent_of(), agent_of()
+    for agent in (here, there):
+        agent.share_memory()
+    choose(there, 6, "cpu:0").install(there)
+    for seed in range(5):
+        expected, found = here.update(batch_of(seed=seed)), there.update(batch_of(seed=seed))
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert torch.equal(parameters(here, ENCODER), parameters(there, ENCODER))
+
+
 def test_a_picture_that_is_too_small_is_refused_in_a_line() -> None:
     schema = Schema((Field("eye", (9, 9, 3), "uint8"),), 1)
     with pytest.raises(

@@ -85,6 +85,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         observation: str = "relative",
         cameras: str = "wrist",
         camera_size: int = 64,
+        privileged: bool = False,
         reward: str = "augmented",
         random_target: bool = True,
         random_yaw: bool | None = None,
@@ -122,7 +123,10 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         check_count("height", height)
         if reinit_every is not None:
             check_count("reinit_every", reinit_every)
-        self.sight = Sight(observation, cameras, camera_size) if observation in MODES else None
+        check_choice("privileged", privileged, (True, False))
+        if privileged and observation not in MODES:
+            raise OptionError(f"privileged is for the observations {' and '.join(MODES)}")
+        self.sight = Sight(observation, cameras, camera_size, privileged) if observation in MODES else None
         if goal_conditioned and self.sight is not None:
             raise OptionError("goal_conditioned observes what is achieved, which a camera policy has to see")
         self.observation_mode, self.reward_mode = observation, reward
@@ -174,7 +178,7 @@ class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._high = np.concatenate([*bounds, np.empty(0)], dtype=np.float32)
         self._low = -self._high
         numbers = Box(self._low, self._high, dtype=np.float32)
-        space: Any = self.spaces(numbers) if sight is None else sight.space(numbers)
+        space: Any = self.spaces(numbers) if sight is None else sight.space(self, numbers)
         self.observation_space = space
         self.readings: Readings | None = None  # the present instant; None before the first reset
         self._steps = 0

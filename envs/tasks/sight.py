@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from gymnasium.spaces import Box, Dict
 from envs.backends.base import OptionError, Readings
 from envs.robots.arm import Arm
 from envs.tasks.checks import check_name
-from envs.tasks.terms import Term
+from envs.tasks.terms import Term, entries, relative_observation
 
 MODES = ("camera", "camera+state")
 STATE = "state"  # the field of numbers beside the pictures
+PRIVILEGED = "privileged"  # … of what only a simulator knows, for critics
 SIZES = (64, 128)  # pixels, smallest and largest
 
 
@@ -54,36 +56,54 @@ class Sight:
     Args:
         cameras: their names, parted by commas.
         size: pixels of a picture, along each side.
+        privileged: observe beside it what a task observes without cameras.
 
     Raises:
         OptionError: another size, or a name twice.
     """
 
-    def __init__(self, mode: str, cameras: Any, size: Any) -> None:
+    def __init__(self, mode: str, cameras: Any, size: Any, privileged: bool) -> None:
         check_name("cameras", cameras)
         self.cameras = tuple(name.strip() for name in cameras.split(","))
-        if len(set(self.cameras)) < len(self.cameras) or STATE in self.cameras or "" in self.cameras:
+        if len(set(self.cameras)) < len(self.cameras) or {STATE, PRIVILEGED, ""} & set(self.cameras):
             raise OptionError(f"cameras is {cameras!r}: different names parted by commas, as scene,wrist")
         whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
         if not whole or not SIZES[0] <= size <= SIZES[1]:
             raise OptionError(f"camera_size is {size!r}: pixels, from {SIZES[0]} to {SIZES[1]}")
-        self.mode, self.size = mode, int(size)
+        self.mode, self.size, self.privileged = mode, int(size), privileged
         self.pictures: dict[str, np.ndarray] = {}  # of the present instant
 
     def entries(self, task: Any) -> tuple[Term, ...]:
         """The numbers beside the pictures."""
         return (*(own_terms(task.arm) if self.mode == "camera+state" else ()), *goal_terms(task))
 
-    def space(self, numbers: Box) -> Dict:
+    def space(self, task: Any, numbers: Box) -> Dict:
         picture = Box(0, 255, (self.size, self.size, 3), np.uint8)
-        return Dict(dict.fromkeys(self.cameras, picture) | ({STATE: numbers} if numbers.shape[0] else {}))
+        parts: dict[str, Any] = dict.fromkeys(self.cameras, picture)
+        if numbers.shape[0]:
+            parts[STATE] = numbers
+        if self.privileged:
+            self._extra = task.terms()
+            known = entries(task.arm, "relative", self._extra)
+            self._bound = np.concatenate(
+                [np.broadcast_to(entry.bound, entry.size) for entry in known], dtype=np.float32
+            )
+            parts[PRIVILEGED] = Box(-self._bound, self._bound, dtype=np.float32)
+        return Dict(parts)
 
     def look(self, backend: Any) -> None:
         self.pictures = backend.see(self.cameras, self.size)
 
     def observed(self, task: Any, at: Readings, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
-        if not len(high):
-            return dict(self.pictures)
-        parts = [np.atleast_1d(term.of(task, at)) for term in task.entries]
-        numbers = np.concatenate(parts, dtype=np.float32, casting="unsafe")
-        return {**self.pictures, STATE: np.minimum(np.maximum(numbers, low), high)}
+        observed = dict(self.pictures)
+        if len(high):
+            observed[STATE] = np.clip(_numbers(task.entries, task, at), low, high)
+        if self.privileged:
+            known = np.append(relative_observation(at, task.size), _numbers(self._extra, task, at))
+            observed[PRIVILEGED] = np.clip(known.astype(np.float32), -self._bound, self._bound)
+        return observed
+
+
+def _numbers(terms: Iterable[Term], task: Any, at: Readings) -> np.ndarray:
+    parts = [np.atleast_1d(term.of(task, at)) for term in terms]
+    return np.concatenate([np.empty(0), *parts], dtype=np.float32, casting="unsafe")

@@ -19,6 +19,9 @@ Rows = npt.NDArray[np.float32]  # (…, row_width)
 STATE = "state"  # the one field of an observation that is a plain vector
 PICTURE = "picture"  # … that is one picture
 MOST_CHANNELS = 16
+# A field of this name is for the critics alone, which no policy needs once it is trained: Pinto et al.,
+# Asymmetric Actor Critic, arXiv:1710.06542.
+PRIVILEGED = "privileged"
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sac_dist.data.schema import Schema
-from sac_dist.networks.blocks import Block, LayerNorm, Linear, ReLU, Scalar
+from sac_dist.data.schema import PRIVILEGED, Schema
+from sac_dist.networks.blocks import Block, LayerNorm, Linear, ReLU, Scalar, Without
 from sac_dist.networks.critics import CategoricalEnsemble, QEnsemble, QuantileEnsemble
 from sac_dist.networks.encoder import Encoder
 from sac_dist.networks.network import OUTPUT_BOUND, Blocks, perceptron
 from sac_dist.networks.normalised import BatchNorm, Residual, RMSNorm, UnitLinear
 from sac_dist.networks.policy import GaussianPolicy
-from sac_dist.settings import AgentConfig
+from sac_dist.settings import AgentConfig, ConfigError
 
 EXPANSION = 4  # units inside a residual block for each outside
 FLASHSAC_LOG_STD = (-10.0, 2.0)
@@ -38,12 +38,19 @@ def input_size(schema: Schema, config: AgentConfig) -> int:
 
 def policy_of(schema: Schema, config: AgentConfig) -> GaussianPolicy:
     width, outputs = config.hidden_width, 2 * schema.action_size
+    inputs, hidden = input_size(schema, config), schema.places.get(PRIVILEGED, slice(0, 0))
+    inputs -= hidden.stop - hidden.start
+    if not inputs:
+        raise ConfigError(f"the policy sees nothing: all that is observed is {PRIVILEGED}")
     flashsac = config.network == "flashsac"
     last = UnitLinear(width, outputs, has_bias=True) if flashsac else Linear(width, outputs, OUTPUT_BOUND)
     if config.network == "mlp":
-        blocks = perceptron(input_size(schema, config), width, config.hidden_depth, last)
+        blocks = perceptron(inputs, width, config.hidden_depth, last)
     else:
-        blocks = BLOCKS[config.network](input_size(schema, config), width, config.hidden_depth, last)
+        blocks = BLOCKS[config.network](inputs, width, config.hidden_depth, last)
+    if PRIVILEGED in schema.places:
+        before = input_size(schema, config) - schema.vector_size  # what the encoder gives
+        blocks = (("seen", Without(before + hidden.start, before + hidden.stop)), *blocks)
     bounds = FLASHSAC_LOG_STD if flashsac else None
     return GaussianPolicy(blocks, action_size=schema.action_size, squashed_log_std=bounds)
 
