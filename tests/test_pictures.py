@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -244,6 +245,39 @@ def test_spaces_become_pictures_and_numbers() -> None:
     assert str(schema) == "observation: picture 16×20×1 uint8 (3 stacked); action: 2"
     mixed = spaces.Dict({"b": spaces.Box(-1, 1, (3,)), "a": spaces.Box(0, 255, (8, 8, 3), np.uint8)})
     assert [field.name for field in Schema.from_spaces(mixed, box).pictures] == ["a"]
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+def test_a_copy_that_was_overwritten_meanwhile_is_told(stack: int) -> None:
+    buffer = ReplayBuffer(20, schema_of(stack))
+    writer = Writer(buffer)
+    for step in range(100):
+        writer.push(step % 2 == 1)
+    assert buffer.pictures is not None
+    index = np.arange(buffer.pictures.oldest[0], 100)
+    shard = np.zeros_like(index)
+    assert 8 < len(index) < 20, "episodes of two steps leave room for fewer"
+    before = buffer.look(shard, index, index)
+    for step in range(4):
+        writer.push(step % 2 == 1)
+    gone = buffer.overwritten(shard, index)
+    assert len(gone) and index[gone].max() >= 104 - 20, "told by rows alone"
+    kept = np.setdiff1d(np.arange(len(index)), gone)
+    after = buffer.look(shard[kept], index[kept], index[kept])
+    assert (after.now == before.now[kept]).all() and (after.following == before.following[kept]).all()
+
+
+@pytest.mark.parametrize("length", [1, 7, 1000])
+def test_files_of_checkpoints_hold_each_picture_once(tmp_path: Path, length: int) -> None:
+    buffer = ReplayBuffer(1000, schema_of())
+    files, writer = ReplayFiles(tmp_path, buffer.schema), Writer(buffer)
+    for step in range(120):
+        writer.push(step % length == length - 1)
+        if step % 11 == 10:
+            files.write(files.copy_new(buffer))
+    files.write(files.copy_new(buffer))
+    held = sum(len(np.load(file)) for file in tmp_path.glob("*.frames.npy"))
+    assert held == 120 + -(-120 // length)
 
 
 def write_for_ever(buffer: ReplayBuffer) -> None:
