@@ -1,5 +1,5 @@
-"""A robot that asks a policy server what to do. When the server is late, goes away or refuses an observation, the
-robot is stopped, and goes on once the server is back. It needs the package websockets alone.
+"""A robot that asks a policy server what to do. When the server is late, goes away or refuses an observation,
+the robot is stopped, and goes on once the server is back. It needs the package websockets alone.
 
     python -m sac_dist.runner serve policy.npz &
     python examples/policy_client.py

@@ -50,7 +50,7 @@ def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env
     """
     env = make_own_env(config, render_mode)
     try:
-        return _as_vectors(env, config.name)
+        return as_vectors(env, config.name)
     except ConfigError:
         close(env)
         raise
@@ -287,7 +287,8 @@ class ClippedRescaleAction(RescaleAction):
         return rescaled.astype(self.inner_dtype, copy=False)
 
 
-def _as_vectors(env: gymnasium.Env, name: str) -> gymnasium.Env:
+def as_vectors(env: gymnasium.Env, name: str) -> gymnasium.Env:
+    """``env``, which is called ``name``, with the observations and actions of ``make_env``."""
     actions, observations = env.action_space, env.observation_space
     if not isinstance(actions, Box) or not np.issubdtype(actions.dtype, np.floating):
         raise ConfigError(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sac_dist.acting.environment import close, make_env, make_own_env
+from sac_dist.acting.environment import as_vectors, close, make_own_env
 from sac_dist.acting.observation import check_policy_fits
 from sac_dist.exporting.card import parts_of
 from sac_dist.exporting.check import Differences, differences
@@ -51,10 +51,11 @@ def export(policy: Checkpoint, path: Path, source: str = "", overrides: EnvConfi
     if not path.parent.is_dir():
         raise ConfigError(f"--export {path}: there is no folder {path.parent}")
     config = policy.config.env if overrides is None else overrides.over(policy.config.env)
-    env = make_env(config)
+    own = make_own_env(config)
     try:
+        env = as_vectors(own, config.name)
         check_policy_fits(policy.schema, env, config.name)
-        agent, card = policy.build_agent(), card_of(config, policy, source)
+        agent, card = policy.build_agent(), Card.of(parts_of(own, config, policy, source))
         program = program_of(agent, card.action)
         card = with_probes(card, program)
         try:
@@ -71,16 +72,8 @@ def export(policy: Checkpoint, path: Path, source: str = "", overrides: EnvConfi
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
-        close(env)
-    return Exported(card, found, size)
-
-
-def card_of(config: EnvConfig, policy: Checkpoint, source: str) -> Card:
-    own = make_own_env(config)
-    try:
-        return Card.of(parts_of(own, config, policy, source))
-    finally:
         close(own)
+    return Exported(card, found, size)
 
 
 def with_probes(card: Card, program: Program) -> Card:

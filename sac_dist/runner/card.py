@@ -13,6 +13,7 @@ from sac_dist.settings.option import ConfigError
 
 FORMAT, VERSION = "sac_dist policy", 1
 LARGEST = 1e15  # of a number of an observation, as in training
+WIDEST = 1e6  # a bound beyond ± this says nothing of what is observed
 ROUNDING = 0.01  # share of its range that a number may lie beyond it
 KINDS = "fiub"  # of dtypes: numbers and truth values
 Array = npt.NDArray[Any]
@@ -53,9 +54,9 @@ class Field:
         return int(np.prod(self.shape)) if self.choices is None else sum(n for _, n in self.choices)
 
     def random(self, generator: np.random.Generator) -> Array:
-        """A value in its range; where there is no bound, of a normal distribution about the other."""
+        """A value in its range; where there is no bound, or one that says nothing, near 0."""
         low, high = np.maximum(self.low, -LARGEST), np.minimum(self.high, LARGEST)
-        bounded = np.isfinite(self.low) & np.isfinite(self.high)
+        bounded = (self.low >= -WIDEST) & (self.high <= WIDEST)
         within = generator.uniform(np.where(bounded, low, 0.0), np.where(bounded, high, 1.0))
         anywhere = np.clip(generator.normal(0.0, 3.0, self.shape), low, high)
         value = np.where(bounded, within, anywhere)

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sac_dist.runner.card import KINDS, LARGEST, ROUNDING, Card, Field
-from sac_dist.runner.networks import FAULTS, Network, line_of, read
+from sac_dist.runner.networks import Network, line_of, read
 from sac_dist.settings.option import ConfigError
 
 Array = npt.NDArray[Any]
 PROBES = 8  # observations whose actions a file holds
-TOLERANCE = 1e-4  # of a probe's action, in halves of the action's range
+TOLERANCE = 1e-3  # of a probe's action, in halves of the action's range
 
 
 class ObservationError(ConfigError):
@@ -47,8 +47,6 @@ class Policy:
         try:
             expected = np.array(card.parts["probes"], np.float64)
             off = np.abs(probes(policy) - expected).max()
-        except (*FAULTS, ConfigError) as error:
-            raise ConfigError(f"{path} is damaged: {line_of(error)}") from None
         except Exception as error:  # onnxruntime's own derive from that alone
             raise ConfigError(f"{path} is damaged: {line_of(error)}") from None
         if not off <= TOLERANCE:
