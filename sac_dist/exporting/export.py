@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from sac_dist.acting.environment import as_vectors, close, make_own_env
 from sac_dist.acting.observation import check_policy_fits
 from sac_dist.exporting.card import parts_of
@@ -18,7 +16,7 @@ from sac_dist.exporting.onnx_file import write_onnx
 from sac_dist.exporting.program import program_of
 from sac_dist.exporting.torch_file import read_pt2, write_pt2
 from sac_dist.runner.card import Card
-from sac_dist.runner.networks import Flattening, Network, read
+from sac_dist.runner.networks import in_numpy, read
 from sac_dist.runner.policy import Policy, probes
 from sac_dist.runner.program import Program
 from sac_dist.settings import ConfigError, EnvConfig, check_path
@@ -78,13 +76,8 @@ def export(policy: Checkpoint, path: Path, source: str = "", overrides: EnvConfi
 
 def with_probes(card: Card, program: Program) -> Card:
     """The card with the actions that whoever reads the file holds its own against."""
-    plain = Policy(card, network_of(card, program))
+    plain = Policy(card, in_numpy(card, program))
     return replace(card, parts=card.parts | {"probes": probes(plain).tolist()})
-
-
-def network_of(card: Card, program: Program) -> Network:
-    flat, run, silence = Flattening(card.fields), program.compiled(), np.zeros(card.noise_size, np.float32)
-    return lambda fields, noise: run(flat(fields), silence if noise is None else noise)
 
 
 def written_policy(path: Path, card: Card) -> Policy:

@@ -60,12 +60,16 @@ def read_npz(data: bytes) -> tuple[Card, Network]:
         program = Program.from_json(parts["program"], constants)
     except FAULTS as error:
         raise ConfigError(f"is damaged: {line_of(error)}") from None
+    return card, in_numpy(card, program)
+
+
+def in_numpy(card: Card, program: Program) -> Network:
     flat, run, silence = Flattening(card.fields), program.compiled(), np.zeros(card.noise_size, np.float32)
 
     def network(fields: dict[str, Array], noise: Array | None) -> Array:
         return run(flat(fields), silence if noise is None else noise)
 
-    return card, network
+    return network
 
 
 def arrays_in(data: bytes) -> dict[str, Array]:
