@@ -12,7 +12,7 @@ import torch
 from policies import exported, untrained
 
 import sac_dist
-from sac_dist.acting.environment import make_env, make_own_env
+from sac_dist.acting.environment import as_vectors, make_own_env
 from sac_dist.acting.evaluation import evaluation_seed
 from sac_dist.acting.playback import find_policy, play
 from sac_dist.algorithms.sac import AVERAGE
@@ -24,7 +24,7 @@ from sac_dist.exporting.torch_file import DESCRIPTION_FILE
 from sac_dist.exporting.trace import Trace, TracedOperations
 from sac_dist.networks.blocks import Block, Linear
 from sac_dist.networks.network import Network
-from sac_dist.runner import Policy
+from sac_dist.runner import Loop, Policy
 from sac_dist.runner.replay import replay
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.system.files import models_dir
@@ -39,7 +39,8 @@ def steps_together(policy: Policy, checkpoint, episodes: int) -> float:
     action, over episodes that the file plays in the environment as it is.
     """
     agent, largest = checkpoint.build_agent(), 0.0
-    trained, own = make_env(checkpoint.config.env), make_own_env(checkpoint.config.env)
+    inner, own = make_own_env(checkpoint.config.env), make_own_env(checkpoint.config.env)
+    trained = as_vectors(inner, "it")
     for index in range(episodes):
         seen, _ = trained.reset(seed=evaluation_seed(index))
         observation, _ = own.reset(seed=evaluation_seed(index))
@@ -47,7 +48,7 @@ def steps_together(policy: Policy, checkpoint, episodes: int) -> float:
         while not over:
             action, expected = policy(observation), agent.act(seen, deterministic=True)
             layer = trained
-            while layer is not layer.unwrapped:
+            while layer is not inner:
                 expected = layer.action(expected) if hasattr(layer, "action") else expected
                 layer = layer.env
             assert action.dtype == own.action_space.dtype and own.action_space.contains(action)
@@ -109,6 +110,48 @@ def test_every_kind_of_space_in_its_own_shape_dtype_and_range(suffix: str, tmp_p
     if suffix != "pt2":
         policy = Policy.load(tmp_path / f"p.{suffix}")
         assert steps_together(policy, checkpoint, 5) <= TOLERANCE * 500  # half of the widest range
+
+
+def test_wrappers_of_the_environment_itself_stay_its_own(tmp_path: Path) -> None:
+    checkpoint = untrained("toy_spaces:Wrapped-v0")
+    assert export(checkpoint, tmp_path / "p.npz").differences.largest <= TOLERANCE
+    policy = Policy.load(tmp_path / "p.npz")
+    assert (policy.card.action.low == np.float32(-0.1)).all() and policy.card.fields[0].high.tolist() == [
+        1,
+        1,
+    ]
+    assert steps_together(policy, checkpoint, 3) <= TOLERANCE
+
+
+def test_an_action_never_leaves_its_range(tmp_path: Path) -> None:
+    for suffix in ("npz", "onnx"):
+        policy = Policy.load(exported(tmp_path, "toy_spaces:Odd-v0", suffix))
+        observation, action = policy.card.random(np.random.default_rng(0)), policy.card.action
+        for noise, end in ((1e20, action.high), (-1e20, action.low)):
+            found = policy(observation, np.full(4, noise))
+            np.testing.assert_allclose(found, end, rtol=1e-6)
+            assert (found >= action.low).all() and (found <= action.high).all()
+
+
+def test_a_loop_grasps(tmp_path: Path) -> None:
+    """The runner's loop in place of the trainer's, on the robot in simulation."""
+    export(find_policy(models_dir() / "SawyerGrasp-v0.safetensors", "auto")[1], tmp_path / "p.npz")
+    policy, sent, ends = Policy.load(tmp_path / "p.npz"), [], []
+    env = make_own_env(EnvConfig("SawyerGrasp-v0", {"backend": "mujoco"}))
+    seen = [env.reset(seed=evaluation_seed(0))[0]]
+
+    def send(action: np.ndarray) -> None:
+        sent.append(action)
+        if not ends:
+            observation, _, terminated, _, info = env.step(action)
+            seen.append(observation)
+            if terminated:
+                ends.append(info["success"])
+                loop.stop()
+
+    loop = Loop(policy, lambda: seen[-1], send, period=0.005, patience=5.0)
+    assert loop.run(60) < 60 and ends == [True]
+    assert (sent[-1] == 0).all() and np.abs(sent[-2]).max() > 0, "the stop, after the last action"
 
 
 def test_samples_are_by_noise_about_the_average(tmp_path: Path) -> None:

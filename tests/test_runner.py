@@ -397,11 +397,14 @@ def test_a_command_keeps_its_limits_at_every_step_and_arrives() -> None:
     np.testing.assert_allclose(last, [0.9, -0.3, 0.2], atol=1e-12)
 
 
-def test_without_limits_the_policys_action_is_sent(point: Policy) -> None:
+def test_commands_begin_from_where_the_robot_stands(point: Policy) -> None:
     arm = Arm()
     limits = Limits(speed=1.0)
-    Loop(point, lambda: [1.0, 1.0], arm.send, period=0.01, stop=STOP, limits=limits, patience=1.0).run(2)
+    loop = Loop(point, lambda: [1.0, 1.0], arm.send, period=0.01, stop=STOP, limits=limits, patience=1.0)
+    loop.run(2)
     assert np.abs(np.array(arm.sent[0]) - STOP).max() == pytest.approx(0.01, abs=1e-6)
+    loop.run(2)
+    assert arm.sent[3] == arm.sent[0], "it begins again from the stop"
 
 
 # The command line

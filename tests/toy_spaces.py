@@ -7,8 +7,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from gymnasium.wrappers import RescaleAction, RescaleObservation
+from toy_envs import Point
 
-LOW, HIGH = np.array([[-2.0, 0.1], [3.0, -1.0]]), np.array([[2.0, 0.3], [7.5, 1e3]])
+# -0.9 + 2 * ((-0.3 + 0.9) / 2) is above -0.3
+LOW, HIGH = np.array([[-2.0, -0.9], [3.0, -1.0]]), np.array([[2.0, -0.3], [7.5, 1e3]])
 
 
 class Odd(gymnasium.Env):
@@ -46,4 +49,11 @@ class Odd(gymnasium.Env):
         return self.observation_space.sample(), float(action.sum()), False, self.steps == 2, {}
 
 
+def wrapped() -> gymnasium.Env:
+    """Its own wrappers are part of an environment."""
+    env = RescaleAction(Point(), np.float32(-0.1), np.float32(0.1))
+    return RescaleObservation(env, np.float32(-1), np.float32(1))
+
+
+gymnasium.register("Wrapped-v0", entry_point=wrapped)
 gymnasium.register("Odd-v0", entry_point=Odd)

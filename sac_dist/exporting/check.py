@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.algorithms.sac import AVERAGE
@@ -38,9 +39,11 @@ class Differences(NamedTuple):
         return self.largest <= self.allowed
 
 
-def differences(written: Policy, program: Program, agent: SACAgent, env: gymnasium.Env) -> Differences:
+def differences(
+    written: Policy, program: Program, agent: SACAgent, env: gymnasium.Env, own: gymnasium.Env
+) -> Differences:
     """Over observations drawn in the fields' ranges: by the mean, and by samples with one and the same noise.
-    ``env`` is the trainer's, whose wrappers flatten and scale.
+    ``env`` is the trainer's, whose wrappers around ``own`` flatten and scale.
     """
     card = written.card
     action = card.action
@@ -49,12 +52,15 @@ def differences(written: Policy, program: Program, agent: SACAgent, env: gymnasi
     sampler = sampler if agent.normalization is None else agent.normalization.before(sampler)
     exact, generator, found = in_double(card, program), np.random.default_rng(1), []
     for _ in range(OBSERVATIONS):
-        own = card.random(generator)
+        observation = card.random(generator)
         noise = generator.standard_normal(card.noise_size).astype(np.float32)
-        seen = observed(env, own)
+        seen = observed(env, own, observation)
         for theirs, given in ((agent.act(seen, deterministic=True), None), (sampler(seen, noise), noise)):
-            theirs = acted(env, theirs).astype(np.float64)
-            others = written(own, given), exact(own, np.zeros_like(noise) if given is None else given)
+            theirs = acted(env, own, theirs).astype(np.float64)
+            others = (
+                written(observation, given),
+                exact(observation, np.zeros_like(noise) if given is None else given),
+            )
             found.append([(np.abs(other - theirs) / half).max() for other in others])
     largest, rounding = np.max(found, axis=0)  # NaN where there is one, which is not small
     return Differences(float(largest), float(rounding))
@@ -71,38 +77,38 @@ def in_double(card: Card, program: Program) -> Any:
     return act
 
 
-def observed(env: gymnasium.Env, observation: dict[str, Any]) -> np.ndarray:
-    """What the trainer's wrappers make of the environment's own observation."""
-    layers = []
-    layer: Any = env
-    while isinstance(layer, gymnasium.Wrapper):
-        layers.append(layer)
+def wrappers(env: gymnasium.Env, own: gymnasium.Env) -> list[gymnasium.Wrapper]:
+    """The trainer's around ``own``, from the outermost in."""
+    found, layer = [], env
+    while layer is not own:
+        assert isinstance(layer, gymnasium.Wrapper)
+        found.append(layer)
         layer = layer.env
-    seen: Any = as_space_has_it(layer.observation_space, observation)
-    for wrapper in reversed(layers):
+    return found
+
+
+def observed(env: gymnasium.Env, own: gymnasium.Env, observation: dict[str, Any]) -> npt.NDArray[np.float32]:
+    """What the trainer's wrappers make of the environment's own observation."""
+    space = own.observation_space
+    seen: Any = nested(space, observation if isinstance(space, spaces.Dict) else observation[STATE])
+    for wrapper in reversed(wrappers(env, own)):
         if isinstance(wrapper, gymnasium.ObservationWrapper):
             seen = wrapper.observation(seen)
     return np.asarray(seen, np.float32)
 
 
-def acted(env: gymnasium.Env, action: np.ndarray) -> np.ndarray:
+def acted(env: gymnasium.Env, own: gymnasium.Env, action: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """What they make of the trainer's action."""
-    layer: Any = env
-    while isinstance(layer, gymnasium.Wrapper):
-        if isinstance(layer, gymnasium.ActionWrapper):
-            action = layer.action(action)
-        layer = layer.env
+    for wrapper in wrappers(env, own):
+        if isinstance(wrapper, gymnasium.ActionWrapper):
+            action = wrapper.action(action)
     return action
 
 
-def as_space_has_it(space: gymnasium.Space, part: Any) -> Any:
-    """Named arrays as the environment nests them: its Tuples as tuples, and one array by itself."""
-    if isinstance(space, gymnasium.spaces.Dict):
-        return {name: as_space_has_it(inner, part[str(name)]) for name, inner in space.spaces.items()}
-    if not isinstance(part, dict):
-        return part
-    if isinstance(space, gymnasium.spaces.Tuple):
-        if STATE in part:  # the whole observation
-            part = part[STATE]
-        return tuple(as_space_has_it(inner, part[str(k)]) for k, inner in enumerate(space.spaces))
-    return part[STATE]
+def nested(space: spaces.Space, part: Any) -> Any:
+    """Named arrays as the environment has them: its Tuples as tuples."""
+    if isinstance(space, spaces.Dict):
+        return {name: nested(inner, part[str(name)]) for name, inner in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(nested(inner, part[str(k)]) for k, inner in enumerate(space.spaces))
+    return part

@@ -60,7 +60,7 @@ def export(policy: Checkpoint, path: Path, source: str = "", overrides: EnvConfi
             with replacing(path) as temporary:
                 WRITERS[path.suffix](temporary, card, program)
                 written = written_policy(temporary, card)
-                found = differences(written, program, agent, env)
+                found = differences(written, program, agent, env, own)
                 if not found.small:
                     raise ConfigError(
                         f"{path} is not written: its actions would differ from the trainer's by "
