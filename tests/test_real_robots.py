@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 
 from envs.robots.card import read_card, write_card
@@ -60,3 +62,21 @@ def test_it_holds_a_box_and_lifts_it(name, tmp_path):
 def test_an_arm_without_its_gripper():
     card = find_robot(robot("ufactory_xarm7/xarm7_nohand.xml"))
     assert card.gripper is None and Trial(card).troubles() == []
+
+
+@pytest.mark.parametrize("name", [YAM, SO101])
+def test_turns_that_joints_cannot_follow_do_not_lead_the_tool_out(name):
+    env = gymnasium.make(
+        "Reach-v0", robot=robot(name), control="end_pose", backend="mujoco", horizon=1000
+    ).unwrapped
+    random = np.random.default_rng(50)
+    env.reset(seed=0)
+    lowest = np.inf
+    for step in range(600):
+        if step % 50 == 0:
+            action = random.choice([-1.0, 1.0], env.action_space.shape)
+        _, _, terminated, _, _ = env.step(action)
+        lowest = min(lowest, env.readings.tool_position[2] - env.readings.table_height)
+        if terminated:
+            env.reset()
+    assert lowest > -0.02  # it was -0.116 and -0.034 m
