@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx.reference import ReferenceEvaluator
 from policies import exported, untrained
 
 import sac_dist
@@ -165,6 +167,17 @@ def test_samples_are_by_noise_about_the_average(tmp_path: Path) -> None:
         np.testing.assert_allclose(policy(observation, noise), act(observation, noise), atol=1e-6)
         assert (policy(observation, np.zeros(2)) == policy(observation)).all()
         assert np.abs(policy(observation, noise) - policy(observation)).max() > 0.01
+
+
+def test_another_runtime_of_onnx_acts_alike(tmp_path: Path) -> None:
+    path = exported(tmp_path, "toy_spaces:Odd-v0", "onnx")
+    policy, other = Policy.load(path), ReferenceEvaluator(str(path))
+    generator = np.random.default_rng(0)
+    for _ in range(5):
+        observation, noise = policy.card.random(generator), generator.standard_normal(4).astype(np.float32)
+        (found,) = other.run(None, {**policy.card.arrays(observation), "noise": noise})
+        np.testing.assert_allclose(found, policy(observation, noise), rtol=1e-5, atol=1e-5)
+    assert onnx.load(path).opset_import[0].version == 18
 
 
 @pytest.mark.slow

@@ -29,13 +29,12 @@ NODES = {
 
 
 def write_onnx(path: Path, card: Card, program: Program) -> None:
-    """Raises ConfigError where onnx is not installed."""
+    """Raises ConfigError where onnx, or onnxruntime for the check, is not installed."""
     try:
         import onnx
+        import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise ConfigError(
-            f"--export {path.name} needs onnx: pip install onnx onnxruntime ({error})"
-        ) from None
+        raise ConfigError(f"--export FILE.onnx: pip install onnx onnxruntime ({error})") from None
     graph = Graph(onnx, card, program)
     model = onnx.helper.make_model(
         graph.made(), opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION

@@ -17,6 +17,7 @@ WIDEST = 1e6  # a bound beyond ± this says nothing of what is observed
 ROUNDING = 0.01  # share of its range that a number may lie beyond it
 KINDS = "fiub"  # of dtypes: numbers and truth values
 Array = npt.NDArray[Any]
+Random = np.random.Generator | np.random.RandomState
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Field:
         """How many numbers of the network's input it becomes."""
         return int(np.prod(self.shape)) if self.choices is None else sum(n for _, n in self.choices)
 
-    def random(self, generator: np.random.Generator) -> Array:
+    def random(self, generator: Random) -> Array:
         """A value in its range; where there is no bound, or one that says nothing, near 0."""
         low, high = np.maximum(self.low, -LARGEST), np.minimum(self.high, LARGEST)
         bounded = (self.low >= -WIDEST) & (self.high <= WIDEST)
@@ -122,7 +123,7 @@ class Card:
         """Numbers of noise that a sampled action takes."""
         return int(np.prod(self.action.shape))
 
-    def random(self, generator: np.random.Generator) -> dict[str, Any]:
+    def random(self, generator: Random) -> dict[str, Any]:
         """An observation within the fields' ranges."""
         found: dict[str, Any] = {}
         for field in self.fields:

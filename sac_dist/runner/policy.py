@@ -113,7 +113,8 @@ def probes(policy: Policy) -> Array:
     """(PROBES, actions) by the policy, in halves of the action's range from its middle, for observations that
     every machine draws alike.
     """
-    generator, action = np.random.default_rng(0), policy.card.action
+    # not a Generator, whose numbers another version of numpy may change
+    generator, action = np.random.RandomState(0), policy.card.action
     low, high = action.low.astype(np.float64), action.high.astype(np.float64)
     actions = [policy(policy.card.random(generator)) for _ in range(PROBES)]
     return np.array([((2 * each - low - high) / (high - low)).ravel() for each in actions])
