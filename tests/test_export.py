@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 from policies import exported, untrained
+from robot_files import write_arm
 
 import sac_dist
 from sac_dist.acting.environment import as_vectors, make_own_env
@@ -211,6 +212,15 @@ def test_a_file_says_what_an_arm_observes_and_does(tmp_path: Path) -> None:
     assert parts["training"]["policy"] == "runs/7" and parts["training"]["steps"] == 7
     assert parts["training"]["settings"]["agent"]["hidden_width"] == 16
     assert parts["measured"] == "success 3/4" and parts["sac_dist"] == sac_dist.__version__
+
+
+def test_a_robot_of_ones_own_has_its_card_in_the_file(tmp_path: Path) -> None:
+    env = EnvConfig("Lift-v0", {"backend": "mujoco", "robot": write_arm(tmp_path)})
+    export(untrained(env), tmp_path / "p.npz")
+    policy = Policy.load(tmp_path / "p.npz")
+    robot = json.loads(json.dumps(policy.card.parts))["robot"]
+    assert len(robot["arm_joints"]) == len(robot["joint_speeds_rad_per_s"]) == 6 and robot["size"] > 0
+    assert policy.card.action.held == (6,) and len(replay(policy, EnvConfig(), 1).returns) == 1
 
 
 def test_a_gripper_goes_on_holding_in_a_stop(tmp_path: Path) -> None:
