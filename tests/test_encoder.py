@@ -192,11 +192,12 @@ def test_an_update_of_pictures_is_recorded_and_one_of_numbers_is_not() -> None:
 
 
 def test_what_is_privileged_reaches_the_critics_alone() -> None:
-    fields = (Field("eye", (16, 16, 1), "uint8"), Field("privileged", (3,)), Field("state", (2,)))
+    numbers = Field("before", (4,)), Field("privileged", (3,)), Field("state", (2,))
+    fields = (numbers[0], Field("eye", (16, 16, 1), "uint8"), *numbers[1:])
     schema = Schema(fields, 2)
     agent = SACAgent(schema, AgentConfig(**SMALL), seed=1)
-    assert agent.policy.plain_shapes["linear1.weight"][0] == 5 + 2
-    assert agent.q.plain_shapes["linear1.weight"][0] == 5 + 3 + 2 + 2
+    assert agent.policy.plain_shapes["linear1.weight"][0] == 5 + 4 + 2
+    assert agent.q.plain_shapes["linear1.weight"][0] == 5 + 4 + 3 + 2 + 2
     rng = np.random.default_rng(0)
     observation = rng.uniform(0, 255, schema.observation_size).astype(np.float32)
     told = observation.copy()

@@ -28,7 +28,8 @@ COMMANDS = {
     "record_demos": ("demonstrations", "run_record"),
     "convert": ("demonstrations", "run_convert"),
     "inspect": ("demonstrations", "run_inspect"),
-    "export_book": ("export", "run_export"),
+    "export": ("export", "run_export"),
+    "export_book": ("export", "run_export_book"),
     "doctor": ("doctor", "run_doctor"),
     "check_robot": ("check_robot", "run_check_robot"),
 }

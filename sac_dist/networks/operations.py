@@ -37,6 +37,8 @@ class TorchOperations:
     exp = staticmethod(torch.exp)
     tanh = staticmethod(torch.tanh)
     rsqrt = staticmethod(torch.rsqrt)
+    minimum = staticmethod(torch.minimum)
+    maximum = staticmethod(torch.maximum)
 
     @staticmethod
     def mean_square(x: torch.Tensor) -> torch.Tensor:
@@ -55,6 +57,8 @@ class NumpyOperations:
     concatenate = staticmethod(np.concatenate)
     exp = staticmethod(np.exp)
     tanh = staticmethod(np.tanh)
+    minimum = staticmethod(np.minimum)
+    maximum = staticmethod(np.maximum)
     statistics = seed = None
 
     @staticmethod
