@@ -109,6 +109,22 @@ def test_a_file_s_arm_has_a_wrist_camera(tmp_path: Path) -> None:
     env.close()
 
 
+def test_cameras_of_a_robot_s_file_are_there_by_their_names(tmp_path: Path) -> None:
+    file = Path(write_arm(tmp_path))
+    hand = '<body name="hand" pos="0 0 0.04">'
+    camera = '<camera name="eye" pos="0.06 0 0" xyaxes="0 1 0 1 0 0" fovy="90"/>'
+    assert hand in file.read_text()
+    text = file.read_text().replace(hand, hand + camera)
+    file.write_text(text.replace("<worldbody>", '<worldbody><camera name="room" pos="0 0 3"/>'))
+    env = make(robot=str(file), cameras="eye,wrist")
+    seen = [env.reset(seed=seed)[0] for seed in range(10)]
+    assert sum(blue(observation["eye"]) >= 5 for observation in seen) >= 5
+    assert (seen[0]["eye"] != seen[0]["wrist"]).any()
+    with pytest.raises(BackendError, match=r"no camera 'room': choose of .*eye"):
+        env.backend.see(("room",), 64)
+    env.close()
+
+
 def test_pictures_alone_and_a_given_goal() -> None:
     env = make(observation="camera", cameras="scene")
     assert list(env.observation_space.spaces) == ["scene"] == list(env.reset(seed=0)[0])

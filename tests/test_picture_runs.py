@@ -12,6 +12,7 @@ import toy_envs
 from test_engine import config as point_config
 from test_engine import policy_of, same
 
+from envs import BackendError
 from sac_dist.acting.environment import make_env
 from sac_dist.acting.interface import check_interface
 from sac_dist.acting.observation import check_policy_fits, schema_of
@@ -77,6 +78,26 @@ def test_two_workers_train_and_a_third_resumes(tmp_path: Path) -> None:
     saved = checkpoint.read(run.folder.last)
     more = replace(saved.config, train=replace(saved.config.train, steps=300, workers=3))
     assert resume(run.folder.path, more, quiet=True).outcome.steps >= 300
+
+
+@pytest.mark.slow
+def test_a_run_of_a_camera_of_ours_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    env = EnvConfig(
+        "Grasp-v0", {"backend": "mujoco", "observation": "camera+state", "cameras": "wrist,scene"}
+    )
+    try:
+        make_env(env).reset(seed=0)
+    except BackendError as error:
+        pytest.skip(f"no OpenGL: {error}")
+
+    def settings(name: str, steps: int) -> Config:
+        return replace(config(tmp_path / name, steps=steps), env=env)
+
+    whole, half = train(settings("whole", 90), quiet=True), train(settings("half", 47), quiet=True)
+    saved = checkpoint.read(half.folder.last)
+    assert saved.run is not None and saved.run["exact"] == "step"
+    more = replace(saved.config, train=replace(saved.config.train, steps=90))
+    assert same(policy_of(whole), policy_of(resume(half.folder.path, more, quiet=True)))
 
 
 def test_recorded_pictures_come_back_from_a_file_and_train(tmp_path: Path) -> None:

@@ -38,14 +38,17 @@ NOT_DRAWN = (
 
 
 class LeanPicture(Picture):
-    """Draws square pictures of ``size`` pixels from the cameras scene, closeup and wrist."""
+    """Draws square pictures of ``size`` pixels from the cameras scene, closeup and wrist, and from the robot's own."""
 
     def __init__(self, card: RobotCard, scene: Scene, size: int) -> None:
-        spec = world_spec(robot_spec(card, looks=False), card, table_of(card), scene, looks=False)
-        table = table_of(card)
+        robot, table = robot_spec(card, looks=False, cameras=True), table_of(card)
+        spec = world_spec(robot, card, table, scene, looks=False)
+        own = {camera.name for camera in spec.cameras}
         for name, position, target, fovy in views(table, card.size):
-            spec.worldbody.add_camera(name=name, pos=position, quat=aimed(position - target), fovy=fovy)
-        add_wrist(spec, card.size)
+            if name not in own:
+                spec.worldbody.add_camera(name=name, pos=position, quat=aimed(position - target), fovy=fovy)
+        if "wrist" not in own:
+            add_wrist(spec, card.size)
         add_lights(spec, table)
         spec.visual.global_.offwidth = spec.visual.global_.offheight = size
         spec.visual.quality.offsamples = spec.visual.quality.shadowsize = 0
