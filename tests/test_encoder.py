@@ -197,7 +197,7 @@ def test_what_is_privileged_reaches_the_critics_alone() -> None:
     schema = Schema(fields, 2)
     agent = SACAgent(schema, AgentConfig(**SMALL), seed=1)
     assert agent.policy.plain_shapes["linear1.weight"][0] == 5 + 4 + 2
-    assert agent.q.plain_shapes["linear1.weight"][0] == 5 + 4 + 3 + 2 + 2
+    assert agent.q.plain_shapes["linear1.weight"][0] == 4 + 3 + 2 + 2
     rng = np.random.default_rng(0)
     observation = rng.uniform(0, 255, schema.observation_size).astype(np.float32)
     told = observation.copy()
@@ -207,6 +207,30 @@ def test_what_is_privileged_reaches_the_critics_alone() -> None:
     assert (agent.act(observation, deterministic=True) != agent.act(told, deterministic=True)).any()
     with pytest.raises(ConfigError, match="the policy sees nothing"):
         SACAgent(Schema((Field("privileged", (3,)),), 2), AgentConfig(**SMALL))
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_policy_of_privileged_critics_trains_the_encoder(name: str) -> None:
+    fields = (Field("eye", (16, 16, 1), "uint8"), Field("privileged", (3,)), Field("state", (2,)))
+    schema = Schema(fields, 2)
+    settings = load(name).Settings()
+    rng = np.random.default_rng(0)
+    seen = Seen.empty(6, schema)
+    assert seen is not None
+    seen.now[:] = rng.integers(0, 256, seen.now.shape)
+    rows = rng.uniform(-1, 1, (6, schema.row_width)).astype(np.float32)
+    returns, actions = np.zeros(6, np.float32), np.zeros((6, 2), np.float32)
+    batch = Batch.of_rows(rows, schema, returns + 0.9, returns, actions, seen)
+    moved = []
+    for share in (1.0, 0.0):
+        agent = SACAgent(schema, AgentConfig(**SMALL), 1, {name: settings})
+        agent.use(name)
+        agent.scale_steps(share)
+        before = parameters(agent, ENCODER), parameters(agent, CRITICS)
+        assert all(value.isfinite() for value in agent.update(batch).values())
+        moved.append((parameters(agent, ENCODER) != before[0]).float().mean())
+        assert (parameters(agent, CRITICS) != before[1]).any() == (name != "bc")
+    assert moved[0] > 0.5 and moved[1] == 0, "a loss of the critics trains it"
 
 
 def test_an_update_on_another_device_sees_pictures() -> None:

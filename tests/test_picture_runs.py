@@ -212,3 +212,13 @@ def test_a_cluster_takes_no_pictures() -> None:
     made = Config(EnvConfig("x"), AgentConfig(), TrainConfig(engine="ray", steps=1))
     with pytest.raises(ConfigError, match="leave out --engine ray"):
         check_machine(made, schema)
+
+
+@pytest.mark.slow
+def test_it_learns_to_bring_a_spot_that_it_sees_to_the_middle(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"steps": 3000, "warmup_steps": 200, "eval_interval": 1000, "batch_size": 64}
+    made = config(tmp_path, "Photographed-v0", **settings)
+    agent = AgentConfig(hidden_width=64, actor_lr=1e-3, critic_lr=1e-3, **EYES | {"encoder_channels": 8})
+    run = train(replace(made, agent=agent), quiet=True)
+    rate = checkpoint.read(run.folder.last).run["best_rate"]  # type: ignore[index]
+    assert rate >= 0.8, "it does not see where the spot is"

@@ -22,7 +22,10 @@ class BC(SAC):
     """
 
     compiles: ClassVar[bool] = False
-    policy_trains_encoder: ClassVar[bool] = True
+
+    @property
+    def policy_trains_encoder(self) -> bool:
+        return True
 
     @property
     def policy_every(self) -> int:

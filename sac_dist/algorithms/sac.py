@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -45,10 +44,14 @@ class SAC(Algorithm):
     REDQ, arXiv:2101.05982.
 
     Pictures are encoded once an update, both observations by the present encoder, and the critics' loss alone
-    trains it, as in DrQ-v2, arXiv:2107.09645, algorithm 1.
+    trains it, as in DrQ-v2, arXiv:2107.09645, algorithm 1; or the policy's, as in asymmetric actor-critic,
+    arXiv:1710.06542.
     """
 
-    policy_trains_encoder: ClassVar[bool] = False
+    @property
+    def policy_trains_encoder(self) -> bool:
+        """Whether its loss does in place of the critics', which see no pictures."""
+        return self.q.unseen > 0
 
     @property
     def target_entropy(self) -> float:
@@ -72,12 +75,18 @@ class SAC(Algorithm):
         )
         if self.encoder is None:
             return groups
-        return (*groups, Group(ENCODER, config.critic_lr, self.encoder, copy=ENCODER_AVERAGE))
+        unseen = (
+            self.q.unseen > 0
+        )  # by the critics: the policy's loss trains it, at its share of the step size
+        encoder = Group(ENCODER, config.critic_lr, self.encoder, copy=ENCODER_AVERAGE, with_policy=unseen)
+        return (*groups, encoder)
 
     @property
     def trains(self) -> frozenset[str]:
         with_policy = {POLICY} | ({LOG_ALPHA} if self.tunes_alpha else set())
-        always = {CRITICS} | (set() if self.encoder is None else {ENCODER})
+        always = {CRITICS}
+        if self.encoder is not None:
+            (with_policy if self.policy_trains_encoder else always).add(ENCODER)
         return frozenset(always | (with_policy if self.trains_policy else set()))
 
     @property
@@ -94,9 +103,11 @@ class SAC(Algorithm):
         alpha = tensors.groups[LOG_ALPHA].parameters.exp()
         if self.encoder is not None:
             batch = self.look(self.encoder, tensors, batch, noise, scales)
-        metrics = self.train_critics(tensors, batch, noise, alpha, scales)
-        if batch.sight is not None and not self.policy_trains_encoder:
-            batch = batch._replace(observation=batch.observation.detach(), sight=None)
+        of_critics = batch
+        if batch.sight is not None:
+            fixed = batch._replace(observation=batch.observation.detach(), sight=None)
+            of_critics, batch = (fixed, batch) if self.policy_trains_encoder else (batch, fixed)
+        metrics = self.train_critics(tensors, of_critics, noise, alpha, scales)
         if not self.trains_policy:
             return metrics | {"alpha": alpha}
         log_prob, policy_metrics = self.train_policy(tensors, batch, noise[0], alpha, scales)

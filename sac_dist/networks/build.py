@@ -31,6 +31,11 @@ class Networks(NamedTuple):
         return cls(policy_of(schema, config), critics_of(schema, config), Encoder.of(schema, config))
 
 
+def is_asymmetric(schema: Schema) -> bool:
+    """Whether critics see what the policy does not."""
+    return PRIVILEGED in schema.places
+
+
 def input_size(schema: Schema, config: AgentConfig) -> int:
     """Numbers that policy and critics see of an observation."""
     return schema.vector_size + len(schema.pictures) * config.encoder_latent
@@ -48,7 +53,7 @@ def policy_of(schema: Schema, config: AgentConfig) -> GaussianPolicy:
         blocks = perceptron(inputs, width, config.hidden_depth, last)
     else:
         blocks = BLOCKS[config.network](inputs, width, config.hidden_depth, last)
-    if PRIVILEGED in schema.places:
+    if is_asymmetric(schema):
         before = input_size(schema, config) - schema.vector_size  # what the encoder gives
         blocks = (("seen", Without(before + hidden.start, before + hidden.stop)), *blocks)
     bounds = FLASHSAC_LOG_STD if flashsac else None
@@ -56,7 +61,9 @@ def policy_of(schema: Schema, config: AgentConfig) -> GaussianPolicy:
 
 
 def critics_of(schema: Schema, config: AgentConfig) -> QEnsemble:
-    seen, width, depth = input_size(schema, config), critic_width(config), critic_depth(config)
+    # critics that are told what pictures show need no pictures, and the policy trains the encoder
+    unseen = input_size(schema, config) - schema.vector_size if is_asymmetric(schema) else 0
+    seen, width, depth = input_size(schema, config) - unseen, critic_width(config), critic_depth(config)
     inputs = seen + schema.action_size
     outputs = {None: 1, "c51": config.bins, "tqc": config.quantiles}[config.distribution]
     last: Block = Scalar(width, 1, OUTPUT_BOUND) if outputs == 1 else Linear(width, outputs, OUTPUT_BOUND)
@@ -67,9 +74,9 @@ def critics_of(schema: Schema, config: AgentConfig) -> QEnsemble:
     else:
         blocks = BLOCKS[config.network](inputs, width, depth, last)
     if config.distribution == "c51":
-        return CategoricalEnsemble(blocks, config.critics, seen, limit=config.v_max)
+        return CategoricalEnsemble(blocks, config.critics, seen, unseen, limit=config.v_max)
     kind = QEnsemble if config.distribution is None else QuantileEnsemble
-    return kind(blocks, config.critics, seen)
+    return kind(blocks, config.critics, seen, unseen)
 
 
 def simba(inputs: int, width: int, depth: int, last: Block) -> Blocks:

@@ -26,7 +26,10 @@ def describe(demos: Transitions, name: str) -> str:
     facts = [
         ("episodes", f"{len(demos.ends):,}"),
         ("transitions", f"{len(demos):,}"),
-        ("observation", f"{demos.observation.shape[1]} numbers"),
+        (
+            "observation",
+            ", ".join([f"{demos.observation.shape[1]} numbers", *map(str, demos.schema.pictures)]),
+        ),
         ("action", f"{demos.action.shape[1]} numbers"),
         ("success", _success(demos)),
         (
