@@ -187,6 +187,12 @@ def test_other_networks_see_too(settings: dict[str, Any]) -> None:
     assert torch.equal(parameters(again, ENCODER), parameters(agents[0], ENCODER))
 
 
+def test_pictures_alone_leave_nothing_to_normalise() -> None:
+    schema = Schema((Field("eye", (16, 16, 1), "uint8"),), 2)
+    agent = SACAgent(schema, AgentConfig(**SMALL, normalize_observations=True))
+    assert agent.act(np.zeros(256, np.float32)).shape == (2,)
+
+
 def test_an_update_of_pictures_is_recorded_and_one_of_numbers_is_not() -> None:
     assert choose(agent_of(), 6).how == "recorded by autograd"
 

@@ -25,6 +25,7 @@ from sac_dist.engine.train import resume, train
 from sac_dist.exporting.export import export
 from sac_dist.formats import files
 from sac_dist.formats.check import check_fits, digest
+from sac_dist.reporting.describe import describe
 from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
 from sac_dist.storage import checkpoint
 from sac_dist.system import shared
@@ -116,6 +117,14 @@ def test_recorded_pictures_come_back_from_a_file_and_train(tmp_path: Path) -> No
     data = DataConfig(demos=(str(file),), bc_steps=20)
     run = train(replace(made, data=data, train=replace(made.train, warmup_steps=0)), quiet=True)
     assert run.outcome.steps == 60
+
+
+def test_pictures_alone_are_recorded_read_and_described(tmp_path: Path) -> None:
+    demos = record(EnvConfig("toy_envs:Photographed-v0"), "random", 2, only_success=False)
+    files.write(demos, tmp_path / "only.npz")
+    again = files.read(tmp_path / "only.npz")
+    assert again.schema == demos.schema and again.rows.shape[1] == 2 + 3
+    assert "observation   0 numbers, picture 16×16×1 uint8" in describe(again, "only.npz")
 
 
 def test_what_is_damaged_in_a_file_is_refused(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ class SACAgent:
         self.generator = torch.Generator().manual_seed(seed)
         self.updates_made = 0  # by this process, or before it: which of them train the policy
         self._shared: SharedArray | None = None
-        self.normalization = Normalization(schema.vector_size) if config.normalize_observations else None
+        normalizes = config.normalize_observations and schema.vector_size > 0
+        self.normalization = Normalization(schema.vector_size) if normalizes else None
         self.reward_scale = RewardScale(config.largest_return) if config.normalize_returns else None
         self._bind(torch.zeros(memory_size(self.groups), dtype=torch.float32))
         self._initialise()
