@@ -161,8 +161,15 @@ def add_modes(parser: Parser) -> None:
         "--preset",
         choices=PRESETS,
         help="book: networks (4 layers of 512) and step sizes of the book; offline: what --offline "
-        "takes by itself; rlpd, wsrl: going online with data, or from it (docs/offline.md); the others: "
+        "takes by itself; rlpd, wsrl: going online with data, or from it (docs/offline.md); general: what a "
+        "task that nobody tuned takes by itself (docs/tuning.md); the others: "
         "published learners with their papers' numbers",
+    )
+    parser.add_argument(
+        "--tuned",
+        action=argparse.BooleanOptionalAction,
+        help="train: take what is tuned for the environment, in tuned/ or in this package, else the preset "
+        "general (default); without: the defaults below",
     )
     parser.add_argument(
         "--episodes",

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from sac_dist.cli.given import refuse_rest, take_environment
 from sac_dist.cli.terminal import warn
 from sac_dist.settings import Config, ConfigError, DataConfig
-from sac_dist.settings.presets import offline, tuned
+from sac_dist.settings.by_environment import taken
+from sac_dist.settings.presets import offline
 
 
 def run_train(settings: dict[str, Any], _: Any) -> int:
-    settings, line = tuned(settings)
-    if line is not None:
-        warn(line)
-    return train_as(settings, "train")
+    settings, if_unknown = take_tuned(settings)
+    return train_as(settings, "train", if_unknown)
+
+
+def take_tuned(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings with what is tuned for the environment, said in a line, and Config's ``if_unknown``."""
+    given = dict(settings)
+    preset, wanted = given.pop("preset", None), given.pop("tuned", True)
+    if not wanted:
+        return given, {}
+    found = taken(given, preset)
+    if found.line is not None:
+        warn(found.line)
+    return found.settings, found.if_unknown
 
 
 def run_offline(settings: dict[str, Any], data: list[str]) -> int:
@@ -29,10 +40,10 @@ def run_offline(settings: dict[str, Any], data: list[str]) -> int:
     return train_as(offline(algo) | settings | {"offline": data}, "offline")
 
 
-def train_as(settings: dict[str, Any], mode: str) -> int:
+def train_as(settings: dict[str, Any], mode: str, if_unknown: Mapping[str, Any] | None = None) -> int:
     refuse_film_name(settings, mode)
     env = take_environment(settings)
-    config = replace(Config.of_settings(settings), env=env)
+    config = replace(Config.of_settings(settings), env=env, if_unknown=if_unknown or {})
     refuse_rest(settings, mode)
     from sac_dist.engine.start_method import start_early
 

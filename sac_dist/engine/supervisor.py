@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, NoReturn
 
+from sac_dist.acting.suitability import RewardWatch
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.moments import Moments
 from sac_dist.data.returns import returns_of
@@ -60,7 +61,7 @@ class Supervisor:
         self.agent = SACAgent(schema, config.agent, config.train.seed, config.algorithms)
         self.control = Control(config.train.members)
         self.data_digest = None if demos is None else digest(demos)
-        self.ends = EndWatch()
+        self.watches = EndWatch(), RewardWatch(config.agent)
         self.printed_failures: set[str] = set()
         self.phases = phases(config, 0 if demos is None else len(demos))
         self.checkpoints = Checkpointing(
@@ -308,7 +309,7 @@ class Supervisor:
         elif isinstance(message, (EpisodeDone, UpdatesDone)):
             if isinstance(message, EpisodeDone):
                 self.reporter.episode(self.control.clock(), message.episode)
-                if (line := self.ends.take(message.episode)) is not None:
+                for line in filter(None, (watch.take(message.episode) for watch in self.watches)):
                     self.reporter.note(f"{self.config.env.name}: {line}")
             if message.metrics:
                 self.reporter.update(self.control.clock(), message.metrics)
