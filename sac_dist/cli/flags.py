@@ -21,7 +21,7 @@ from sac_dist.settings.presets import PRESETS
 
 MODES = (
     *("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export_book", "doctor"),
-    "check_robot",
+    *("check_robot", "optimize"),
 )
 TITLES = {
     "env": "environment",
@@ -150,6 +150,19 @@ def add_modes(parser: Parser) -> None:
         metavar="ROBOT",
         help="print a robot's card, guessed from its MJCF file where it has none, draw it, try it; --out "
         "keeps the card. FILE.xml, FILE.yaml, a name of the MuJoCo Menagerie, ARM+GRIPPER@SITE, or sawyer",
+    )
+    modes.add_argument(
+        "--optimize",
+        type=int,
+        metavar="TRIALS",
+        help="search for settings with so many short runs of --steps, and write them into tuned/ "
+        "(docs/tuning.md)",
+    )
+    parser.add_argument(
+        "--ranges",
+        type=file_path,
+        metavar="FILE",
+        help="optimize: YAML file of what is searched over, instead of the usual",
     )
     parser.add_argument(
         "--config",

@@ -31,6 +31,7 @@ COMMANDS = {
     "export_book": ("export", "run_export"),
     "doctor": ("doctor", "run_doctor"),
     "check_robot": ("check_robot", "run_check_robot"),
+    "optimize": ("optimize", "run_optimize"),
 }
 
 

@@ -264,7 +264,7 @@ class Supervisor:
         self.checkpoints.stop(self.children)
         self._write_checkpoint()
         stopped = self.signals.received is not None or self.reporter.failure is not None
-        if self.config.train.eval_interval and not stopped:
+        if self.config.train.eval_interval and self.reporter.measures and not stopped:
             self.evaluations.measure_final(self.children, self.reporter.wall_time_s)
         self._log_row()
         self._write_checkpoint()
@@ -274,7 +274,7 @@ class Supervisor:
             self.control.total(UPDATES),
             self.control.total(EPISODES),
             self.reporter.wall_time_s,
-            self.evaluations.last if self.signals.received is None else None,
+            self.evaluations.last if self.signals.received is None and self.reporter.measures else None,
             finished,
         )
 

@@ -82,13 +82,7 @@ def train(
     check_processes(config.train.members)
     check_kinds("callbacks", callbacks, Callback)
     all_sinks = sinks_of(config, quiet, sinks)
-    demos = [files.read(path) for path in config.data.files]
-    config, choice = settle(config, demos)
-    tried = _try_environment(config)
-    schema, notes = tried.schema, tried.notes
-    config, line = settle_unknown(config, tried.arm_task, tried.horizon, tried.her)
-    notes = [*filter(None, [line]), *notes, *about_discount(config.agent.discount, tried.horizon)]
-    _check_demos(config, demos, schema)
+    config, demos, schema, notes = prepare(config)
     check_machine(config, schema)
     if config.train.compile == "on" and (obstacle := compile_obstacle()) is not None:
         raise ConfigError(f"--compile on cannot work: {obstacle}")
@@ -100,7 +94,7 @@ def train(
         try:
             reporter = Reporter(folder.path, config, all_sinks, callbacks)
             of_files = (files.notes(part, name) for name, part in zip(config.data.files, demos, strict=True))
-            for note in (choice, *notes, *filter(None, of_files)):
+            for note in (*notes, *filter(None, of_files)):
                 reporter.note(note)
             return _run(
                 folder,
@@ -112,6 +106,27 @@ def train(
             if not folder.last.exists():  # nothing has been trained
                 shutil.rmtree(folder.path, ignore_errors=True)
             raise
+
+
+class Prepared(NamedTuple):
+    """A run that is settled, of an environment that has been tried."""
+
+    config: Config
+    demos: list[Transitions]
+    schema: Schema
+    notes: list[str]  # lines to be shown
+
+
+def prepare(config: Config) -> Prepared:
+    """Settle what ``config`` leaves open; starts and ends the environment. Raises ConfigError."""
+    demos = [files.read(path) for path in config.data.files]
+    config, choice = settle(config, demos)
+    tried = _try_environment(config)
+    config, line = settle_unknown(config, tried.arm_task, tried.horizon, tried.her)
+    _check_demos(config, demos, tried.schema)
+    notes = [choice, *filter(None, [line]), *tried.notes]
+    notes += about_discount(config.agent.discount, tried.horizon)
+    return Prepared(config, demos, tried.schema, notes)
 
 
 def resume(

@@ -44,7 +44,7 @@ def checked(settings: Mapping[Any, Any], path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: {name} is no setting")
         try:
             found[flat] = of_kind(value, known[flat])
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ConfigError(f"{path}: {name} cannot be {value!r}") from None
     return found
 
