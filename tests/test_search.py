@@ -23,9 +23,11 @@ from sac_dist.cli.train import take_tuned
 from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.search import optimize as search
 from sac_dist.engine.search import study
+from sac_dist.engine.search import trial as trial_module
 from sac_dist.engine.search.report import write_report
 from sac_dist.engine.search.space import Range, check_ranges, read_ranges, usual_ranges
 from sac_dist.engine.search.study import SearchFolder, Study
+from sac_dist.engine.search.trial import Pruning, score
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
 
 pytest.importorskip("optuna")
@@ -281,6 +283,68 @@ def test_a_folder_with_something_else_and_a_second_search_are_refused(tmp_path):
     (tmp_path / "s/search.json").write_text("{")
     with pytest.raises(ConfigError, match="is damaged"):
         SearchFolder(tmp_path / "s").begun()
+
+
+def test_a_trial_that_is_worse_than_the_median_ends_early_and_unmeasured():
+    folder = SearchFolder(Path("s"))
+    ranges = [Range(("tau",), low=0.1, high=0.2)]
+    trials = Study(folder, Config(), ranges, 1)
+    stops = []
+
+    def evaluated(trial, returns):
+        pruning = Pruning(trial, interval=100, steps=400)
+        pruning.on_start(SimpleNamespace(stop=lambda reason, measure: stops.append((reason, measure))))
+        for number, value in enumerate(returns):
+            pruning.on_evaluation(100 * (number + 1) + 3, Evaluation(np.array([value]), np.array([1]), None))
+
+    for _ in range(study.COMPARED):
+        trial = trials.ask()
+        evaluated(trial, (1.0, 2.0, 3.0))
+        assert trials.trials[trial.number].intermediate_values == {1: 1.0, 2: 2.0, 3: 3.0} and not stops
+        trials.scored(trial, 3.0, {"return": 3.0})
+    trial = trials.ask()
+    evaluated(trial, (0.0,))
+    evaluated(trial, (0.0, 2.0, 3.0, -9.0))  # lives the first again; the last is the final policy's
+    assert not stops
+    trials.scored(trial, 3.0, {"return": 3.0})
+    evaluated(trials.ask(), (0.0, 1.9))
+    assert stops == [("pruned", False)]
+    folder.close()
+
+
+def test_a_score_is_the_success_rate_where_there_is_one():
+    returns, lengths = np.array([1.0, 5.0]), np.array([1, 1])
+    assert score(Evaluation(returns, lengths, None)) == 3.0
+    assert score(Evaluation(returns, lengths, np.array([True, False]))) == 0.5
+
+
+def test_a_trial_that_was_left_goes_on_and_one_that_had_ended_begins_again(monkeypatch, tmp_path):
+    ended = SimpleNamespace(outcome=SimpleNamespace(interrupted=False))
+    left = SimpleNamespace(outcome=SimpleNamespace(interrupted=True))
+    calls = []
+    answers = {"resume": left, "train": ended}
+
+    def answer(name):
+        def call(*arguments, **keywords):
+            calls.append(name)
+            if isinstance(answers[name], Exception):
+                raise answers[name]
+            return answers[name]
+
+        return call
+
+    for name in answers:
+        monkeypatch.setattr(trial_module, name, answer(name))
+    path = tmp_path / "trial"
+    config = Config(train=TrainConfig(steps=100))
+    (path / "replay").mkdir(parents=True)
+    (path / "checkpoints").mkdir()
+    (path / "checkpoints/last.safetensors").touch()
+    assert trial_module.play(None, config, path) is left and calls == ["resume"]
+    assert (path / "replay").exists()
+    answers["resume"] = ConfigError("nothing left to do")
+    assert trial_module.play(None, config, path) is ended and calls[1:] == ["resume", "train"]
+    assert not path.exists()
 
 
 # Real ones

@@ -2,21 +2,25 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
+import toy_envs
 from gymnasium.spaces import Box
 
 from sac_dist.acting.environment import make_env
 from sac_dist.acting.episode import Episode
 from sac_dist.acting.suitability import RewardWatch, about_actions, about_discount
+from sac_dist.cli import main as cli
 from sac_dist.cli.given import parse
 from sac_dist.cli.train import take_tuned
 from sac_dist.engine.settling import settle_unknown
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig, tuned
 from sac_dist.settings.by_environment import discount_for, general_beneath, taken
 from sac_dist.settings.presets import GENERAL, GOALS, PRESETS
+from sac_dist.storage import checkpoint
 
 ARM = {"hidden_width": 128, "update_ratio": 1.0}
 MEASURED = {  # as they were when they lay in one table
@@ -214,3 +218,66 @@ def test_large_rewards_are_told_once_and_not_where_they_are_scaled():
         AgentConfig(normalize_rewards=True),
     ):
         assert RewardWatch(scaled).take(episode(-1e6)) is None
+
+
+class Far(toy_envs.Point):
+    """Point with large rewards and actions, and no end of its own."""
+
+    action_space = Box(-100, 100, (2,), np.float32)
+    horizon = 10**9
+
+    def step(self, action):
+        place, reward, _, truncated, info = super().step(np.asarray(action) / 100)
+        return place, 1e4 * reward, False, truncated, info
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("flags", "told", "untold"),
+    [
+        (
+            (),
+            ["preset general: ", "discount 0.975", "action 0 lies in [-100, 100]"],
+            ["rewards of about", "looks about"],
+        ),
+        (
+            ("--no-tuned", "--discount", "0.8"),
+            ["rewards of about -", "looks about 5 steps ahead"],
+            ["preset general"],
+        ),
+    ],
+)
+def test_a_run_says_what_it_took_and_what_hardly_suits(capsys, flags, told, untold):
+    small = (
+        "--hidden-width",
+        "8",
+        "--batch-size",
+        "16",
+        "--warmup-steps",
+        "50",
+        "--compile",
+        "off",
+        "--workers",
+        "1",
+    )
+    given = (
+        "--env",
+        "test_tuned:Far-v0",
+        "--horizon",
+        "200",
+        "--steps",
+        "450",
+        "--eval-interval",
+        "0",
+        "--no-video",
+    )
+    assert cli.main(["--train", *given, *small, *flags, "--run-dir", "run"]) == 0
+    err = capsys.readouterr().err
+    assert all(words in err for words in told), err
+    assert not any(words in err for words in untold), err
+    config = checkpoint.read(Path("run/checkpoints/last.safetensors")).config
+    assert config.agent.normalize_returns == (not flags) and config.agent.hidden_width == 8
+
+
+gymnasium.register("Far-v0", entry_point=Far)

@@ -90,7 +90,9 @@ class Study:
         optuna.logging.set_verbosity(logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self.seed, self.distributions = config.train.seed, distributions(ranges)
-        pruner = optuna.pruners.MedianPruner(n_startup_trials=COMPARED, n_warmup_steps=1)
+        pruner = optuna.pruners.MedianPruner(
+            n_startup_trials=COMPARED, n_warmup_steps=2
+        )  # not at the first evaluation
         try:
             self.optuna = optuna.create_study(
                 storage=f"sqlite:///{(folder.path / 'study.db').absolute()}",
