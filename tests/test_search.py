@@ -24,7 +24,7 @@ from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.search import optimize as search
 from sac_dist.engine.search import study
 from sac_dist.engine.search import trial as trial_module
-from sac_dist.engine.search.report import write_report
+from sac_dist.engine.search.report import flags_of, write_report
 from sac_dist.engine.search.space import Range, check_ranges, read_ranges, usual_ranges
 from sac_dist.engine.search.study import SearchFolder, Study
 from sac_dist.engine.search.trial import Pruning, score
@@ -187,6 +187,7 @@ def searched(monkeypatch, trials, played, folder="s", report=None, **settings):
 
 
 def test_the_first_trial_is_the_settings_as_they_are_and_the_best_is_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(study, "RANKED", 5)
     played = Played()
     received, lines = searched(monkeypatch, 7, played, report=write_report)
     default = AgentConfig()
@@ -197,7 +198,7 @@ def test_the_first_trial_is_the_settings_as_they_are_and_the_best_is_written(mon
     )
     assert first["target_entropy"] == -1.0 and first["n_step"] == 1
     text = (tmp_path / "tuned/X-v0.yaml").read_text()
-    assert text.startswith("# From s: ") and "--optimize 7 --env X-v0 --steps 3000" in text
+    assert text.startswith("# From s: ") and "--optimize 7 --run-dir s --env X-v0 --steps 3000\n" in text
     best = max(
         played.asked,
         key=lambda p: -abs(np.log10(p["actor_lr, critic_lr, alpha_lr"]) + 2.5) - abs(p["discount"] - 0.98),
@@ -269,6 +270,23 @@ def test_what_the_user_had_is_kept_beside_it(monkeypatch, tmp_path):
     assert "the one that was there is X-v0.yaml.before" in lines[-1]
     searched(monkeypatch, 2, Played())
     assert (tmp_path / "tuned/X-v0.yaml.before").read_text() == "tau: 0.3\n"
+
+
+def test_the_flags_of_settings_give_them_again():
+    flags = [
+        "--env",
+        "X-v0",
+        "--steps",
+        "70",
+        "--tau",
+        "0.5",
+        "--no-layer-norm",
+        "--env-kwargs",
+        '{"size": 3}',
+    ]
+    given = parse(["--train", *flags])
+    del given["train"]
+    assert flags_of(Config.of_settings(dict(given)), given) == flags
 
 
 def test_a_folder_with_something_else_and_a_second_search_are_refused(tmp_path):
@@ -373,7 +391,7 @@ def test_a_search_that_is_killed_goes_on_to_what_it_would_have_been(tmp_path):
     process.wait(timeout=20)
     again = subprocess.run(command("parts", 3), capture_output=True, text=True, timeout=200)
     assert again.returncode == 0, again.stderr
-    assert "going on with the search in parts" in again.stdout and "trial 3 of 3" in again.stdout
+    assert "going on with the search in parts" in again.stdout and "3 of 3 done" in again.stdout
     tables = [
         list(csv.DictReader((tmp_path / name / "trials.csv").read_text().splitlines()))
         for name in ("whole", "parts")
@@ -397,7 +415,7 @@ def test_a_search_that_is_killed_goes_on_to_what_it_would_have_been(tmp_path):
 @pytest.mark.timeout(300)
 def test_ctrl_c_saves_and_leaves_with_the_signals_status(tmp_path):
     process = subprocess.Popen(command("s", 9), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert any("trial 1 of 9" in line for line in iter(process.stdout.readline, ""))
+    assert any("1 of 9 done" in line for line in iter(process.stdout.readline, ""))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, err

@@ -13,7 +13,7 @@ from sac_dist.system.files import replacing
 
 BLUE, RED = "#3b6fb6", "#d1495b"
 SHOWN = 5  # trials in the page's table
-ACROSS = 4  # ranges side by side in the picture
+ACROSS = 5  # ranges side by side in the picture
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,20 @@ def draw(found: Found, path: Path) -> None:
     from matplotlib.figure import Figure
 
     below = math.ceil(len(found.labels) / ACROSS)
-    figure = Figure(figsize=(11, 3.2 + 2.3 * below), dpi=110, layout="constrained")
+    figure = Figure(figsize=(11, 3.2 + 2 * below), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(1 + below, ACROSS, height_ratios=[1.4] + [1] * below)
-    _history(figure.add_subplot(grid[0, : ACROSS // 2]), found)
-    axes = figure.add_subplot(grid[0, ACROSS // 2 :])
+    above, values = figure.subfigures(2, 1, height_ratios=[3.2, 2 * below])
+    history, axes = above.subplots(1, 2)
+    _history(history, found)
     names = list(found.importances)[::-1]
     axes.barh(names, [found.importances[name] for name in names], color=BLUE)
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.set_title("importance" if names else "importance: too few trials", fontsize=9)
-    for index, label in enumerate(found.labels):
-        _values(figure.add_subplot(grid[1 + index // ACROSS, index % ACROSS]), found, label)
+    places = values.subplots(below, ACROSS, squeeze=False).ravel()
+    for place, label in zip(places, found.labels, strict=False):
+        _values(place, found, label)
+    for place in places[len(found.labels) :]:
+        place.set_axis_off()
     figure.suptitle(found.title, fontsize=10)
     with replacing(path) as temporary:
         figure.savefig(temporary)
@@ -140,6 +143,7 @@ def _values(axes: Any, found: Found, label: str) -> None:
     values = [row.values[label] for row in found.rows if label in row.values]
     if all(isinstance(value, float) and value > 0 for value in values) and max(values) > 10 * min(values):
         axes.set_xscale("log")
+        axes.minorticks_off()
         _points(axes, found, lambda row: row.values[label])
     else:
         places = {value: place for place, value in enumerate(sorted(set(values)))}

@@ -56,7 +56,7 @@ def optimize(
         if study.complete:
             write_report(study, base, [each.label for each in space], path)
             note(f"report {path / 'report.md'}")
-            note(write_tuned(study, base, path))
+            note(write_tuned(study, base, path, given))
         if received is not None:
             note(f"{received}: {len(study.ended)} of {trials} trials; the same command goes on")
         return received
@@ -189,4 +189,5 @@ def told(study: Study, trial: optuna.trial.Trial, trials: int) -> str:
     result = ended.user_attrs["why"] if ended.state.name == "PRUNED" else f"{ended.value:.4g}"
     best = f", best {study.complete[0].value:.4g}" if study.complete else ""
     took = f"{ended.user_attrs['seconds']:.0f} s"
-    return f"trial {len(study.ended)} of {trials}: {result} in {took}{best}: {values}"
+    done = f"{len(study.ended)} of {trials}"
+    return f"trial {trial.number}: {result} in {took}, {done} done{best}: {values}"

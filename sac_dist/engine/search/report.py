@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,9 @@ def row(trial: optuna.trial.FrozenTrial) -> TrialRow:
     )
 
 
-def write_tuned(study: Study, base: Config, path: Path) -> str:
-    """The best trial's settings as the environment's file in ``tuned/``, and a line about it. Raises
-    OSError.
+def write_tuned(study: Study, base: Config, path: Path, given: Collection[str]) -> str:
+    """The best trial's settings as the environment's file in ``tuned/``, and a line about it. ``given``: what
+    the search left alone. Raises OSError.
     """
     best, env = study.complete[0], base.env.name
     target = tuned.OWN / tuned.file_name(env)
@@ -70,13 +71,27 @@ def write_tuned(study: Study, base: Config, path: Path) -> str:
     comment = (
         f"{mark}{best.value:.4g} after {base.train.steps:,} steps, trial {best.number}, the best of "
         f"{len(study.ended)}{beginning}.\n# One seed, 100 unseen episodes.\n"
-        f"# {command('--optimize', str(len(study.ended)), '--env', env, '--steps', str(base.train.steps))}\n"
+        f"# {command('--optimize', str(len(study.ended)), '--run-dir', path, *flags_of(base, given))}\n"
     )
     tuned.OWN.mkdir(exist_ok=True)
     with replacing(target) as temporary:
         text = yaml.safe_dump(settings_for(base.with_settings(settings_of_trial(best))), sort_keys=False)
         temporary.write_text(comment + text, encoding="utf-8")
     return f"{target}: {best.value:.4g}, taken by {command('--train', '--env', env)}{replaced}"
+
+
+def flags_of(config: Config, names: Collection[str]) -> list[str]:
+    """The settings of these names as the command line has them."""
+    values, flags = config.flat(), []
+    for name in ("env", "steps", *(name for name in names if name not in ("env", "steps", "run_dir"))):
+        flag, value = f"--{name.replace('_', '-')}", values.get(name)
+        if isinstance(value, bool):
+            flags.append(flag if value else f"--no-{flag[2:]}")
+        elif isinstance(value, tuple):
+            flags += [flag, *value]
+        elif value is not None:
+            flags += [flag, json.dumps(value) if isinstance(value, dict) else str(value)]
+    return flags
 
 
 def settings_for(config: Config) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RANDOM = 8  # trials before the sampler goes by scores
 COMPARED = 5  # trials before one is pruned
+RANKED = 10  # trials with a score before importances mean anything
 
 
 class SearchFolder:
@@ -158,7 +159,7 @@ class Study:
         """Of each range, by label, the highest first; empty: nothing can be said yet."""
         import optuna
 
-        if len({trial.value for trial in self.complete}) < COMPARED:
+        if len({trial.value for trial in self.complete}) < RANKED:
             return {}
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         try:
