@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sac_dist.engine.search.space import Range, distributions, settings_of, values_in
-from sac_dist.settings import Config, ConfigError
+from sac_dist.settings import Config, ConfigError, check_path
 from sac_dist.system.files import replacing
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class SearchFolder:
 
     def __init__(self, path: Path) -> None:
         """Raises ConfigError if it cannot be made, holds something else, or another search is at it."""
+        check_path(path)
         self.path, self.file = path, path / "search.json"
         try:
             path.mkdir(parents=True, exist_ok=True)
