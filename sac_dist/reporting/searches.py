@@ -98,7 +98,8 @@ def draw(found: Found, path: Path) -> None:
     below = math.ceil(len(found.labels) / ACROSS)
     figure = Figure(figsize=(11, 3.2 + 2 * below), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    above, values = figure.subfigures(2, 1, height_ratios=[3.2, 2 * below])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[3.2, 2 * below])
+    above, values = parts
     history, axes = above.subplots(1, 2)
     _history(history, found)
     names = list(found.importances)[::-1]
