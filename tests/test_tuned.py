@@ -15,7 +15,7 @@ from sac_dist.acting.episode import Episode
 from sac_dist.acting.suitability import RewardWatch, about_actions, about_discount
 from sac_dist.cli import main as cli
 from sac_dist.cli.given import parse
-from sac_dist.cli.train import take_tuned
+from sac_dist.cli.train import found_for
 from sac_dist.engine.settling import settle_unknown
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig, tuned
 from sac_dist.settings.by_environment import discount_for, general_beneath, taken
@@ -60,15 +60,15 @@ def test_every_file_of_the_package_is_measured_and_says_how():
         assert len(comment) > 1 and comment[-1].startswith("# python ")
 
 
-def test_flags_go_over_the_config_that_over_tuned_values_and_those_over_general(elsewhere, capsys):
+def test_flags_go_over_the_config_that_over_tuned_values_and_those_over_general(elsewhere):
     (elsewhere / "X-v0.yaml").write_text("tau: 1e-3\nbatch_size: 7\nhidden_width: 8\n")
     (elsewhere.parent / "c.yaml").write_text("batch_size: 9\nhidden_width: 10\n")
     given = parse(["--train", "--env", "X-v0", "--config", "c.yaml", "--hidden-width", "11"])
-    settings, if_unknown = take_tuned(given)
+    settings, line, if_unknown = found_for(given)
     assert (settings["tau"], settings["batch_size"], settings["hidden_width"]) == (1e-3, 9, 11)
     assert not if_unknown and "discount" not in settings
-    assert capsys.readouterr().err == "settings tuned for X-v0 (tuned/X-v0.yaml): tau 0.001\n"
-    settings, if_unknown = take_tuned(
+    assert line == "settings tuned for X-v0 (tuned/X-v0.yaml): tau 0.001"
+    settings, line, if_unknown = found_for(
         parse(["--train", "--env", "Y-v0", "--config", "c.yaml", "--tau", "0.3"])
     )
     assert settings["batch_size"] == 9 and settings["tau"] == 0.3
@@ -84,17 +84,16 @@ def test_a_users_file_goes_before_the_packages(elsewhere):
 
 
 @pytest.mark.parametrize("arguments", [["--no-tuned"], ["--config", "c.yaml"]])
-def test_it_can_be_left_out(elsewhere, capsys, arguments):
+def test_it_can_be_left_out(elsewhere, arguments):
     (elsewhere.parent / "c.yaml").write_text("tuned: false")
     for env in ("HalfCheetah-v5", "Ant-v5"):
-        settings, if_unknown = take_tuned(parse(["--train", "--env", env, *arguments]))
-        assert settings == {"env": env, "train": True} and not if_unknown
-    assert not capsys.readouterr().err
+        settings, line, if_unknown = found_for(parse(["--train", "--env", env, *arguments]))
+        assert settings == {"env": env, "train": True} and not if_unknown and line is None
 
 
 @pytest.mark.parametrize("arguments", [[], ["--env", "auto"], ["--env", "X-v0", "--preset", "book"]])
 def test_general_is_neither_beneath_a_preset_nor_for_what_auto_chooses(arguments):
-    assert not take_tuned(parse(["--train", *arguments]))[1]
+    assert not found_for(parse(["--train", *arguments])).if_unknown
 
 
 @pytest.mark.parametrize(
@@ -128,7 +127,7 @@ def test_every_id_has_a_file_name_in_its_folder(elsewhere, env):
 def test_a_file_that_cannot_be_taken_is_refused_in_one_line(elsewhere, text, words):
     (elsewhere / "X-v0.yaml").write_text(text)
     with pytest.raises(ConfigError, match=f"tuned/X-v0.yaml[: ].*{words}") as error:
-        take_tuned(parse(["--train", "--env", "X-v0"]))
+        found_for(parse(["--train", "--env", "X-v0"]))
     assert "\n" not in str(error.value)
 
 

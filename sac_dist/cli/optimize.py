@@ -7,9 +7,9 @@ import signal
 from dataclasses import replace
 from typing import Any
 
-from sac_dist.cli.given import refuse_rest, take_environment
+from sac_dist.cli.given import folded, refuse_rest, take_environment
 from sac_dist.cli.terminal import show, warn
-from sac_dist.cli.train import refuse_film_name, take_tuned
+from sac_dist.cli.train import found_for, refuse_film_name
 from sac_dist.settings import Config, ConfigError, DataConfig
 from sac_dist.settings.presets import values_of
 
@@ -21,10 +21,12 @@ def run_optimize(settings: dict[str, Any], trials: int) -> int:
         raise ConfigError("--optimize needs Optuna: pip install 'sac-dist[search]'")
     refuse_film_name(settings, "optimize")
     ranges = settings.pop("ranges", None)
+    settings = folded(settings)
     given = asked_for(settings)
-    settings, if_unknown = take_tuned(settings)
+    found = found_for(settings)
+    settings = found.settings
     env = take_environment(settings)
-    config = replace(Config.of_settings(settings), env=env, if_unknown=if_unknown)
+    config = replace(Config.of_settings(settings), env=env, if_unknown=found.if_unknown)
     refuse_rest(settings, "optimize")
     from sac_dist.engine.start_method import start_early
 
@@ -33,7 +35,7 @@ def run_optimize(settings: dict[str, Any], trials: int) -> int:
     from sac_dist.engine.search.optimize import optimize
 
     try:
-        received = optimize(config, trials, given, ranges, show)
+        received = optimize(config, trials, given, ranges, show, found.line)
     except TrainingFailed as error:
         warn(f"sac-dist: {error}")
         return 1

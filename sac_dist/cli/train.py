@@ -10,25 +10,22 @@ from typing import Any
 from sac_dist.cli.given import refuse_rest, take_environment
 from sac_dist.cli.terminal import warn
 from sac_dist.settings import Config, ConfigError, DataConfig
-from sac_dist.settings.by_environment import taken
+from sac_dist.settings.by_environment import Taken, taken
 from sac_dist.settings.presets import offline
 
 
 def run_train(settings: dict[str, Any], _: Any) -> int:
-    settings, if_unknown = take_tuned(settings)
-    return train_as(settings, "train", if_unknown)
-
-
-def take_tuned(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings with what is tuned for the environment, said in a line, and Config's ``if_unknown``."""
-    given = dict(settings)
-    preset, wanted = given.pop("preset", None), given.pop("tuned", True)
-    if not wanted:
-        return given, {}
-    found = taken(given, preset)
+    found = found_for(settings)
     if found.line is not None:
         warn(found.line)
-    return found.settings, found.if_unknown
+    return train_as(found.settings, "train", found.if_unknown)
+
+
+def found_for(settings: dict[str, Any]) -> Taken:
+    """The settings with what is tuned for their environment, unless they say ``--no-tuned``."""
+    given = dict(settings)
+    preset, wanted = given.pop("preset", None), given.pop("tuned", True)
+    return taken(given, preset) if wanted else Taken(given, None, {})
 
 
 def run_offline(settings: dict[str, Any], data: list[str]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sac_dist.engine.outcome import TrainingFailed
-from sac_dist.engine.search.report import write_report, write_tuned
+from sac_dist.engine.search.report import flags_of, write_report, write_tuned
 from sac_dist.engine.search.space import Range, check_ranges, read_ranges, usual_ranges
 from sac_dist.engine.search.study import SearchFolder, Study, settings_of_trial
 from sac_dist.engine.search.trial import EVALUATIONS, PRUNED, play, score
@@ -32,10 +32,11 @@ def optimize(
     given: Collection[str] = (),
     ranges: Path | None = None,
     note: Callable[[str], None] = print,
+    line: str | None = None,
 ) -> str | None:
     """Search until there have been so many trials, in ``config.train.run_dir`` or ``runs/optimize-ENV``,
     where an earlier call of the same has left off. ``given``: settings that stay as they are. ``ranges``: a
-    file of what is searched over instead of the usual.
+    file of what is searched over instead of the usual. ``line``: what to say of ``config`` where it is taken.
 
     Returns the signal that ended it, by name, else None.
 
@@ -47,7 +48,7 @@ def optimize(
     path = Path(config.train.run_dir or f"runs/optimize-{name}")
     folder = SearchFolder(path)
     try:
-        base, space, actions = _begin(folder, config, given, ranges, note)
+        base, space, actions = _begin(folder, config, given, ranges, note, line)
         study = Study(folder, base, space, actions)
         if len(study.ended) >= trials:
             raise ConfigError(f"{path} has {len(study.ended)} trials: give --optimize a larger number")
@@ -56,7 +57,8 @@ def optimize(
         if study.complete:
             write_report(study, base, [each.label for each in space], path)
             note(f"report {path / 'report.md'}")
-            note(write_tuned(study, base, path, given))
+            flags = [*flags_of(base, given), *(() if ranges is None else ("--ranges", str(ranges)))]
+            note(write_tuned(study, base, path, flags))
         if received is not None:
             note(f"{received}: {len(study.ended)} of {trials} trials; the same command goes on")
         return received
@@ -72,6 +74,7 @@ def _begin(
     given: Collection[str],
     file: Path | None,
     note: Callable[[str], None],
+    about: str | None,
 ) -> tuple[Config, list[Range], int]:
     """The settings that a search is around, its ranges and the number of actions: as it began with them."""
     begun = folder.begun()
@@ -91,7 +94,7 @@ def _begin(
     base = replace(base, data=replace(base.data, her=config.data.her))  # each trial settles it again
     check_ranges(space, base)
     folder.begin(base, space, actions)
-    for line in notes:
+    for line in filter(None, [about, *notes]):
         note(line)
     note("searching over " + ", ".join(each.label for each in space))
     return base, space, actions

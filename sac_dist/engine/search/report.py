@@ -53,11 +53,15 @@ def row(trial: optuna.trial.FrozenTrial) -> TrialRow:
     )
 
 
-def write_tuned(study: Study, base: Config, path: Path, given: Collection[str]) -> str:
-    """The best trial's settings as the environment's file in ``tuned/``, and a line about it. ``given``: what
-    the search left alone. Raises OSError.
+def write_tuned(study: Study, base: Config, path: Path, flags: Sequence[str]) -> str:
+    """The best trial's settings as the environment's file in ``tuned/``, and a line about it. ``flags``: with
+    which the search began. Raises OSError.
     """
     best, env = study.complete[0], base.env.name
+    first = next((trial for trial in study.complete if trial.number == 0), None)
+    assert best.value is not None
+    if first is not None and first.value is not None and best.value <= first.value:
+        return f"nothing was better than the settings it began with ({first.value:.4g}): no tuned file"
     target = tuned.OWN / tuned.file_name(env)
     mark = f"# From {path}: "
     before = target.read_text(encoding="utf-8") if target.is_file() else ""
@@ -66,12 +70,11 @@ def write_tuned(study: Study, base: Config, path: Path, given: Collection[str]) 
         kept = target.with_suffix(".yaml.before")
         target.replace(kept)
         replaced = f", the one that was there is {kept.name}"
-    first = [trial for trial in study.complete if trial.number == 0]
-    beginning = f"; {first[0].value:.4g} with the settings it began with" if first else ""
+    beginning = f"; {first.value:.4g} with the settings it began with" if first else ""
     comment = (
         f"{mark}{best.value:.4g} after {base.train.steps:,} steps, trial {best.number}, the best of "
         f"{len(study.ended)}{beginning}.\n# One seed, 100 unseen episodes.\n"
-        f"# {command('--optimize', str(len(study.ended)), '--run-dir', path, *flags_of(base, given))}\n"
+        f"# {command('--optimize', str(len(study.ended)), '--run-dir', path, *flags)}\n"
     )
     tuned.OWN.mkdir(exist_ok=True)
     with replacing(target) as temporary:
