@@ -45,10 +45,12 @@ setup(
     extras_require={
         # CoppeliaSim's PyRep has no extra: it is not on PyPI, and PyPI's "pyrep" is an unrelated package.
         "data": ["h5py", "minari"],  # robomimic's and Minari's files
+        "export": ["onnx", "onnxruntime"],  # --export FILE.onnx, and what runs it; .npz needs numpy alone
         "meshes": ["coacd"],  # objects from OBJ and STL files in convex pieces; else their hulls collide
         "ray": ["ray>=2.40"],  # --engine ray
         "robots": ["mujoco-menagerie"],  # robots by name
         "search": ["optuna>=4"],  # --optimize
+        "serve": ["websockets>=13"],  # python -m sac_dist.runner serve
         "wandb": ["wandb>=0.31"],  # --wandb PROJECT
         "dev": [
             "coacd",
@@ -56,8 +58,11 @@ setup(
             "minari",
             "mujoco-menagerie",
             "optuna>=4",
+            "onnx",
+            "onnxruntime",
             "ray>=2.40",
             "wandb>=0.31",
+            "websockets>=13",
             "pytest",
             "pytest-timeout",
             "psutil",  # the fault harness finds processes by it

@@ -219,6 +219,7 @@ PATH_FLAGS = {
     "--out": ["--record-demos", "1"],
     "--policy": ["--record-demos", "1", "--out", "x.npz"],
     "--inspect": [],
+    "--export": [],
     "--export-book": [],
     "--convert": [],
 }
@@ -289,6 +290,7 @@ def test_nobody_has_to_read_what_a_command_prints(tmp_path, monkeypatch, capsys,
         ],
         ["--inspect", "d.npz"],
         ["--convert", "d.npz", "d.hdf5"],
+        ["--export", "policy.npz", "--model", "p.safetensors"],
         ["--export-book", "book", "--model", "p.safetensors"],
         ["--help"],
     ]

@@ -20,8 +20,8 @@ from sac_dist.settings.option import flag_of, options_of
 from sac_dist.settings.presets import PRESETS
 
 MODES = (
-    *("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export_book", "doctor"),
-    *("check_robot", "optimize"),
+    *("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export", "export_book"),
+    *("doctor", "check_robot", "optimize"),
 )
 TITLES = {
     "env": "environment",
@@ -135,6 +135,12 @@ def add_modes(parser: Parser) -> None:
         type=file_name,
         metavar="FILE",
         help="print what demonstrations hold, and draw it into FILE.png",
+    )
+    modes.add_argument(
+        "--export",
+        type=file_path,
+        metavar="FILE",
+        help="write the policy as one file that runs without the trainer: .npz, .onnx or .pt2",
     )
     modes.add_argument(
         "--export-book", type=file_path, metavar="PREFIX", help="write the policy in the book's format"

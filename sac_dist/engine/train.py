@@ -306,7 +306,7 @@ def _try_environment(config: Config, known: Schema | None = None) -> Tried:
     return tried
 
 
-def _start_once(config: EnvConfig, data: DataConfig, known: Schema | None, n_step: int) -> Tried:
+def _start_once(config: EnvConfig, data: DataConfig, known: Schema | None, n_step: int = 1) -> Tried:
     env = make_env(config)
     try:
         if known is not None:
