@@ -27,7 +27,7 @@ setup(
     packages=[*find_packages(include=["sac_dist", "sac_dist.*", "envs", "envs.*"]), *DATA_FOLDERS],
     package_dir=DATA_FOLDERS,
     ext_modules=EXTENSIONS,
-    package_data={name: ["**/*"] for name in DATA_FOLDERS},
+    package_data={name: ["**/*"] for name in DATA_FOLDERS} | {"sac_dist.settings.tuned": ["*.yaml"]},
     entry_points={"console_scripts": ["sac-dist = sac_dist.cli.main:main"]},
     python_requires=">=3.10",
     install_requires=[
@@ -49,6 +49,7 @@ setup(
         "meshes": ["coacd"],  # objects from OBJ and STL files in convex pieces; else their hulls collide
         "ray": ["ray>=2.40"],  # --engine ray
         "robots": ["mujoco-menagerie"],  # robots by name
+        "search": ["optuna>=4"],  # --optimize
         "serve": ["websockets>=13"],  # python -m sac_dist.runner serve
         "wandb": ["wandb>=0.31"],  # --wandb PROJECT
         "dev": [
@@ -56,6 +57,7 @@ setup(
             "h5py",
             "minari",
             "mujoco-menagerie",
+            "optuna>=4",
             "onnx",
             "onnxruntime",
             "ray>=2.40",

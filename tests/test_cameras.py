@@ -125,6 +125,16 @@ def test_cameras_of_a_robot_s_file_are_there_by_their_names(tmp_path: Path) -> N
     env.close()
 
 
+def test_objects_of_one_colour_are_told_apart() -> None:
+    env = make("Stack-v0", observation="camera", cameras="scene")
+    counts = []
+    for seed in range(8):
+        picture = env.reset(seed=seed)[0]["scene"].astype(int)
+        counts.append([blue(picture), int((picture[..., 0] - picture[..., 2] > 140).sum())])
+    assert (np.array(counts) >= 5).sum(axis=0).min() >= 5, counts
+    env.close()
+
+
 def test_pictures_alone_and_a_given_goal() -> None:
     env = make(observation="camera", cameras="scene")
     assert list(env.observation_space.spaces) == ["scene"] == list(env.reset(seed=0)[0])

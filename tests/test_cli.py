@@ -204,6 +204,7 @@ def test_what_never_ends_and_what_is_huge_is_no_settings_file_and_no_policy(caps
 
 PATH_FLAGS = {
     "--config": ["--train"],
+    "--ranges": ["--optimize", "3"],
     "--run-dir": ["--train", "--env", "Pendulum-v1"],
     "--demos": ["--train"],
     "--scene": ["--train", "--env", "SawyerGrasp-v0"],

@@ -13,6 +13,7 @@ from sac_dist.acting.environment import has_default_limit
 from sac_dist.acting.episode import Play
 from sac_dist.acting.failures import reason
 from sac_dist.acting.observation import schema_of
+from sac_dist.acting.suitability import about_actions
 from sac_dist.data.schema import Schema
 from sac_dist.settings import ConfigError
 from sac_dist.settings.environment import DEFAULT_HORIZON
@@ -78,7 +79,7 @@ def notes_on(env: gymnasium.Env, name: str) -> list[str]:
                 "and give --normalize-observations, whose statistics all processes share"
             )
         layer = layer.env
-    return notes
+    return [*notes, *(f"{name}: {line}" for line in about_actions(env))]
 
 
 def _call(name: str, what: str, wanted: str, function: Any, *arguments: Any, **keywords: Any) -> Any:

@@ -21,7 +21,7 @@ from sac_dist.settings.presets import PRESETS
 
 MODES = (
     *("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export", "export_book"),
-    *("doctor", "check_robot"),
+    *("doctor", "check_robot", "optimize"),
 )
 TITLES = {
     "env": "environment",
@@ -157,6 +157,19 @@ def add_modes(parser: Parser) -> None:
         help="print a robot's card, guessed from its MJCF file where it has none, draw it, try it; --out "
         "keeps the card. FILE.xml, FILE.yaml, a name of the MuJoCo Menagerie, ARM+GRIPPER@SITE, or sawyer",
     )
+    modes.add_argument(
+        "--optimize",
+        type=int,
+        metavar="TRIALS",
+        help="search for settings with so many short runs of --steps, and write them into tuned/ "
+        "(docs/tuning.md)",
+    )
+    parser.add_argument(
+        "--ranges",
+        type=file_path,
+        metavar="FILE",
+        help="optimize: YAML file of what is searched over, instead of the usual",
+    )
     parser.add_argument(
         "--config",
         type=file_path,
@@ -167,8 +180,15 @@ def add_modes(parser: Parser) -> None:
         "--preset",
         choices=PRESETS,
         help="book: networks (4 layers of 512) and step sizes of the book; offline: what --offline "
-        "takes by itself; rlpd, wsrl: going online with data, or from it (docs/offline.md); the others: "
+        "takes by itself; rlpd, wsrl: going online with data, or from it (docs/offline.md); general: what a "
+        "task that nobody tuned takes by itself (docs/tuning.md); the others: "
         "published learners with their papers' numbers",
+    )
+    parser.add_argument(
+        "--tuned",
+        action=argparse.BooleanOptionalAction,
+        help="train: take what is tuned for the environment, in tuned/ or in this package, else the preset "
+        "general (default); without: the defaults below",
     )
     parser.add_argument(
         "--episodes",

@@ -32,6 +32,7 @@ COMMANDS = {
     "export_book": ("export", "run_export_book"),
     "doctor": ("doctor", "run_doctor"),
     "check_robot": ("check_robot", "run_check_robot"),
+    "optimize": ("optimize", "run_optimize"),
 }
 
 
