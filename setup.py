@@ -48,6 +48,7 @@ setup(
         "meshes": ["coacd"],  # objects from OBJ and STL files in convex pieces; else their hulls collide
         "ray": ["ray>=2.40"],  # --engine ray
         "robots": ["mujoco-menagerie"],  # robots by name
+        "view": ["viser>=1.1,<2"],  # --watch
         "wandb": ["wandb>=0.31"],  # --wandb PROJECT
         "dev": [
             "coacd",
@@ -55,6 +56,7 @@ setup(
             "minari",
             "mujoco-menagerie",
             "ray>=2.40",
+            "viser>=1.1,<2",
             "wandb>=0.31",
             "pytest",
             "pytest-timeout",
