@@ -296,12 +296,13 @@ class Page(Callback, Sink):
 
     def on_start(self, run):
         self.run = run
-        url = next(line for line in self.lines if line.startswith("watch it: ")).split()[2]
-        threading.Thread(target=self._go, args=(url,), daemon=True).start()
+        threading.Thread(target=self._go, daemon=True).start()
 
-    def _go(self, url):
+    def _go(self):
         try:
-            self.visit(self, url)
+            while not (found := [line for line in self.lines if line.startswith("watch it: ")]):
+                time.sleep(0.05)
+            self.visit(self, found[0].split()[2])
         except BaseException as error:
             self.error = error
         self.run.stop("seen")

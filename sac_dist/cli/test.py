@@ -23,12 +23,7 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
     if settings.pop("watch", False):
         from sac_dist.cli.watch import run_watched
 
-        models, deterministic = settings.pop("model", []), settings.pop("deterministic", True)
-        page: dict[str, Any] = {
-            name: settings.pop(name) for name in ("watch_host", "watch_port") if name in settings
-        }
-        refuse_rest(settings, "watch")
-        return run_watched(models, overrides, page, wanted_episodes, deterministic)
+        return run_watched(settings, overrides, wanted_episodes)
     model, video = take_model(settings), settings.pop("video", None)
     deterministic, render = settings.pop("deterministic", True), not settings.pop("no_render", False)
     refuse_rest(settings, "test")

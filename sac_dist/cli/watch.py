@@ -6,23 +6,24 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from sac_dist.cli.given import refuse_rest
 from sac_dist.cli.terminal import show
 from sac_dist.settings import ConfigError, EnvConfig, TrainConfig
 
 STARTING = 20.0  # s until the page answers
 
 
-def run_watched(
-    models: list[Path], overrides: EnvConfig, given: dict[str, Any], episodes: int | None, deterministic: bool
-) -> int:
-    """``given``: watch_host and watch_port, where they were given."""
+def run_watched(settings: dict[str, Any], overrides: EnvConfig, episodes: int | None) -> int:
+    models, deterministic = settings.pop("model", []), settings.pop("deterministic", True)
+    page = {name: settings.pop(name) for name in ("watch_host", "watch_port") if name in settings}
+    refuse_rest(settings, "watch")
     from sac_dist.acting.evaluation import Evaluation
     from sac_dist.acting.on_request import PICTURE_WIDTH, play_on_request
     from sac_dist.acting.reels import Reels
     from sac_dist.engine.watching import check_watch, find_address
     from sac_dist.reporting.watch.page import Subject
 
-    train = TrainConfig(watch=True, **given)
+    train = TrainConfig(watch=True, **page)
     check_watch(train)
     policies = find_policies(models, overrides.name)
     names = list(policies)
