@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
 import threading
 import time
-from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
-from test_engine import alive
+from test_engine import descendants, role_of
 from watching import Visitor
 from websockets.exceptions import InvalidStatus
 
@@ -330,13 +328,8 @@ def first_visit(url: str) -> Visitor:
 
 
 def named(name: str) -> list[int]:
-    """The processes of that name."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (folder / "comm").read_text().strip() == name and alive(int(folder.name)):
-                found.append(int(folder.name))
-    return found
+    """The processes of that name that this one has started."""
+    return [pid for pid in descendants(os.getpid()) if role_of(pid) == name]
 
 
 def test_a_run_is_seen_whatever_comes_to_its_page(tmp_path):
