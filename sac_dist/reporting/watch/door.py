@@ -26,11 +26,13 @@ class Door:
 
     def open(self, host: str, port: int) -> Any:
         """A viser server there. Raises OSError if the port is taken."""
+        import rich
         import viser
         from websockets.asyncio import server
 
         for name in ("websockets", "asyncio"):  # garbage is no news
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        rich.get_console().quiet = True  # viser's own words
         serve = server.serve
 
         def guarded(handler: Any, *arguments: Any, **options: Any) -> Any:

@@ -47,7 +47,8 @@ class Player:
     """The episodes of a worker, or of a test: the next one is asked for when the last was seen."""
 
     def __init__(self, reels: Reels, reel: int, name: str) -> None:
-        self._reels, self._reel, self._name = reels, reel, name
+        self._reels, self._reel = reels, reel
+        self.name = name  # of the next film
         self.choice = 0
         self._number = reels.look(reel).number
         self._film: Film | None = None
@@ -56,7 +57,7 @@ class Player:
     def film(self, over: bool) -> Film | None:
         take = self._reels.look(self._reel)
         if take.number != self._number:  # asked for, or a dead worker's successor has begun anew
-            self._number, self._film = take.number, Film(self._name)
+            self._number, self._film = take.number, Film(self.name)
             over = False
         film = self._film
         if film is None:

@@ -132,8 +132,9 @@ class Page:
                 self.projector, self._shown = Projector(source), chosen
         policy = None if self._policy is None else self._policy.value
         if self.projector is not None and isinstance(self.projector.source, Player) and policy is not None:
-            names = list(self.subject.policies)
-            self.projector.source.choice = names.index(policy) if policy in names else 0
+            names, source = list(self.subject.policies), self.projector.source
+            source.choice = names.index(policy) if policy in names else 0
+            source.name = names[source.choice]
 
     def _source_of(self, name: Any, reels: Reels) -> Source | None:
         """None for a name that nobody offered."""
