@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 
 from envs.robots.card import read_card, write_card
@@ -60,3 +62,18 @@ def test_it_holds_a_box_and_lifts_it(name, tmp_path):
 def test_an_arm_without_its_gripper():
     card = find_robot(robot("ufactory_xarm7/xarm7_nohand.xml"))
     assert card.gripper is None and Trial(card).troubles() == []
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+def test_turns_that_joints_cannot_follow_do_not_lead_the_tool_out(seed):
+    env = gymnasium.make(
+        "Reach-v0", robot=robot(YAM), control="end_pose", backend="mujoco", horizon=1000
+    ).unwrapped
+    random, lowest = np.random.default_rng(seed), np.inf
+    env.reset(seed=0)
+    for step in range(200):
+        if step % 100 == 0:
+            action = random.choice([-1.0, 1.0], env.action_space.shape)
+        env.step(action)
+        lowest = min(lowest, env.readings.tool_position[2] - env.readings.table_height)
+    assert lowest > -0.02
