@@ -202,6 +202,23 @@ def test_any_mujoco_environment_is_drawn():
     assert len(Drawing(env.unwrapped.model).shapes()) > 5
 
 
+def test_an_episode_that_is_filmed_is_the_same_bit_for_bit():
+    last = []
+    for filmed in (True, False):
+        env = gymnasium.make("SawyerLift-v0", backend="mujoco")
+        env.reset(seed=3)
+        film = Filming(Reels(1), 0, env)
+        film.begin()
+        for step in range(30):
+            observation = env.step(np.sin(step + np.arange(8), dtype=np.float32))[0]
+            if filmed:
+                film.add()
+        last.append((observation, env.unwrapped.backend.get_state()))
+        env.close()
+    for one, other in zip(*last, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 # Who comes in
 
 
@@ -336,6 +353,9 @@ def test_a_run_is_seen_whatever_comes_to_its_page(tmp_path):
     def visit(page, url):
         with first_visit(url) as visitor:
             visitor.until(lambda seen: len(seen.poses) > 40 and "steps/s" in seen.text and seen.charts)
+            visitor.until(lambda seen: "return" in seen.text)  # an episode was seen to its end
+            end = len(visitor.poses)
+            visitor.until(lambda seen: len(seen.poses) > end + 20)  # and there is another one
             assert visitor.kinds["MeshMessage"] > 20
             assert list(visitor.controls["Show"]["options"][:2]) == ["worker-0", "newest evaluation"]
             visitor.set("Pause", True)
