@@ -162,7 +162,7 @@ def test_shapes_are_closed_and_turned_outwards():
         assert volume == pytest.approx(exact, rel=0.05), make.__name__
 
 
-@pytest.mark.parametrize("name", ["SawyerLift-v0", "PickAndPlace-v0", "Drawer-v0", "Clutter-v0"])
+@pytest.mark.parametrize("name", ["PickAndPlace-v0", "Drawer-v0", "Clutter-v0"])
 def test_an_arm_task_is_drawn_elsewhere_as_it_is_here(name):
     here, elsewhere = (gymnasium.make(name, backend="mujoco").unwrapped for _ in range(2))
     for seed in range(2):
@@ -282,7 +282,7 @@ def test_without_viser_one_line(monkeypatch):
 
 def watched(tmp_path, **train) -> Config:
     return Config(
-        env=EnvConfig("SawyerLift-v0", {"backend": "mujoco"}),
+        env=EnvConfig("SawyerLift-v0", {"backend": "mujoco"}, horizon=20),
         agent=AgentConfig(hidden_width=16, hidden_depth=1),
         train=TrainConfig(
             run_dir=str(tmp_path / "run"),
@@ -359,9 +359,9 @@ def test_a_run_is_seen_whatever_comes_to_its_page(tmp_path):
             assert visitor.kinds["MeshMessage"] > 20
             assert list(visitor.controls["Show"]["options"][:2]) == ["worker-0", "newest evaluation"]
             visitor.set("Pause", True)
-            visitor.read(1.0)
+            visitor.read(0.5)
             still = len(visitor.poses)
-            visitor.read(0.6)
+            visitor.read(0.4)
             assert len(visitor.poses) == still, "the pause does not work"
             for value in ("nobody", 7, None, {"x": [1]}):  # whatever is sent, the page goes on
                 visitor.set("Show", value)

@@ -38,7 +38,8 @@ class Path(NamedTuple):
     command: np.ndarray  # (T,) of the gripper, in [-1, 1]; empty: it has none
     thing: np.ndarray  # (3,) where the object lay
     goal: np.ndarray | None  # (3,)
-    grasp: int  # the step at which the gripper closes on the object
+    grasp: int  # the step at which the gripper begins to close on the object
+    held: int  # and that at which both fingers press
 
 
 def path_of(env: gymnasium.Env[Any, Any], observations: np.ndarray, actions: np.ndarray) -> Path:
@@ -58,7 +59,7 @@ def path_of(env: gymnasium.Env[Any, Any], observations: np.ndarray, actions: np.
         command,
         observed[0, first : first + 3] * size,
         _goal(task, observed, size),
-        _grasp(observed[:, first + 15 : first + 17], command),
+        *_grasp(observed[:, first + 15 : first + 17], command),
     )
 
 
@@ -86,15 +87,17 @@ def _goal(task: ArmEnv, observed: np.ndarray, size: float) -> np.ndarray | None:
     return None
 
 
-def _grasp(pressed: np.ndarray, command: np.ndarray) -> int:
-    """Where the gripper begins to close before both fingers press; a hand that closes by itself: the end."""
+def _grasp(pressed: np.ndarray, command: np.ndarray) -> tuple[int, int]:
+    """Where the gripper begins to close before both fingers press, and where they do; of a hand that closes
+    by itself: the end.
+    """
     if not len(command):
-        return len(pressed) - 1
+        return len(pressed) - 1, len(pressed) - 1
     held = np.flatnonzero((pressed > 0.5).all(axis=1))
     if not len(held):
         raise ValueError("nothing is grasped in it")
     opened = np.flatnonzero(command[: held[0]] >= 0.0)
-    return int(opened[-1]) + 1 if len(opened) else 0
+    return int(opened[-1]) + 1 if len(opened) else 0, int(held[0])
 
 
 class Moved:
@@ -130,7 +133,7 @@ class Moved:
         side = np.arctan2(at.object_rotation[1, 0], at.object_rotation[0, 0])
         turns = side + self.path.turn
         turns += period * np.round((_fingers(at) - turns[0]) / period)
-        turns[self.path.grasp :] = turns[self.path.grasp]  # from there on the object turns with them
+        turns[self.path.held :] = turns[self.path.held]  # from there on the object turns with them
         return turns if at.object_sides else np.full(len(turns), _fingers(at))
 
     def _moved(self, at: Readings, turn: float) -> np.ndarray:
@@ -142,19 +145,20 @@ class Moved:
         done = np.clip(_way(path.tool[: grasp + 1]) / BENT, 0.0, 1.0)[:, None]
         points[: grasp + 1] += (1.0 - done) * (at.tool_position - points[0])
         if path.goal is not None and isinstance(self.env, PickAndPlaceEnv):
-            in_hand = points[grasp] - at.object_position  # of the tool from the object, now and then
-            in_hand_then = path.tool[grasp] - path.thing
+            held = path.held
+            in_hand = points[held] - at.object_position  # of the tool from the object, now and then
+            in_hand_then = path.tool[held] - path.thing
             end = self.env.goal + in_hand - (path.goal + in_hand_then)
-            begin = points[grasp] - path.tool[grasp]
-            share = _way(path.tool[grasp:])[:, None]
-            points[grasp:] = path.tool[grasp:] + (1.0 - share) * begin + share * end
+            begin = points[held] - path.tool[held]
+            share = _way(path.tool[held:])[:, None]
+            points[held:] = path.tool[held:] + (1.0 - share) * begin + share * end
         return points
 
     def _advance(self, at: Readings) -> None:
         """To the path's next point, unless the tool is too far from this one."""
         path, size, here = self.path, self.env.size, self._place
         away = float(np.linalg.norm(self._points[here] - at.tool_position))
-        if here == path.grasp - 1 and len(path.command):
+        if path.grasp - 1 <= here < path.held and len(path.command):
             aside = abs(_wrapped(self._turns[here] - _fingers(at)))
             is_near = away < EXACT * size and aside < STRAIGHT
         else:
