@@ -26,6 +26,7 @@ GAIN = 12.0  # 1/s from a distance to a velocity
 NEAR = 0.02  # m of the tool from the path, for an arm of the Sawyer's size: farther behind, the path waits
 EXACT, STRAIGHT = 0.006, 0.05  # m, the same, and rad: before the gripper closes
 PATIENCE = 12  # control steps that the path waits at most for one of its points
+FARTHER = 5  # steps that a lift goes on as it ended
 BENT = 0.7  # of the way to the object, in which the path comes to lie as the object saw it
 GOAL = "the goal, in the base frame"  # meaning of an entry of observations
 
@@ -109,6 +110,9 @@ class Moved:
         assert at is not None, "reset the environment first"
         self._turns = self._turned(at)
         self._points = self._moved(at, self._turns[0] - _fingers(at))
+        if isinstance(self.env, LiftEnv):  # a quick source ends in the middle of its way up
+            onwards = np.arange(1, FARTHER + 1)[:, None] * (self._points[-1] - self._points[-2])
+            self._points = np.concatenate([self._points, self._points[-1] + onwards])
         self._place, self._waited = 0, 0
 
     def act(self) -> np.ndarray:
@@ -119,7 +123,13 @@ class Moved:
         here = self._place
         speed = env.arm.tool_speed
         linear = np.clip(GAIN * (self._points[here] - at.tool_position), -speed, speed)
-        yaw_rate = float(np.clip(GAIN * _wrapped(self._turns[here] - _fingers(at)), -YAW_RATE, YAW_RATE))
+        yaw_rate = float(
+            np.clip(
+                GAIN * _wrapped(self._turns[min(here, len(self._turns) - 1)] - _fingers(at)),
+                -YAW_RATE,
+                YAW_RATE,
+            )
+        )
         action = env.controller.towards(linear, yaw_rate, at, env.backend)
         if env.gripper_action:
             action = np.append(action, self.path.command[min(here, len(self.path.command) - 1)])
@@ -158,7 +168,9 @@ class Moved:
         """To the path's next point, unless the tool is too far from this one."""
         path, size, here = self.path, self.env.size, self._place
         away = float(np.linalg.norm(self._points[here] - at.tool_position))
-        if path.grasp - 1 <= here < path.held and len(path.command):
+        if here == path.held and len(path.command):
+            is_near = at.left_contact and at.right_contact
+        elif path.grasp - 1 <= here < path.held and len(path.command):
             aside = abs(_wrapped(self._turns[here] - _fingers(at)))
             is_near = away < EXACT * size and aside < STRAIGHT
         else:
