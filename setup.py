@@ -27,7 +27,7 @@ setup(
     packages=[*find_packages(include=["sac_dist", "sac_dist.*", "envs", "envs.*"]), *DATA_FOLDERS],
     package_dir=DATA_FOLDERS,
     ext_modules=EXTENSIONS,
-    package_data={name: ["**/*"] for name in DATA_FOLDERS},
+    package_data={name: ["**/*"] for name in DATA_FOLDERS} | {"sac_dist.settings.tuned": ["*.yaml"]},
     entry_points={"console_scripts": ["sac-dist = sac_dist.cli.main:main"]},
     python_requires=">=3.10",
     install_requires=[
@@ -45,9 +45,12 @@ setup(
     extras_require={
         # CoppeliaSim's PyRep has no extra: it is not on PyPI, and PyPI's "pyrep" is an unrelated package.
         "data": ["h5py", "minari"],  # robomimic's and Minari's files
+        "export": ["onnx", "onnxruntime"],  # --export FILE.onnx, and what runs it; .npz needs numpy alone
         "meshes": ["coacd"],  # objects from OBJ and STL files in convex pieces; else their hulls collide
         "ray": ["ray>=2.40"],  # --engine ray
         "robots": ["mujoco-menagerie"],  # robots by name
+        "search": ["optuna>=4"],  # --optimize
+        "serve": ["websockets>=13"],  # python -m sac_dist.runner serve
         "view": ["viser>=1.1,<2"],  # --watch
         "wandb": ["wandb>=0.31"],  # --wandb PROJECT
         "dev": [
@@ -55,9 +58,13 @@ setup(
             "h5py",
             "minari",
             "mujoco-menagerie",
+            "optuna>=4",
+            "onnx",
+            "onnxruntime",
             "ray>=2.40",
             "viser>=1.1,<2",
             "wandb>=0.31",
+            "websockets>=13",
             "pytest",
             "pytest-timeout",
             "psutil",  # the fault harness finds processes by it

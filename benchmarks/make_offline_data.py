@@ -133,7 +133,7 @@ def keep(path: Path, parts: dict[str, dict[str, np.ndarray]], policy: str, seed:
 def replay_of(env: str, seed: int, *flags: str) -> Transitions:
     """What one SAC run with one worker met, by the package's own reader."""
     with tempfile.TemporaryDirectory() as folder:
-        command = ["--train", "--env", env, "--workers", "1", "--seed", str(seed), *flags]
+        command = ["--train", "--env", env, "--workers", "1", "--no-tuned", "--seed", str(seed), *flags]
         command += ["--eval-interval", "0", "--no-video", "--run-dir", f"{folder}/run"]
         subprocess.run([sys.executable, "-m", "sac_dist", *command], check=True)
         return files.read(f"{folder}/run")

@@ -136,7 +136,7 @@ def command(
         python,
         "-m",
         "sac_dist",
-        "--train",
+        *("--train", "--no-tuned"),
         *(f"--{name}={value}" for name, value in flags.items()),
         switch,
         *side.flags,

@@ -49,6 +49,7 @@ TASKS = {"short": Pattern, "long": LongPattern, "endless": EndlessPattern}
 WORKERS, STEP_TIMEOUT = 2, 3.0
 END_WITHIN, RECOVER_WITHIN = 10.0, 40.0  # s
 SETTINGS = f"""
+tuned: false
 hidden_width: 16
 warmup_steps: 50
 update_ratio: 1

@@ -204,6 +204,7 @@ def test_what_never_ends_and_what_is_huge_is_no_settings_file_and_no_policy(caps
 
 PATH_FLAGS = {
     "--config": ["--train"],
+    "--ranges": ["--optimize", "3"],
     "--run-dir": ["--train", "--env", "Pendulum-v1"],
     "--demos": ["--train"],
     "--scene": ["--train", "--env", "SawyerGrasp-v0"],
@@ -220,6 +221,7 @@ PATH_FLAGS = {
     "--inspect": [],
     "--multiply-demos": ["--to", "3", "--out", "x.npz"],
     "--edit-demos": ["--keep", "0", "--out", "x.npz"],
+    "--export": [],
     "--export-book": [],
     "--convert": [],
 }
@@ -290,6 +292,7 @@ def test_nobody_has_to_read_what_a_command_prints(tmp_path, monkeypatch, capsys,
         ],
         ["--inspect", "d.npz"],
         ["--convert", "d.npz", "d.hdf5"],
+        ["--export", "policy.npz", "--model", "p.safetensors"],
         ["--export-book", "book", "--model", "p.safetensors"],
         ["--help"],
     ]

@@ -103,7 +103,7 @@ def start(
     pids.mkdir()
     (tmp_path / "c.yaml").write_text(
         "hidden_width: 16\nwarmup_steps: 20\nupdate_ratio: 1\nbatch_size: 16\nbuffer_size: "
-        "5000\neval_interval: 0\ncompile: 'off'"
+        "5000\neval_interval: 0\ncompile: 'off'\ntuned: false"
     )
     command = [
         sys.executable,

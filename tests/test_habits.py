@@ -263,7 +263,7 @@ class CannotClose(Habit):
 
 def test_a_close_that_fails_undoes_nothing():
     assert "no attribute finish" in str(close(CannotClose()))
-    _, notes, _ = engine._start_once(EnvConfig(CannotClose, horizon=5), DataConfig(), None)
+    notes = engine._start_once(EnvConfig(CannotClose, horizon=5), DataConfig(), None, 1).notes
     assert ["CannotClose" in note and "close fails" in note for note in notes] == [True]
     assert len(record(EnvConfig(CannotClose, horizon=5), "random", 1)) == 5
 
@@ -340,7 +340,7 @@ class StartsProcess(Habit):
 
 
 def test_an_environment_may_start_processes(tmp_path):
-    schema, _, _ = engine._try_environment(config(tmp_path, "test_habits:StartsProcess-v0"))
+    schema = engine._try_environment(config(tmp_path, "test_habits:StartsProcess-v0")).schema
     assert schema.observation_size == 2
 
 

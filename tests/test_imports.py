@@ -12,8 +12,10 @@ MODULES = {
 # The wings of sac_dist from the lowest up. A module imports from its own wing and from those before it.
 WINGS = (
     *("settings", "system", "data", "networks", "algorithms", "execution", "storage", "book", "formats"),
-    *("acting", "reporting", "engine", "cli"),
+    *("acting", "runner", "exporting", "reporting", "engine", "cli"),
 )
+# The runner's wing is for computers that have numpy alone; only its replay knows environments.
+ALONE, MAY_KNOW_ENVIRONMENTS = ("settings", "system", "runner"), "sac_dist.runner.replay"
 # The seam to the outside that each wing may have: what starts processes that stay, what knows Ray.
 STARTS_PROCESSES = ("multiprocessing", "concurrent", "torch.multiprocessing")
 MAY_START_PROCESSES = ("sac_dist.engine", "sac_dist.book.replay_manager", "sac_dist.system.shared")
@@ -57,6 +59,14 @@ def faults(name: str, source: str) -> list[str]:
         wrong.append(f"{name} knows the trainer")
     if "ray" in roots and not name.startswith("sac_dist.engine.ray"):
         wrong.append(f"{name} imports ray")
+    if mine == "runner" and name != MAY_KNOW_ENVIRONMENTS:
+        wrong += [
+            f"{name} needs the trainer's {wing(other)}"
+            for other in sorted(found)
+            if wing(other) not in (None, *ALONE)
+        ]
+        if roots & {"torch", "gymnasium", "mujoco", "envs", "onnx"}:
+            wrong.append(f"{name} needs more than numpy")
     if name.startswith("sac_dist.settings") and roots & {"torch", "gymnasium", "envs"}:
         wrong.append(f"{name} is to load at once")
     if not name.startswith(MAY_START_PROCESSES) and any(
@@ -80,6 +90,9 @@ def test_the_walk_finds_what_it_looks_for():
     assert faults("envs.x", "def f():\n    import torch")
     assert faults("sac_dist.data.x", "from multiprocessing import Pipe")
     assert faults("sac_dist.settings.x", "import torch")
+    assert faults("sac_dist.runner.x", "from sac_dist.acting import episode")
+    assert faults("sac_dist.runner.x", "def f():\n    import gymnasium")
+    assert not faults("sac_dist.runner.replay", "from sac_dist.acting import episode")
     assert not faults("sac_dist.engine.x", "from sac_dist.data import ring\nimport multiprocessing")
 
 

@@ -219,7 +219,7 @@ def test_a_compiled_learner_is_the_recorded_one(config, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["redq", "droq", "tqc", "simba", "crossq", "xqc", "flashsac"])
 def test_a_preset_makes_a_run_and_is_told_in_one_line(name, capsys):
     settings = parse(["--train", "--preset", name, "--workers", "2", "--batch-size", "64"])
-    del settings["train"]
+    del settings["train"], settings["preset"]
     config = Config.of_settings(settings)
     line = capsys.readouterr().err
     assert not settings and config.train.batch_size == 64

@@ -177,6 +177,8 @@ def test_the_first_reason_to_stop_counts(tmp_path):
     seen.run.stop("plateau")
     seen.run.stop("another")
     assert reporter.stop_reason == "plateau" and reporter.failure is None
+    seen.run.stop("another", measure=False)
+    assert reporter.measures  # as the first reason asked
 
 
 # What they raise

@@ -7,7 +7,8 @@ import pytest
 
 from sac_dist.cli.given import parse, take_environment
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
-from sac_dist.settings.presets import BOOK, TUNED, tuned
+from sac_dist.settings.by_environment import taken
+from sac_dist.settings.presets import BOOK
 from sac_dist.settings.resuming import RESUMABLE, check_resumable
 from sac_dist.storage.run_folder import RunFolder
 
@@ -76,18 +77,8 @@ def test_a_preset_in_a_file_lies_beneath_the_files_own_values(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("preset: book\nhidden_depth: 3\n")
     given = parse(["--train", "--config", str(path)])
-    assert given == {"train": True, **BOOK, "hidden_depth": 3}
+    assert given == {"train": True, "preset": "book", **BOOK, "hidden_depth": 3}
     assert parse(["--train", "--config", str(path), "--preset", "offline"])["cal_ql"] is True
-
-
-@pytest.mark.parametrize("name", TUNED)
-def test_tuned_values_are_settings_and_are_taken_by_an_environment_given_alone(name):
-    config = Config.of(name)
-    assert config.env.id == name
-    assert config.flat() == Config().flat() | {"env": name} | TUNED[name] and config != Config(
-        EnvConfig(name)
-    )
-    assert Config.of(EnvConfig(Reach)) == Config(EnvConfig(Reach))
 
 
 def test_every_name_that_may_change_is_a_setting():
@@ -195,7 +186,8 @@ def test_what_does_something_or_was_not_asked_for_is_accepted(arguments):
 
 def test_the_settings_of_any_run_can_be_given_to_the_next(tmp_path):
     for arguments in (["--preset", "offline"], ["--env", "HalfCheetah-v5", "--alpha", "0.1"]):
-        given, _ = tuned(parse(["--train", *arguments]))
+        given = parse(["--train", *arguments])
+        given = taken(given, given.pop("preset", None)).settings
         del given["train"]
         RunFolder(tmp_path).write_config(Config.of_settings(dict(given)))
         again = parse(["--train", "--config", str(tmp_path / "config.yaml")])

@@ -212,7 +212,7 @@ def test_a_run_whose_physics_always_explodes_ends_in_a_line(tmp_path: Path) -> N
 def trained(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line with which a training is refused; nothing is left of it."""
     before = set(os.listdir("."))
-    assert main(["--train", "--workers", "1", "--compile", "off", *arguments]) == 2
+    assert main(["--train", "--no-tuned", "--workers", "1", "--compile", "off", *arguments]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("sac-dist: "), lines
     assert set(os.listdir(".")) == before, "no run folder"

@@ -48,6 +48,16 @@ def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env
     misses, a simulator or package that does not work, and spaces that are no vectors. Gymnasium's checking
     wrappers are left out: they cost time at every step.
     """
+    env = make_own_env(config, render_mode)
+    try:
+        return as_vectors(env, config.name)
+    except ConfigError:
+        close(env)
+        raise
+
+
+def make_own_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env:
+    """As ``make_env``, but with the environment's own observations and actions."""
     name, spec, maker, kwargs = _found(config)
     takes_horizon = "horizon" in _parameters(maker) and "horizon" not in kwargs
     if config.horizon is not None and takes_horizon:
@@ -55,12 +65,7 @@ def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env
     _check_arguments(name, maker, (spec.kwargs if spec else {}) | kwargs, render_mode)
     if render_mode is not None:
         kwargs["render_mode"] = render_mode
-    env = _start(name, spec, maker, kwargs, config.horizon)
-    try:
-        return _as_vectors(_bounded(env, config.horizon), name)
-    except ConfigError:
-        close(env)
-        raise
+    return _bounded(_start(name, spec, maker, kwargs, config.horizon), config.horizon)
 
 
 def with_absolute_paths(kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -282,7 +287,8 @@ class ClippedRescaleAction(RescaleAction):
         return rescaled.astype(self.inner_dtype, copy=False)
 
 
-def _as_vectors(env: gymnasium.Env, name: str) -> gymnasium.Env:
+def as_vectors(env: gymnasium.Env, name: str) -> gymnasium.Env:
+    """``env``, which is called ``name``, with the observations and actions of ``make_env``."""
     actions, observations = env.action_space, env.observation_space
     if not isinstance(actions, Box) or not np.issubdtype(actions.dtype, np.floating):
         raise ConfigError(

@@ -11,6 +11,7 @@ from gymnasium.wrappers import NormalizeObservation
 from sac_dist.acting.environment import has_default_limit
 from sac_dist.acting.episode import Play
 from sac_dist.acting.failures import reason
+from sac_dist.acting.suitability import about_actions
 from sac_dist.settings import ConfigError
 from sac_dist.settings.environment import DEFAULT_HORIZON
 
@@ -63,7 +64,7 @@ def notes_on(env: gymnasium.Env, name: str) -> list[str]:
                 "and give --normalize-observations, whose statistics all processes share"
             )
         layer = layer.env
-    return notes
+    return [*notes, *(f"{name}: {line}" for line in about_actions(env))]
 
 
 def _call(name: str, what: str, wanted: str, function: Any, *arguments: Any, **keywords: Any) -> Any:

@@ -20,8 +20,8 @@ from sac_dist.settings.option import flag_of, options_of
 from sac_dist.settings.presets import PRESETS
 
 MODES = (
-    *("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export_book", "doctor"),
-    *("check_robot", "multiply_demos", "edit_demos"),
+    *("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export", "export_book"),
+    *("doctor", "check_robot", "optimize", "multiply_demos", "edit_demos"),
 )
 TITLES = {
     "env": "environment",
@@ -150,6 +150,12 @@ def add_modes(parser: Parser) -> None:
         help="print what demonstrations hold, and draw it into FILE.png",
     )
     modes.add_argument(
+        "--export",
+        type=file_path,
+        metavar="FILE",
+        help="write the policy as one file that runs without the trainer: .npz, .onnx or .pt2",
+    )
+    modes.add_argument(
         "--export-book", type=file_path, metavar="PREFIX", help="write the policy in the book's format"
     )
     modes.add_argument(
@@ -164,6 +170,19 @@ def add_modes(parser: Parser) -> None:
         help="print a robot's card, guessed from its MJCF file where it has none, draw it, try it; --out "
         "keeps the card. FILE.xml, FILE.yaml, a name of the MuJoCo Menagerie, ARM+GRIPPER@SITE, or sawyer",
     )
+    modes.add_argument(
+        "--optimize",
+        type=int,
+        metavar="TRIALS",
+        help="search for settings with so many short runs of --steps, and write them into tuned/ "
+        "(docs/tuning.md)",
+    )
+    parser.add_argument(
+        "--ranges",
+        type=file_path,
+        metavar="FILE",
+        help="optimize: YAML file of what is searched over, instead of the usual",
+    )
     parser.add_argument(
         "--config",
         type=file_path,
@@ -174,8 +193,15 @@ def add_modes(parser: Parser) -> None:
         "--preset",
         choices=PRESETS,
         help="book: networks (4 layers of 512) and step sizes of the book; offline: what --offline "
-        "takes by itself; rlpd, wsrl: going online with data, or from it (docs/offline.md); the others: "
+        "takes by itself; rlpd, wsrl: going online with data, or from it (docs/offline.md); general: what a "
+        "task that nobody tuned takes by itself (docs/tuning.md); the others: "
         "published learners with their papers' numbers",
+    )
+    parser.add_argument(
+        "--tuned",
+        action=argparse.BooleanOptionalAction,
+        help="train: take what is tuned for the environment, in tuned/ or in this package, else the preset "
+        "general (default); without: the defaults below",
     )
     parser.add_argument(
         "--episodes",

@@ -31,11 +31,13 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     settings = expanded(flags, algo)
     if file:
         settings = over(folded(expanded(file, algo)), folded(settings))
-    if "train" in settings or "offline" in settings:
+    if {"train", "offline", "optimize"} & settings.keys():
         refuse_idle(settings, set(given))
         if "preset" in given:
             refuse_preset_without_data(given["preset"], given)
             tell_preset(values_of(given["preset"], algo), given)
+    if "preset" in given and {"train", "optimize"} & settings.keys():
+        settings = settings | {"preset": given["preset"]}  # beneath which there is no general one
     return settings
 
 

@@ -30,9 +30,11 @@ COMMANDS = {
     "edit_demos": ("demonstrations", "run_edit"),
     "convert": ("demonstrations", "run_convert"),
     "inspect": ("demonstrations", "run_inspect"),
-    "export_book": ("export", "run_export"),
+    "export": ("export", "run_export"),
+    "export_book": ("export", "run_export_book"),
     "doctor": ("doctor", "run_doctor"),
     "check_robot": ("check_robot", "run_check_robot"),
+    "optimize": ("optimize", "run_optimize"),
 }
 
 

@@ -8,43 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from sac_dist.settings import ConfigError
+from sac_dist.settings.yaml_file import LARGEST, mapping_in
 
 SCALARS = (str, int, float, date)  # what a text in YAML can come to
 SWITCHES = ("compile",)  # the settings whose values are on and off
-LARGEST = 2**20  # bytes
-MERGE = "tag:yaml.org,2002:merge"  # YAML's "<<"
 MAPPINGS = ("env_kwargs", "env-kwargs")  # the settings that are a mapping
 
 
 def read_settings(path: Path) -> list[str]:
     """The file's settings as flags, so that one parser checks both."""
-    import yaml  # here, so that who gives no file does not wait for it
-
     from sac_dist.system.files import read_whole
 
-    class Loader(yaml.SafeLoader):
-        """Refuses a name that stands twice, of which YAML drops the first."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            names = [
-                str(key.value).replace("-", "_") for key, _ in getattr(node, "value", ()) if key.tag != MERGE
-            ]
-            for name in names:
-                if names.count(name) > 1:
-                    raise ConfigError(f"{path}: {name} stands there twice: give it once")
-            found: dict[Any, Any] = super().construct_mapping(node, deep)
-            return found
-
     try:
-        settings = yaml.load(read_whole(path, LARGEST), Loader)
-    except ConfigError:
-        raise
+        text = read_whole(path, LARGEST)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path} holds no settings: lines such as 'workers: 2' are expected")
+    settings = mapping_in(text, path)
     return [argument for name, value in settings.items() for argument in _flag(path, name, value)]
 
 

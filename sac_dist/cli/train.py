@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from sac_dist.cli.given import refuse_rest, take_environment
 from sac_dist.cli.terminal import warn
 from sac_dist.settings import Config, ConfigError, DataConfig
-from sac_dist.settings.presets import offline, tuned
+from sac_dist.settings.by_environment import Taken, taken
+from sac_dist.settings.presets import offline
 
 
 def run_train(settings: dict[str, Any], _: Any) -> int:
-    settings, line = tuned(settings)
-    if line is not None:
-        warn(line)
-    return train_as(settings, "train")
+    found = found_for(settings)
+    if found.line is not None:
+        warn(found.line)
+    return train_as(found.settings, "train", found.if_unknown)
+
+
+def found_for(settings: dict[str, Any]) -> Taken:
+    """The settings with what is tuned for their environment, unless they say ``--no-tuned``."""
+    given = dict(settings)
+    preset, wanted = given.pop("preset", None), given.pop("tuned", True)
+    return taken(given, preset) if wanted else Taken(given, None, {})
 
 
 def run_offline(settings: dict[str, Any], data: list[str]) -> int:
@@ -29,10 +37,10 @@ def run_offline(settings: dict[str, Any], data: list[str]) -> int:
     return train_as(offline(algo) | settings | {"offline": data}, "offline")
 
 
-def train_as(settings: dict[str, Any], mode: str) -> int:
+def train_as(settings: dict[str, Any], mode: str, if_unknown: Mapping[str, Any] | None = None) -> int:
     refuse_film_name(settings, mode)
     env = take_environment(settings)
-    config = replace(Config.of_settings(settings), env=env)
+    config = replace(Config.of_settings(settings), env=env, if_unknown=if_unknown or {})
     refuse_rest(settings, mode)
     from sac_dist.engine.start_method import start_early
 

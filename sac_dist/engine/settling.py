@@ -15,7 +15,9 @@ from sac_dist.acting.shipping import ship
 from sac_dist.data.transitions import Transitions
 from sac_dist.formats import files
 from sac_dist.settings import Config, ConfigError, DataConfig, EnvConfig
+from sac_dist.settings.by_environment import fitted
 from sac_dist.settings.data import DEFAULT_OFFLINE_STEPS
+from sac_dist.settings.presets import listed
 from sac_dist.settings.training import DEFAULT_STEPS
 
 PLAIN = (str, bool, int, float)
@@ -38,6 +40,21 @@ def settle(config: Config, demos: Sequence[Transitions]) -> tuple[Config, str]:
     if not data.offline and train.steps is None and train.episodes is None and train.time is None:
         train = replace(train, steps=DEFAULT_STEPS)
     return replace(config, env=env, train=train, data=data), f"environment: {env.name} ({choice})"
+
+
+def settle_unknown(
+    config: Config, arm_task: bool, horizon: int | None, her: Any
+) -> tuple[Config, str | None]:
+    """``config`` with the preset ``general`` where nobody tuned anything for its environment, and a line
+    about it. ``her`` is DataConfig's, settled.
+    """
+    config = replace(config, data=replace(config.data, her=her))
+    if arm_task or not config.if_unknown:
+        return replace(config, if_unknown={}), None
+    values = fitted(config.if_unknown, horizon, her)
+    return config.with_settings(
+        values
+    ), f"nothing is tuned for {config.env.name}, preset general: {listed(values)}"
 
 
 def settle_environment(env: EnvConfig) -> tuple[EnvConfig, str]:

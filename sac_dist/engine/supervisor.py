@@ -6,6 +6,7 @@ import time
 from typing import Any, NoReturn
 
 from sac_dist.acting.reels import Reels
+from sac_dist.acting.suitability import RewardWatch
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.moments import Moments
 from sac_dist.data.returns import returns_of
@@ -62,7 +63,7 @@ class Supervisor:
         self.agent = SACAgent(schema, config.agent, config.train.seed, config.algorithms)
         self.control = Control(config.train.members)
         self.data_digest = None if demos is None else digest(demos)
-        self.ends = EndWatch()
+        self.watches = EndWatch(), RewardWatch(config.agent)
         self.printed_failures: set[str] = set()
         self.phases = phases(config, 0 if demos is None else len(demos))
         self.checkpoints = Checkpointing(
@@ -275,7 +276,7 @@ class Supervisor:
         self.checkpoints.stop(self.children)
         self._write_checkpoint()
         stopped = self.signals.received is not None or self.reporter.failure is not None
-        if self.config.train.eval_interval and not stopped:
+        if self.config.train.eval_interval and self.reporter.measures and not stopped:
             self.evaluations.measure_final(self.children, self.reporter.wall_time_s)
         self._log_row()
         self._write_checkpoint()
@@ -285,7 +286,7 @@ class Supervisor:
             self.control.total(UPDATES),
             self.control.total(EPISODES),
             self.reporter.wall_time_s,
-            self.evaluations.last if self.signals.received is None else None,
+            self.evaluations.last if self.signals.received is None and self.reporter.measures else None,
             finished,
         )
 
@@ -320,7 +321,7 @@ class Supervisor:
         elif isinstance(message, (EpisodeDone, UpdatesDone)):
             if isinstance(message, EpisodeDone):
                 self.reporter.episode(self.control.clock(), message.episode)
-                if (line := self.ends.take(message.episode)) is not None:
+                for line in filter(None, (watch.take(message.episode) for watch in self.watches)):
                     self.reporter.note(f"{self.config.env.name}: {line}")
             if message.metrics:
                 self.reporter.update(self.control.clock(), message.metrics)

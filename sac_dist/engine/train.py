@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 
+from envs.tasks.arm import ArmEnv
 from sac_dist.acting.environment import close, make_env, time_limit_of
 from sac_dist.acting.goals import settle_her
 from sac_dist.acting.interface import check_interface, notes_on
 from sac_dist.acting.observation import check_policy_fits, schema_of
+from sac_dist.acting.suitability import about_discount
 from sac_dist.data.schema import Schema
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine.local import LocalEngine
@@ -23,7 +25,13 @@ from sac_dist.engine.machine import check_machine, check_processes
 from sac_dist.engine.outcome import Outcome, TargetReached, TrainingFailed
 from sac_dist.engine.parts import Engine
 from sac_dist.engine.processes import call_apart, refuse_to_train_while_imported
-from sac_dist.engine.settling import check_recorded_env, settle, settle_environment, with_absolute_names
+from sac_dist.engine.settling import (
+    check_recorded_env,
+    settle,
+    settle_environment,
+    settle_unknown,
+    with_absolute_names,
+)
 from sac_dist.engine.showing import show
 from sac_dist.engine.signals import StopSignals
 from sac_dist.engine.start_method import start_context
@@ -76,11 +84,7 @@ def train(
     check_watch(config.train)
     check_kinds("callbacks", callbacks, Callback)
     all_sinks = sinks_of(config, quiet, sinks)
-    demos = [files.read(path) for path in config.data.files]
-    config, choice = settle(config, demos)
-    schema, notes, her = _try_environment(config)
-    config = replace(config, data=replace(config.data, her=her))
-    _check_demos(config, demos, schema)
+    config, demos, schema, notes = prepare(config)
     check_machine(config, schema)
     if config.train.compile == "on" and (obstacle := compile_obstacle()) is not None:
         raise ConfigError(f"--compile on cannot work: {obstacle}")
@@ -92,7 +96,7 @@ def train(
         try:
             reporter = Reporter(folder.path, config, all_sinks, callbacks)
             of_files = (files.notes(part, name) for name, part in zip(config.data.files, demos, strict=True))
-            for note in (choice, *notes, *filter(None, of_files)):
+            for note in (*notes, *filter(None, of_files)):
                 reporter.note(note)
             return _run(
                 folder,
@@ -104,6 +108,27 @@ def train(
             if not folder.last.exists():  # nothing has been trained
                 shutil.rmtree(folder.path, ignore_errors=True)
             raise
+
+
+class Prepared(NamedTuple):
+    """A run that is settled, of an environment that has been tried."""
+
+    config: Config
+    demos: list[Transitions]
+    schema: Schema
+    notes: list[str]  # lines to be shown
+
+
+def prepare(config: Config) -> Prepared:
+    """Settle what ``config`` leaves open; starts and ends the environment. Raises ConfigError."""
+    demos = [files.read(path) for path in config.data.files]
+    config, choice = settle(config, demos)
+    tried = _try_environment(config)
+    config, line = settle_unknown(config, tried.arm_task, tried.horizon, tried.her)
+    _check_demos(config, demos, tried.schema)
+    notes = [choice, *filter(None, [line]), *tried.notes]
+    notes += about_discount(config.agent.discount, tried.horizon)
+    return Prepared(config, demos, tried.schema, notes)
 
 
 def resume(
@@ -142,11 +167,12 @@ def resume(
         settled = replace(
             config.data, her=config.data.her or "none"
         )  # of runs from before there was the setting
-        schema, notes, _ = _try_environment(replace(config, data=settled), saved.schema)
+        tried = _try_environment(replace(config, data=settled), saved.schema)
+        schema = tried.schema
         _check_demos(config, demos, schema)
         with _engine(config) as engine:
             reporter = Reporter(folder.path, config, all_sinks, callbacks, saved.run["log"])
-            for note in notes:
+            for note in tried.notes:
                 reporter.note(note)
             return _run(
                 folder,
@@ -260,6 +286,8 @@ class Tried(NamedTuple):
     schema: Schema
     notes: list[str]  # lines to be shown
     her: str  # DataConfig's, settled
+    horizon: int | None  # steps of an episode at most
+    arm_task: bool  # on the base class of this package's tasks
 
 
 def _try_environment(config: Config, known: Schema | None = None) -> Tried:
@@ -281,7 +309,7 @@ def _try_environment(config: Config, known: Schema | None = None) -> Tried:
     return tried
 
 
-def _start_once(config: EnvConfig, data: DataConfig, known: Schema | None, n_step: int) -> Tried:
+def _start_once(config: EnvConfig, data: DataConfig, known: Schema | None, n_step: int = 1) -> Tried:
     env = make_env(config)
     try:
         if known is not None:
@@ -289,6 +317,7 @@ def _start_once(config: EnvConfig, data: DataConfig, known: Schema | None, n_ste
         check_n_step(n_step, time_limit_of(env))
         check_interface(env, config.name)
         schema, notes = schema_of(env), notes_on(env, config.name)
+        horizon, arm_task = time_limit_of(env), isinstance(env.unwrapped, ArmEnv)
         her, about_goals = settle_her(env, config.name, data, n_step)
         notes += about_goals
     finally:
@@ -297,7 +326,7 @@ def _start_once(config: EnvConfig, data: DataConfig, known: Schema | None, n_ste
         notes.append(
             f"{config.name}: close fails, and whatever it holds is freed with its process: {obstacle}"
         )
-    return Tried(schema, notes, her)
+    return Tried(schema, notes, her, horizon, arm_task)
 
 
 def _context(config: Config) -> BaseContext:

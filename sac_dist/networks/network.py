@@ -102,13 +102,13 @@ class Network:
             x = block.bind(ops, parameters, name)(x)
         return x
 
-    def in_numpy(self, vector: Tensor) -> Forward:
+    def in_numpy(self, vector: Tensor, ops: Operations = NumpyOperations) -> Forward:
         """The network as a function of one observation (inputs,), on the numbers in ``vector``, whoever
         changes them. It is in numpy because for a single row the calls cost more than the arithmetic.
         """
         views = self.unpack(vector)
         parameters = {name: views[name].view(shape).numpy() for name, shape in self.plain_shapes.items()}
-        steps = [block.bind(NumpyOperations, parameters, name) for name, block in self.blocks]
+        steps = [block.bind(ops, parameters, name) for name, block in self.blocks]
 
         def forward(x):  # type: ignore[no-untyped-def]
             for step in steps:

@@ -36,6 +36,8 @@ class TorchOperations:
     exp = staticmethod(torch.exp)
     tanh = staticmethod(torch.tanh)
     rsqrt = staticmethod(torch.rsqrt)
+    minimum = staticmethod(torch.minimum)
+    maximum = staticmethod(torch.maximum)
 
     @staticmethod
     def mean_square(x: torch.Tensor) -> torch.Tensor:
@@ -53,6 +55,8 @@ class NumpyOperations:
 
     exp = staticmethod(np.exp)
     tanh = staticmethod(np.tanh)
+    minimum = staticmethod(np.minimum)
+    maximum = staticmethod(np.maximum)
     statistics = seed = None
 
     @staticmethod

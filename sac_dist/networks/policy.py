@@ -55,11 +55,11 @@ class GaussianPolicy(Network):
         low, high = self.squashed_log_std
         return low + (high - low) / 2 * (1 + ops.tanh(output))
 
-    def actor(self, vector: Tensor) -> Actor:
+    def actor(self, vector: Tensor, ops: Operations = NumpyOperations) -> Actor:
         """How to act on one observation (observation_size,) by the numbers in ``vector``: the action
         (action_size,) with standard normal ``noise`` (action_size,), or the tanh of the mean without.
         """
-        forward, size, squashed = self.in_numpy(vector), self.action_size, self.squashed_log_std
+        forward, size, squashed = self.in_numpy(vector, ops), self.action_size, self.squashed_log_std
 
         def act(
             observation: npt.NDArray[np.float32], noise: npt.NDArray[np.float32] | None
@@ -67,11 +67,11 @@ class GaussianPolicy(Network):
             output = forward(observation)
             mean = output[:size]
             if noise is None:
-                return np.tanh(mean)
+                return ops.tanh(mean)
             if squashed is None:
-                log_std = np.minimum(np.maximum(output[size:], LOWEST), HIGHEST)
+                log_std = ops.minimum(ops.maximum(output[size:], LOWEST), HIGHEST)
             else:
-                log_std = self.squashed(NumpyOperations, output[size:])
-            return np.tanh(before_tanh(NumpyOperations, mean, log_std, noise))
+                log_std = self.squashed(ops, output[size:])
+            return ops.tanh(before_tanh(ops, mean, log_std, noise))
 
         return act

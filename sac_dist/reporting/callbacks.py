@@ -26,9 +26,9 @@ class TrainingRun:
     """The networks, for reading: other processes train these very tensors meanwhile, so two reads may differ
     by an update, and who writes to them spoils the run. ``agent.act(observation, deterministic=True)`` is the
     present policy. With ``--engine ray`` they are a copy, as new as the last checkpoint."""
-    stop: Callable[[str], None]
-    """``stop(reason)`` ends the run in order: it is saved, the final policy is measured, and the Outcome's
-    reason is ``reason``. The first reason counts."""
+    stop: Callable[..., None]
+    """``stop(reason)`` ends the run in order: it is saved, the final policy is measured unless ``measure`` is
+    False, and the Outcome's reason is ``reason``. The first reason counts."""
     scalars: Callable[[Mapping[str, float]], None]
     """``scalars(values)`` adds columns to the next row; several values of one column are averaged.
     Raises ValueError for a column of :data:`sac_dist.reporting.columns.COLUMNS`."""

@@ -46,6 +46,7 @@ class Reporter:
         """
         self.folder, self.config = folder, config
         self.stop_reason: str | None = None
+        self.measures = True  # the final policy
         self.episodes = 0
         self._listeners = Listeners(sinks, callbacks, lambda name: self.stop(f"failure of {name}"))
         self._recent: deque[tuple[float, int, bool | None]] = deque(maxlen=RECENT)
@@ -115,9 +116,10 @@ class Reporter:
         run = TrainingRun(self.folder, self.config, agent, self.stop, self._add_columns, self.figure)
         self._listeners.tell_callbacks("on_start", run)
 
-    def stop(self, reason: str) -> None:
-        """Ask for the end of the run; the first reason counts."""
-        self.stop_reason = self.stop_reason or reason
+    def stop(self, reason: str, measure: bool = True) -> None:
+        """Ask for the end of the run, and for its final policy's measure; the first reason counts."""
+        if self.stop_reason is None:
+            self.stop_reason, self.measures = reason, measure
 
     def progress(self, clock: int, updates: int, episodes: int) -> None:
         """The present totals; call it often."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -16,11 +17,11 @@ from sac_dist.settings.algorithms import (
     settings_of,
     with_defaults,
 )
+from sac_dist.settings.by_environment import taken
 from sac_dist.settings.cluster import ClusterConfig
 from sac_dist.settings.data import DataConfig
 from sac_dist.settings.environment import EnvConfig
 from sac_dist.settings.option import ConfigError, flag_of, options_of
-from sac_dist.settings.presets import tuned
 from sac_dist.settings.training import TrainConfig
 
 SECTIONS: dict[str, type] = {
@@ -40,6 +41,9 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     algorithms: Algorithms = field(default_factory=dict)  # their own settings, by name; see algorithms.py
+    # Settings by flat name for an environment that turns out to be none of this package's tasks
+    # (engine/settling.py); no file holds them.
+    if_unknown: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         used = self.data.algo, self.data.online_algo
@@ -116,10 +120,12 @@ class Config:
 
     @classmethod
     def of(cls, env: Any) -> Config:
-        """For an environment alone (id, class, function or EnvConfig), with what is tuned for it."""
+        """For an environment alone (id, class, function or EnvConfig), with what is tuned for it, else with
+        the preset ``general``.
+        """
         config = env if isinstance(env, EnvConfig) else EnvConfig(env)
-        settings, _ = tuned({"env": config.name})
-        return replace(cls.of_settings(settings), env=config)
+        found = taken({"env": config.name})
+        return replace(cls.of_settings(found.settings), env=config, if_unknown=found.if_unknown)
 
     @classmethod
     def of_settings(cls, settings: dict[str, Any]) -> Config:
@@ -128,9 +134,19 @@ class Config:
         used = sections["data"].algo, sections["data"].online_algo
         return cls(**sections, algorithms=routed(settings, *used))
 
+    def with_settings(self, settings: Mapping[str, Any]) -> Config:
+        """With the values of ``settings``, by its flags' names, and nothing ``if_unknown``."""
+        sections = {}
+        for name, section in SECTIONS.items():
+            options = {flag_of(option): option.name for option in options_of(section)}
+            values = {options[flag]: value for flag, value in settings.items() if flag in options}
+            sections[name] = replace(getattr(self, name), **values)
+        return replace(self, **sections, if_unknown={})
+
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain JSON, by section."""
-        parts = asdict(replace(self, env=EnvConfig()))
+        parts = asdict(replace(self, env=EnvConfig(), if_unknown={}))
+        del parts["if_unknown"]
         return parts | {"env": self.env.to_dict()}
 
     def flat(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Sets of values under one name: ``--preset``, and what is taken for an environment where nothing is said.
+"""Sets of values under one name: ``--preset``.
 
-The fields' own defaults are the Sawyer tasks' tuned values.
+The fields' own defaults are the Sawyer tasks' tuned values; what other environments take where nothing is
+said is in by_environment.py.
 """
 
 from __future__ import annotations
@@ -42,6 +43,14 @@ OFFLINE_OF: dict[str, dict[str, Any]] = {
 GOALS: dict[str, Any] = {
     **{"her": "future", "normalize_observations": True, "discount": 0.95, "tau": 0.05, "update_ratio": 1.0},
     **{"actor_lr": 1e-3, "critic_lr": 1e-3, "alpha_lr": 1e-3, "warmup_steps": 300},
+}
+# For tasks that nobody tuned anything for: numbers that the field agrees on, observations and rewards scaled
+# by what is seen. benchmarks/general.py holds others against them over many tasks. γ follows from the horizon
+# where this is taken by itself (by_environment.py).
+GENERAL: dict[str, Any] = {
+    **{"hidden_width": 256, "hidden_depth": 2, "layer_norm": True, "batch_size": 256, "update_ratio": 1.0},
+    **{"actor_lr": 3e-4, "critic_lr": 3e-4, "alpha_lr": 3e-4, "discount": 0.99, "tau": 0.005, "n_step": 1},
+    **{"normalize_observations": True, "normalize_returns": True, "warmup_steps": 1000},
 }
 # Published learners, each with its paper's numbers for observations that are vectors. The target entropy
 # (half of most papers') and what is evaluated (the policy's average) are this package's.
@@ -103,6 +112,7 @@ WSRL: dict[str, Any] = OFFLINE | {
 PRESETS = {
     **{
         "book": BOOK,
+        "general": GENERAL,
         "offline": OFFLINE,
         "goals": GOALS,
         "redq": REDQ,
@@ -114,28 +124,6 @@ PRESETS = {
 }
 OF_OFFLINE_PHASES = "offline", "wsrl"  # presets that OFFLINE_OF goes over
 OF_DATA = "rlpd", "wsrl"  # those that mean nothing without demonstrations
-
-# By environment, for --train: values that were measured to be better there than the defaults.
-TUNED: dict[str, dict[str, Any]] = {
-    # A Panda lifts within 60,000 steps on seeds 0, 1, 2; with 64 units and an update to three steps, or with
-    # 128 and two to three, on two of them: benchmarks/worlds.py.
-    **{
-        task: {"hidden_width": 128, "update_ratio": 1.0}
-        for task in ("Lift-v0", "Clutter-v0", "Push-v0", "PickAndPlace-v0", "Stack-v0", "Peg-v0")
-    },
-    # Steps to 100 % of FetchReach: 1,000 on each of three seeds; with the defaults about 18,000.
-    "gymnasium_robotics:FetchReach-v4": {**GOALS, "eval_interval": 500},
-    # From rl-zoo's, but for smaller networks and batches; not measured yet.
-    **{
-        f"gymnasium_robotics:Fetch{task}-v4": {**GOALS, "hidden_width": 256, "batch_size": 256}
-        for task in ("Push", "PickAndPlace", "Slide")
-    },
-    # Return after 50,000 steps of two workers, one seed: 2,946 in 236 s; with the defaults 1,232 in 45 s.
-    "HalfCheetah-v5": {
-        **{"hidden_width": 256, "layer_norm": False, "batch_size": 256, "update_ratio": 1.0},
-        **{"actor_lr": 3e-4, "critic_lr": 3e-4, "alpha_lr": 3e-4, "discount": 0.99, "tau": 0.005},
-    },
-}
 
 
 def expanded(settings: dict[str, Any], algo: str = DataConfig.algo) -> dict[str, Any]:
@@ -159,12 +147,3 @@ def offline(algo: str, beneath: dict[str, Any] = OFFLINE) -> dict[str, Any]:
 def listed(values: dict[str, Any]) -> str:
     """Settings in one line."""
     return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def tuned(settings: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """``settings`` over what was tuned for its ``env``, and a line that says what was taken."""
-    values = TUNED.get(settings.get("env", "auto"), {})
-    taken = {name: value for name, value in values.items() if name not in settings}
-    if not taken:
-        return settings, None
-    return taken | settings, f"settings tuned for {settings['env']}: {listed(taken)}"

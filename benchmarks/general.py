@@ -1,0 +1,207 @@
+"""The search behind the preset ``general``: what settings are worth over tasks of several suites that nobody
+tuned them for.
+
+    python benchmarks/general.py                                             every candidate, task and seed
+    python benchmarks/general.py now n_step=3 tau=0.01,actor_lr=1e-3 --tasks pendulum reacher --seeds 0 1
+    python benchmarks/general.py --table                                     only what there is
+
+A candidate is NAME=VALUE over ``general``, or several with commas; ``lr`` is all three step sizes. ``now`` is
+``general`` itself, ``defaults`` the fields' defaults (the Sawyer's), ``sbx`` SBX's; the name of a preset is that.
+Each run is an ordinary one of two workers, scored by its final policy's mean return on 100 unseen episodes, and
+by the mean over all its evaluations (``area``). Suites that want another mujoco are run by the Python of their
+environment (docs/suites.md); tasks whose package this Python lacks are skipped, and said.
+
+Each run is added to benchmarks/results/general.json when it has ended, so a search that was interrupted goes on
+where it was: give the same command. The table has (score - random) / (best - random) for each task, where random
+is what uniform actions get, and best the best candidate's mean so far, or where a task has a top, that.
+"""
+
+import argparse
+import csv
+import importlib.util
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from measuring import record, recorded, table
+
+from sac_dist import Config, EnvConfig, make_env, train
+from sac_dist.acting.evaluation import evaluate
+from sac_dist.settings.by_environment import general_beneath
+from sac_dist.settings.presets import PRESETS
+from sac_dist.settings.values import kinds, of_kind
+
+RATES = ("actor_lr", "critic_lr", "alpha_lr")
+SBX = {
+    **{"hidden_width": 256, "layer_norm": False, "batch_size": 256, "update_ratio": 1.0, "warmup_steps": 100},
+    **dict.fromkeys(RATES, 3e-4),
+    **{"discount": 0.99, "tau": 0.005, "initial_alpha": 1.0},
+}
+CANDIDATES = (
+    *("now", "defaults", "sbx", "lr=1e-3", "n_step=3", "tau=0.01", "layer_norm=no", "discount=0.99"),
+    *("normalize_observations=no", "normalize_returns=no", "hidden_width=128", "batch_size=512"),
+    *(
+        "update_ratio=0.5",
+        "update_ratio=2",
+        "initial_alpha=1",
+        "policy_every=2",
+        "critics=5,target_critics=2",
+    ),
+)
+RESULTS, RANDOM_EPISODES, EVALUATIONS = "general", 20, 10
+
+
+@dataclass(frozen=True)
+class Task:
+    suite: str  # by which results are kept apart: each has its own versions
+    env: str
+    steps: int
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    top: float | None = None  # what can be reached, about
+
+
+TASKS = {
+    "pendulum": Task("classic", "Pendulum-v1", 10_000, top=-150.0),
+    "mountain": Task("classic", "MountainCarContinuous-v0", 30_000, top=94.0),
+    "reacher": Task("mujoco", "Reacher-v5", 30_000, top=-4.0),
+    "halfcheetah": Task("mujoco", "HalfCheetah-v5", 50_000),
+    "hopper": Task("mujoco", "Hopper-v5", 50_000),
+    "walker": Task("mujoco", "Walker2d-v5", 50_000),
+    "inverted": Task("mujoco", "InvertedPendulum-v5", 10_000, top=1000.0),
+    "fetchreach": Task("robotics", "gymnasium_robotics:FetchReachDense-v4", 10_000),
+    "fetchpush": Task("robotics", "gymnasium_robotics:FetchPushDense-v4", 50_000),
+    "cartpole": Task("dm_control", "shimmy:dm_control/cartpole-swingup-v0", 30_000),
+    "finger": Task("dm_control", "shimmy:dm_control/finger-spin-v0", 50_000),
+    "reach": Task("metaworld", "metaworld:Meta-World/MT1", 30_000, {"env_name": "reach-v3"}),
+    "button": Task("metaworld", "metaworld:Meta-World/MT1", 50_000, {"env_name": "button-press-v3"}),
+}
+
+
+def settings_of(candidate: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is given to each run, and Config's ``if_unknown``."""
+    fixed = {"defaults": {}, "sbx": SBX} | PRESETS
+    if candidate in fixed:
+        return dict(fixed[candidate]), {}
+    known, given = kinds(), {}
+    for part in candidate.split(",") if candidate != "now" else ():
+        name, equals, value = part.partition("=")
+        for one in RATES if name == "lr" else (name,):
+            if one not in known or not equals:
+                raise SystemExit(f"{part}: a candidate is a preset, or NAME=VALUE with a setting's name")
+            plain = value in ("yes", "true", "1") if known[one] is bool else value
+            given[one] = of_kind(plain, known[one])
+    return given, general_beneath(given)
+
+
+def run(candidate: str, name: str, seed: int, steps: int, workers: int) -> dict[str, Any]:
+    """One training run, from its beginning: what an interrupted one has left is removed."""
+    task = TASKS[name]
+    given, beneath = settings_of(candidate)
+    folder = Path("runs/general") / f"{name}-{candidate.replace('=', '')}-{steps}-seed{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    settings = {"seed": seed, "steps": steps, "workers": workers, "video": False, "run_dir": str(folder)}
+    flat = given | settings | {"eval_interval": max(1, steps // EVALUATIONS)}
+    env = EnvConfig(task.env, task.kwargs)
+    config = Config.of_settings(flat)
+    outcome = train(
+        Config(env, config.agent, config.train, config.data, if_unknown=beneath), quiet=True
+    ).outcome
+    if outcome.evaluation is None:
+        raise SystemExit(f"{folder} ended by {outcome.reason}: give the same command to go on")
+    with open(folder / "metrics.csv") as file:
+        evaluations = [float(row["eval_return"]) for row in csv.DictReader(file) if row["eval_step"]]
+    return {
+        **{"candidate": candidate, "task": name, "seed": seed, "steps": steps},
+        **{"score": outcome.evaluation.mean_return, "area": mean(evaluations)},
+        **{"success": outcome.evaluation.success_rate, "seconds": round(outcome.seconds, 1)},
+    }
+
+
+def random_score(name: str) -> float:
+    """The mean return of uniform actions."""
+    env = make_env(EnvConfig(TASKS[name].env, TASKS[name].kwargs))
+    env.action_space.seed(0)
+    try:
+        return evaluate(env, lambda _: env.action_space.sample(), RANDOM_EPISODES).mean_return
+    finally:
+        env.close()
+
+
+def results() -> dict[str, list[dict[str, Any]]]:
+    """By task."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for section in recorded(RESULTS).values():
+        for result in section["results"]:
+            found.setdefault(result["task"], []).append(result)
+    return found
+
+
+def report(steps: int | None) -> str:
+    """Normalised scores, a row for each candidate."""
+    shown: dict[str, dict[str, float]] = {}
+    for name, runs in results().items():
+        budget = steps or TASKS[name].steps
+        low = [each["score"] for each in runs if each["candidate"] == "random"]
+        means = {
+            candidate: mean(
+                each["score"] for each in runs if (each["candidate"], each["steps"]) == (candidate, budget)
+            )
+            for candidate in dict.fromkeys(r["candidate"] for r in runs if r["steps"] == budget)
+        }
+        best = max([*means.values(), *filter(None, [TASKS[name].top])], default=0.0)
+        if not low or not means:
+            continue
+        if best <= low[0]:
+            print(f"{name} is not in the table: nothing is better than random actions there")
+            continue
+        for candidate, value in means.items():
+            share = (value - low[0]) / (best - low[0])
+            shown.setdefault(candidate, {})[f"{name} {budget // 1000}k"] = share
+    tasks = list(dict.fromkeys(task for shares in shown.values() for task in shares))
+    rows = [
+        (candidate, mean(shares.values()), min(shares.values()), *(shares.get(task) for task in tasks))
+        for candidate, shares in shown.items()
+    ]
+    rows.sort(key=lambda row: -row[1])
+    rounded = [(row[0], *(None if share is None else f"{share:.2f}" for share in row[1:])) for row in rows]
+    return table(("candidate", "mean", "worst", *tasks), rounded)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("candidates", nargs="*", default=CANDIDATES)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--steps", type=int, help="of each run; default: the task's")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--table", action="store_true", help="no run, only the table")
+    arguments = parser.parse_args()
+    for candidate in arguments.candidates:
+        settings_of(candidate)
+    same = ("candidate", "task", "seed", "steps")
+    for seed in arguments.seeds if not arguments.table else ():
+        for name in arguments.tasks:
+            task, package = TASKS[name], TASKS[name].env.partition(":")[0]
+            if ":" in task.env and importlib.util.find_spec(package) is None:
+                print(f"{name} is skipped: this Python has no {package}", flush=True)
+                continue
+            steps = arguments.steps or task.steps
+            done = {tuple(one[key] for key in same) for one in results().get(name, [])}
+            if ("random", name, 0, 0) not in done:
+                about = {"candidate": "random", "task": name, "seed": 0, "steps": 0}
+                record(RESULTS, task.suite, [about | {"score": random_score(name)}], same)
+            for candidate in arguments.candidates:
+                if (candidate, name, seed, steps) in done:
+                    continue
+                result = run(candidate, name, seed, steps, arguments.workers)
+                record(RESULTS, task.suite, [result], same)
+                print(*result.values(), flush=True)
+    print(report(arguments.steps))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""``--optimize``: a search over settings by Optuna, whose trials are short runs."""
