@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from envs.tasks.moved import Moved, path_of
+from sac_dist.acting.environment import make_env
 from sac_dist.acting.multiplying import multiply
 from sac_dist.acting.recording import record
 from sac_dist.cli import main as cli
@@ -169,3 +171,31 @@ def test_from_the_command_line(tmp_path, monkeypatch, capsys):
         captured = capsys.readouterr()
         assert len(captured.err.strip().splitlines()) == 1, captured.err
     assert not (tmp_path / "x.npz").exists()
+
+
+def test_the_path_lies_around_the_object_as_it_lay_around_the_source():
+    config = task("PickAndPlace-v0")
+    env = make_env(config)
+    demos = record(config, "expert", 1)
+    observations = np.append(demos.observation, demos.next_observation[-1:], axis=0)
+    path = path_of(env, observations, demos.action)
+    assert 0 < path.grasp <= path.held < len(demos)
+    np.testing.assert_allclose(path.tool[path.held], path.thing, atol=0.02)
+    turns = []
+    for seed in range(20):
+        env.reset(seed=seed)
+        at, mover = env.unwrapped.readings, Moved(env, path)
+        points, grasp = mover._points, path.grasp
+        np.testing.assert_allclose(points[0], at.tool_position, atol=1e-6)
+        exact = path.tool[grasp - 5 : grasp + 1] - path.thing
+        moved = points[grasp - 5 : grasp + 1] - at.object_position
+        np.testing.assert_allclose(np.linalg.norm(moved, axis=1), np.linalg.norm(exact, axis=1), atol=1e-6)
+        in_hand = points[path.held] - at.object_position
+        in_hand_then = path.tool[path.held] - path.thing
+        left = points[-1] - in_hand - env.unwrapped.goal
+        left_then = path.tool[-1] - in_hand_then - path.goal
+        np.testing.assert_allclose(left, left_then, atol=1e-6)
+        fingers = np.arctan2(at.tool_rotation[1, 1], at.tool_rotation[0, 1])
+        turns.append(mover._turns[0] - fingers)
+    assert np.abs(turns).max() <= np.pi / 4 + 1e-6, "the nearest side"
+    env.close()

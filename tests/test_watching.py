@@ -18,12 +18,16 @@ from websockets.exceptions import InvalidStatus
 import envs  # noqa: F401
 from envs.backends.mujoco.drawing import SOLIDS, Drawing, ModelView
 from sac_dist import Callback, Sink
+from sac_dist.acting.on_request import PICTURE_WIDTH, play_on_request
 from sac_dist.acting.reels import EVALUATED, LENGTH, Filmed, Filming, Reels
+from sac_dist.acting.views import picture_of
 from sac_dist.engine.train import train
 from sac_dist.engine.watching import find_address
 from sac_dist.reporting.watch.door import MOST, Door
 from sac_dist.reporting.watch.films import HOLD, Evaluations, Player, Projector
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
+from sac_dist.storage import checkpoint
+from sac_dist.system.files import models_dir
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -419,3 +423,36 @@ def test_a_page_for_others_wants_its_token(tmp_path):
                 Visitor(url.rsplit("/", 2)[0] + f"/{wrong}")
 
     visited(watched(tmp_path, watch_host="0.0.0.0"), visit)
+
+
+# While testing
+
+
+@pytest.mark.parametrize("env", ["SawyerGrasp-v0", pytest.param("Pendulum-v1", marks=pytest.mark.slow)])
+def test_policies_play_when_they_are_asked(env):
+    policy = checkpoint.read(models_dir() / f"{env}.safetensors")
+    reels, played = Reels(1, PICTURE_WIDTH), []
+
+    def page():
+        for choice in (0, 1, 7, 0):  # a page may send anything
+            number = reels.look(0).number
+            reels.ask(0, choice)
+            while not (reels.look(0).number > number and reels.look(0).ended):
+                time.sleep(0.005)
+        reels.ask(0)  # the last one was seen
+
+    threading.Thread(target=page, daemon=True).start()
+    play_on_request(
+        [policy, policy],
+        policy.config.env,
+        reels,
+        4,
+        on_episode=lambda choice, episode: played.append(choice),
+    )
+    assert played == [0, 1, 1, 0]
+    take = reels.look(0)
+    frames = reels.frames(0, take)
+    assert take.ended and len(frames) == take.frames > 5
+    if env == "Pendulum-v1":
+        assert picture_of(frames[0]).shape == (320, 320, 3)
+        assert (picture_of(frames[0]) != picture_of(frames[-1])).any()
