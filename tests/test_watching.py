@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from unittest.mock import Mock
 
 import gymnasium
 import numpy as np
@@ -25,6 +26,7 @@ from sac_dist.engine.train import train
 from sac_dist.engine.watching import find_address
 from sac_dist.reporting.watch.door import MOST, Door
 from sac_dist.reporting.watch.films import HOLD, Evaluations, Player, Projector
+from sac_dist.reporting.watch.stage import Stage
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig
 from sac_dist.storage import checkpoint
 from sac_dist.system.files import models_dir
@@ -221,6 +223,22 @@ def test_an_episode_that_is_filmed_is_the_same_bit_for_bit():
         env.close()
     for one, other in zip(*last, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("env", "obstacle"),
+    [
+        (EnvConfig("nobody:Knows-v0"), "cannot be imported"),
+        (EnvConfig("Lift-v0", {"backend": "coppelia"}), "CoppeliaSim does not say"),
+        (EnvConfig("SawyerLift-v0", {"backend": "mujoco"}), None),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_and_the_page_goes_on(env, obstacle):
+    stage = Stage(Mock(), env)
+    assert (stage.obstacle or "").find(obstacle or "") >= 0 and (obstacle is None) == (stage.obstacle is None)
+    for frame in (b"", b"garbage!", b"\xff" * 64):
+        assert stage.show(frame) is None
+    assert "nothing to see" in stage.obstacle
 
 
 # Who comes in

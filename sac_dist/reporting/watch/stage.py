@@ -8,8 +8,9 @@ import numpy as np
 
 from envs.viewing import Marks, Shape
 from sac_dist.acting.environment import make_env
+from sac_dist.acting.failures import reason
 from sac_dist.acting.views import drawable, picture_of
-from sac_dist.settings import ConfigError, EnvConfig
+from sac_dist.settings import EnvConfig
 
 MOVED = 1e-4  # m and, of a quaternion's entries, 1: less is not sent
 MARK = (26, 230, 51)
@@ -29,17 +30,22 @@ class Stage:
         self.obstacle: str | None = None
         self.fps = float(DEFAULT_FPS)
         self._view: Any = None
+        self._broken = False  # nothing more is drawn
+        self._world: int | None = None
+        self.cameras: tuple[str, ...] = ()
+        if config.kwargs.get("backend") == "coppelia":  # a second simulator would show nothing either
+            self.obstacle = "CoppeliaSim does not say where its bodies are: no 3D view"
+            return
         try:
             env = make_env(config)
             env.reset(seed=0)
             self.fps = float(env.metadata.get("render_fps") or DEFAULT_FPS)
             self._view = drawable(env)
-        except ConfigError as error:
-            self.obstacle = str(error)
+        except (Exception, SystemExit) as error:  # anybody's code
+            self.obstacle = reason(error)
         if self._view is None and self.obstacle is None:
             self.obstacle = f"{config.name} has no 3D view"
-        self.cameras: tuple[str, ...] = getattr(self._view, "cameras", ())
-        self._world: int | None = None
+        self.cameras = getattr(self._view, "cameras", ())
         self._bodies: dict[int, Any] = {}
         self._poses = np.empty((0, 7), np.float32)  # as sent
         self._balls: list[Any] = []
@@ -47,8 +53,17 @@ class Stage:
 
     def show(self, frame: bytes) -> np.ndarray | None:
         """Draw a snapshot; what is a picture is returned, (h, w, 3) uint8."""
-        if self._view is None:
-            return picture_of(frame)
+        if self._broken:
+            return None
+        try:
+            if self._view is None:
+                return picture_of(frame)
+            self._draw(frame)
+        except Exception as error:  # a world that nobody has drawn yet
+            self._broken, self.obstacle = True, f"nothing to see: {reason(error)}"
+        return None
+
+    def _draw(self, frame: bytes) -> None:
         snapshot = np.frombuffer(frame, np.float32)
         number, drawn = self._view.drawing_of(snapshot)
         if number != self._world:
@@ -56,7 +71,6 @@ class Stage:
         seen = self._view.seen(snapshot)
         self._place(seen.poses)
         self._mark(seen.marks)
-        return None
 
     def photo(self, frame: bytes, camera: str) -> np.ndarray:
         """(h, w, 3) uint8. Raises BackendError where OpenGL does not work."""
