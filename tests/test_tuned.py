@@ -25,7 +25,7 @@ from sac_dist.storage import checkpoint
 ARM = {"hidden_width": 128, "update_ratio": 1.0}
 MEASURED = {  # as they were when they lay in one table
     **dict.fromkeys(("Lift-v0", "Clutter-v0", "Push-v0", "PickAndPlace-v0", "Stack-v0", "Peg-v0"), ARM),
-    **{task: {} for task in ("SawyerGrasp-v0", "SawyerLift-v0")},
+    **{task: {} for task in ("SawyerGrasp-v0", "SawyerLift-v0", "Pendulum-v1")},
     "gymnasium_robotics:FetchReach-v4": {**GOALS, "eval_interval": 500},
     **{
         f"gymnasium_robotics:Fetch{task}-v4": {**GOALS, "hidden_width": 256, "batch_size": 256}
