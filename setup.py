@@ -51,6 +51,7 @@ setup(
         "robots": ["mujoco-menagerie"],  # robots by name
         "search": ["optuna>=4"],  # --optimize
         "serve": ["websockets>=13"],  # python -m sac_dist.runner serve
+        "view": ["viser>=1.1,<2"],  # --watch
         "wandb": ["wandb>=0.31"],  # --wandb PROJECT
         "dev": [
             "coacd",
@@ -61,6 +62,7 @@ setup(
             "onnx",
             "onnxruntime",
             "ray>=2.40",
+            "viser>=1.1,<2",
             "wandb>=0.31",
             "websockets>=13",
             "pytest",

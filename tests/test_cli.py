@@ -219,6 +219,8 @@ PATH_FLAGS = {
     "--out": ["--record-demos", "1"],
     "--policy": ["--record-demos", "1", "--out", "x.npz"],
     "--inspect": [],
+    "--multiply-demos": ["--to", "3", "--out", "x.npz"],
+    "--edit-demos": ["--keep", "0", "--out", "x.npz"],
     "--export": [],
     "--export-book": [],
     "--convert": [],

@@ -201,6 +201,16 @@ def test_batches_of_data_and_replay_have_both_s_pictures(stack: int, n: int) -> 
     assert batch.seen is not None and len(alone.ahead()) == 0
 
 
+def test_episodes_that_are_picked_keep_their_pictures() -> None:
+    schema = schema_of()
+    picked = data_of([3, 1, 5], schema).pick([2, 0])
+    data = DataSet(picked, AgentConfig())
+    index, seen = np.arange(8), Seen.empty(8, schema)
+    assert seen is not None
+    data.look(index, index, seen)
+    check(picked.rows, seen, schema)
+
+
 def test_memory_is_that_of_the_raw_pictures() -> None:
     schema = Schema((Field("camera", (84, 84, 3), "uint8"), Field("state", (24,))), 8)
     raw = 100_000 * 84 * 84 * 3

@@ -13,14 +13,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from envs.robots.arm import Arm, Workplace
+from envs.viewing import Marks as Marks  # their places are in the base frame
 
 CONTROL_TIMESTEP = 0.05  # s, one environment step
 
 
 NOTHING = np.zeros((0, 3))
-
-
-Marks = tuple[tuple[np.ndarray, float], ...]  # balls in a picture: place (3,) in the base frame, radius, in m
 
 
 class BackendError(RuntimeError):

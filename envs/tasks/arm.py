@@ -38,13 +38,14 @@ from envs.tasks.randomization import Randomization
 from envs.tasks.sight import MODES, Sight
 from envs.tasks.terms import Term
 from envs.tasks.unstable import Explosions
+from envs.tasks.viewing import ViewedTask
 
 READINGS = tuple(field.name for field in fields(Readings))
 APART = 0.11  # m between the centres of things on the table, for an arm of the Sawyer's size
 TRIES = 200  # to find a free place
 
 
-class ArmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+class ArmEnv(ViewedTask, gymnasium.Env[np.ndarray, np.ndarray]):
     """A task for a robot at a table; a task of your own is a subclass that says what its methods below say.
 
     ``examples/own_task.py`` has one. The tasks' own docstrings tell their rewards and ends; docs/tasks.md has

@@ -77,36 +77,62 @@ def record(
         raise ConfigError(f"seed is {seed}: it must not be negative")
     policy = str(policy)
     checkpoint = None if policy in WORDS else _read_policy(Path(policy))
-    config = _resolve(config if checkpoint is None else config.over(checkpoint.config.env))
-    env = _Recorder(make_env(config))
-    kept: list[Transitions] = []
-    tried: list[bool | None] = []  # the success of each try
-    success: list[bool | None] = []  # of each kept one
+    config = resolved(config if checkpoint is None else config.over(checkpoint.config.env))
+    env = Recorder(make_env(config))
     try:
         act_of = _act_of(policy, checkpoint, env, config.name)
         for line in notes_on(env, config.name):
             note(line)
-        while len(kept) < episodes:
-            if len(tried) == max(LEAST_TRIES, TRIES_PER_EPISODE * episodes):
-                raise ConfigError(_too_few(config.name, policy, episodes, tried))
-            reset_seed = demonstration_seed(seed, len(tried))
-            episode = run_episode(env, act_of(reset_seed), reset_seed, success=config.success)
-            on_episode(len(tried), episode)
-            tried.append(episode.success)
-            if _is_wanted(episode.success, policy, only_success):
-                kept.append(env.episode(config.name))
-                success.append(episode.success)
+        return collect(
+            env,
+            config,
+            episodes,
+            seed,
+            act_of,
+            lambda success: _is_wanted(success, policy, only_success),
+            # not the path, which only this machine knows
+            policy if checkpoint is None else Path(policy).resolve().name,
+            on_episode,
+        )
     finally:
         close(env)
+
+
+def collect(
+    env: Recorder,
+    config: EnvConfig,
+    episodes: int,
+    seed: int,
+    act_of: Callable[[int], Act],
+    is_wanted: Callable[[bool | None], bool],
+    policy: str,
+    on_episode: Callable[[int, Episode], None],
+) -> Transitions:
+    """Play until ``episodes`` episodes are wanted, and return those. ``act_of(reset_seed)`` is asked before
+    the reset for what acts in that episode; ``policy`` is the source's name.
+
+    Raises ConfigError as :func:`record` does.
+    """
+    kept: list[Transitions] = []
+    tried: list[bool | None] = []  # the success of each try
+    success: list[bool | None] = []  # of each kept one
+    while len(kept) < episodes:
+        if len(tried) == max(LEAST_TRIES, TRIES_PER_EPISODE * episodes):
+            raise ConfigError(_too_few(config.name, policy, episodes, tried))
+        reset_seed = demonstration_seed(seed, len(tried))
+        episode = run_episode(env, act_of(reset_seed), reset_seed, success=config.success)
+        on_episode(len(tried), episode)
+        tried.append(episode.success)
+        if is_wanted(episode.success):
+            kept.append(env.episode(config.name))
+            success.append(episode.success)
     return replace(
         Transitions.concatenate(kept),
         # an environment may speak of success only where there is one
         success=None if all(one is None for one in success) else np.array([bool(one) for one in success]),
         source={
             "env": config.flat(),
-            "policy": policy
-            if checkpoint is None
-            else Path(policy).resolve().name,  # not the path, which only this machine knows
+            "policy": policy,
             "seed": seed,
             "episodes tried": len(tried),
             "sac_dist": __version__,
@@ -114,7 +140,7 @@ def record(
     )
 
 
-class _Recorder(gymnasium.Wrapper):
+class Recorder(gymnasium.Wrapper):
     """Keeps the present episode's transitions; as copies, since an environment may write each observation
     into the same array.
     """
@@ -171,17 +197,17 @@ def _read_policy(path: Path) -> Checkpoint:
     return find_policy(path, "auto")[1]
 
 
-def _resolve(config: EnvConfig) -> EnvConfig:
+def resolved(config: EnvConfig) -> EnvConfig:
     """With the real id and simulator in place of "auto", and files by their whole names."""
     if not isinstance(config.id, str):
         return config
     try:
-        resolved = envs.resolve(config.id, config.kwargs)
+        found = envs.resolve(config.id, config.kwargs)
     except (BackendError, ValueError) as error:
         raise ConfigError(str(error)) from error
-    simulator = {} if resolved.backend is None else {"backend": resolved.backend}
+    simulator = {} if found.backend is None else {"backend": found.backend}
     kwargs = with_absolute_paths(config.kwargs)
-    return replace(config, id=resolved.id, kwargs={**kwargs, **simulator})
+    return replace(config, id=found.id, kwargs={**kwargs, **simulator})
 
 
 def _act_of(

@@ -1,4 +1,4 @@
-"""``--record-demos``, ``--convert`` and ``--inspect``."""
+"""``--record-demos``, ``--multiply-demos``, ``--edit-demos``, ``--convert`` and ``--inspect``."""
 
 from __future__ import annotations
 
@@ -29,6 +29,47 @@ def run_record(settings: dict[str, Any], episodes: int) -> int:
     demos = record(config, policy, episodes, seed, only_success, show_episode, show)
     files.write(demos, file)
     show(describe(demos, str(out)))
+    return 0
+
+
+def run_multiply(settings: dict[str, Any], name: str) -> int:
+    given = take_environment(settings)
+    out, to, seed = settings.pop("out", None), settings.pop("to", None), settings.pop("seed", None)
+    refuse_rest(settings, "multiply-demos")
+    if to is None or out is None:
+        raise ConfigError("--multiply-demos FILE needs --to N, how many there shall be, and --out FILE")
+    from sac_dist.acting.multiplying import multiply
+    from sac_dist.engine.settling import recorded_env
+    from sac_dist.formats import files
+    from sac_dist.reporting.describe import describe
+
+    files.check_new(out)
+    file = Path(out).absolute()  # an environment may change the folder
+    demos = files.read(name)
+    recorded = recorded_env(demos)
+    config = given if recorded is None else given.over(recorded)
+    made = multiply(demos, name, config, to, seed, show_episode, show)
+    files.write(made, file)
+    show(describe(made, str(out)))
+    return 0
+
+
+def run_edit(settings: dict[str, Any], name: str) -> int:
+    keep, drop, trim, out = (settings.pop(flag, None) for flag in ("keep", "drop", "trim", "out"))
+    refuse_rest(settings, "edit-demos")
+    if out is None or keep is drop is trim is None:
+        raise ConfigError("--edit-demos FILE needs --keep, --drop or --trim, and --out FILE")
+    from sac_dist.formats import files
+    from sac_dist.formats.editing import edited
+
+    files.check_new(out)
+    demos = files.read(name)
+    changed = edited(demos, keep, drop, trim)
+    files.write(changed, out)
+    counts = " of ".join(
+        f"{len(each.ends):,} episodes with {len(each):,} transitions" for each in (changed, demos)
+    )
+    show(f"{out}: {counts}")
     return 0
 
 

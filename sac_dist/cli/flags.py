@@ -21,7 +21,7 @@ from sac_dist.settings.presets import PRESETS
 
 MODES = (
     *("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export", "export_book"),
-    *("doctor", "check_robot", "optimize"),
+    *("doctor", "check_robot", "optimize", "multiply_demos", "edit_demos"),
 )
 TITLES = {
     "env": "environment",
@@ -121,6 +121,19 @@ def add_modes(parser: Parser) -> None:
     )
     modes.add_argument(
         "--record-demos", type=int, metavar="N", help="record N episodes of --policy into --out"
+    )
+    modes.add_argument(
+        "--multiply-demos",
+        type=file_name,
+        metavar="FILE",
+        help="move the successful episodes in FILE to new places of the object until there are --to N that "
+        "succeed, into --out",
+    )
+    modes.add_argument(
+        "--edit-demos",
+        type=file_name,
+        metavar="FILE",
+        help="choose (--keep, --drop) and cut (--trim) the episodes in FILE, into --out",
     )
     modes.add_argument(
         "--convert",
@@ -232,7 +245,7 @@ def add_modes(parser: Parser) -> None:
         action=argparse.BooleanOptionalAction,
         help="act by the policy's mean (default) or sample from it",
     )
-    record = parser.add_argument_group("recording demonstrations")
+    record = parser.add_argument_group("making demonstrations")
     record.add_argument(
         "--policy",
         type=file_name,
@@ -241,6 +254,14 @@ def add_modes(parser: Parser) -> None:
     )
     record.add_argument(
         "--out", type=file_path, metavar="FILE", help="file to write, new; its suffix names the format"
+    )
+    record.add_argument("--to", type=int, metavar="N", help="multiply: how many episodes there shall be")
+    record.add_argument(
+        "--keep", metavar="LIST", help="edit: success, or numbers of episodes from 0 such as 0,3,7-9"
+    )
+    record.add_argument("--drop", metavar="LIST", help="edit: numbers of episodes")
+    record.add_argument(
+        "--trim", metavar="A:B", help="edit: the steps of each episode that stay, as Python counts them"
     )
     record.add_argument(
         "--only-success",

@@ -26,6 +26,8 @@ COMMANDS = {
     "resume": ("resume", "run_resume"),
     "test": ("test", "run_test"),
     "record_demos": ("demonstrations", "run_record"),
+    "multiply_demos": ("demonstrations", "run_multiply"),
+    "edit_demos": ("demonstrations", "run_edit"),
     "convert": ("demonstrations", "run_convert"),
     "inspect": ("demonstrations", "run_inspect"),
     "export": ("export", "run_export"),

@@ -11,7 +11,8 @@ from sac_dist.settings import ConfigError
 
 
 def run_test(settings: dict[str, Any], _: Any) -> int:
-    episodes = settings.pop("episodes", 30)
+    wanted_episodes = settings.pop("episodes", None)
+    episodes = 30 if wanted_episodes is None else wanted_episodes
     if episodes < 1:
         raise ConfigError(f"--episodes is {episodes}: it must be above 0")
     if "sweep" in settings:
@@ -19,6 +20,10 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
 
         return run_sweep(settings, settings.pop("sweep"), episodes)
     overrides = take_environment(settings)
+    if settings.pop("watch", False):
+        from sac_dist.cli.watch import run_watched
+
+        return run_watched(settings, overrides, wanted_episodes)
     model, video = take_model(settings), settings.pop("video", None)
     deterministic, render = settings.pop("deterministic", True), not settings.pop("no_render", False)
     refuse_rest(settings, "test")

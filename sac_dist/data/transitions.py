@@ -106,6 +106,23 @@ class Transitions:
         """(E,) undiscounted sums of the rewards."""
         return np.add.reduceat(self.reward.astype(np.float64), self.starts)
 
+    def pick(self, episodes: Sequence[int]) -> Transitions:
+        """These episodes, at least one, in this order."""
+        parts = [slice(self.starts[each], self.ends[each]) for each in episodes]
+        lengths = [part.stop - part.start for part in parts]
+        frames = None
+        if self.frames is not None:
+            shown = zip(episodes, parts, strict=True)
+            frames = np.concatenate([self.frames[p.start + e : p.stop + e + 1] for e, p in shown])
+        return Transitions(
+            self.schema,
+            np.concatenate([self.rows[part] for part in parts]),
+            np.cumsum([0, *lengths[:-1]]),
+            None if self.success is None else self.success[list(episodes)],
+            frames,
+            self.source,
+        )
+
     @classmethod
     def concatenate(cls, parts: Sequence[Transitions]) -> Transitions:
         """All episodes of ``parts`` (at least one), one part after the other; ``schema`` and ``source`` are

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from sac_dist.acting.environment import make_env
 from sac_dist.acting.evaluation import Evaluation, NoEpisodeEnded, evaluate, wilson_interval
+from sac_dist.acting.reels import Filmed, Reels
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.engine.control import Control
 from sac_dist.engine.divergence import all_finite
@@ -81,6 +82,7 @@ class EvaluatorTask:
     control: Control  # shared memory
     best_path: Path
     best_score: float | None
+    reels: Reels | None = None  # shared memory: what a page shows; None: there is no page
 
 
 def score(evaluation: Evaluation) -> float:
@@ -103,6 +105,8 @@ def evaluator_main(connection: Connection, task: EvaluatorTask) -> None:
 
 def serve(connection: Connection, task: EvaluatorTask) -> None:
     env = make_env(task.config.env)
+    filmed = None if task.reels is None else Filmed(env, task.reels)
+    env = filmed or env
     best = task.best_score
     agent = task.agent
     snapshot = SACAgent(agent.schema, agent.config, algorithms=agent.algorithms, networks=agent.networks)
@@ -126,6 +130,8 @@ def serve(connection: Connection, task: EvaluatorTask) -> None:
             connection.send(NotFinite(request.steps))
             continue
         snapshot.load_state_dict(state)
+        if filmed is not None:
+            filmed.evaluation(request.steps)
         deadline, asked_for = time.monotonic() + request.seconds, request.episodes
         measure = functools.partial(evaluate, env, act, deadline=deadline, success=task.config.env.success)
         try:

@@ -38,7 +38,7 @@ class LocalEngine(Engine):
 
     def __init__(self, inputs: EngineInputs) -> None:
         super().__init__(inputs)
-        train = self.config.train
+        train, self.reels = self.config.train, inputs.reels
         self.context = start_context(with_compiler=train.compiles)
         self._replay = ReplayBuffer(train.buffer_size, self.agent.schema, train.workers).for_shard(None)
         self.shards = [self._replay.for_shard(rank) for rank in range(train.workers)]
@@ -61,7 +61,7 @@ class LocalEngine(Engine):
             generation, state = state_of_start(start)
             observed = None if start else before_all
             shared = self.config, self.agent, replay, self.data, self.control
-            return (Task(rank, generation, *shared, state, observed),)
+            return (Task(rank, generation, *shared, state, observed, self.reels),)
 
         if works:
             return Child(self.context, f"worker-{rank}", Worker.main, make)
@@ -69,7 +69,8 @@ class LocalEngine(Engine):
 
     def evaluator(self, best_path: Path, best_score: Callable[[], float | None]) -> Child:
         def make(start: int) -> tuple[EvaluatorTask]:
-            return (EvaluatorTask(self.config, self.agent, self.control, best_path, best_score()),)
+            shared = self.config, self.agent, self.control
+            return (EvaluatorTask(*shared, best_path, best_score(), self.reels),)
 
         return Child(self.context, "evaluator", evaluator_main, make)
 

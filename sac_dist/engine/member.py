@@ -20,6 +20,7 @@ import torch
 from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import EnvironmentFault, Episode
 from sac_dist.acting.goals import GoalRewards
+from sac_dist.acting.reels import Reels
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import DataSet
@@ -101,6 +102,7 @@ class Task:
     state: dict[str, Any] | None  # to go on exactly from a checkpoint
     # of each shard, what the statistics of observations know already; None: all that is written
     observed: list[int] | None = None
+    reels: Reels | None = None  # shared memory: what a page shows; None: there is no page
 
 
 class Observations(Protocol):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from sac_dist.acting.reels import Reels
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.segment import Replay, ReplaySegment
 from sac_dist.data.transitions import Transitions
@@ -87,6 +88,7 @@ class EngineInputs:
     data: Transitions | None  # that the updates sample from beside the replay
     stored: Callable[[], ReplaySegment | None]  # all that the run's files hold of the replay; None: nothing
     note: Callable[[str], None]  # shows the user a line
+    reels: Reels | None = None  # what a page shows, where the parts share memory with it
 
 
 class Engine(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, NoReturn
 
+from sac_dist.acting.reels import Reels
 from sac_dist.acting.suitability import RewardWatch
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.moments import Moments
@@ -27,6 +28,7 @@ from sac_dist.engine.phases import phases
 from sac_dist.engine.processes import Child
 from sac_dist.engine.signals import StopSignals
 from sac_dist.engine.start_method import start_context
+from sac_dist.engine.watching import find_address, watcher
 from sac_dist.formats.check import digest
 from sac_dist.reporting.reporter import Reporter
 from sac_dist.settings import Config
@@ -69,7 +71,11 @@ class Supervisor:
         )
         in_ring = demos is not None and config.data.demo_overwrite
         data, stored = None if in_ring else demos, self.checkpoints.replay_files.stored
-        self.engine = engine(EngineInputs(config, self.agent, self.control, data, stored, reporter.note))
+        shown = config.train.watch and config.train.engine == "local"
+        self.reels = Reels(config.train.workers) if shown else None
+        self.engine = engine(
+            EngineInputs(config, self.agent, self.control, data, stored, reporter.note, self.reels)
+        )
         self.evaluations = Evaluations(config, self.control, self.engine, reporter.note)
         try:
             if saved is not None:
@@ -141,6 +147,12 @@ class Supervisor:
         context = start_context(with_compiler=train.compiles)
         self.compiler = Child(context, "compiler", compiler_main, self._compiler_task, restarts=False)
         self.services = self.engine.services(self.folder.path)
+        if train.watch:
+            address, line = find_address(train.watch_host, train.watch_port)
+            self.services.append(
+                watcher(context, self.config, self.folder.path, address, self.reels, self.control)
+            )
+            note(line)
         others = [evaluations.evaluator, self.compiler, *self.services]
         watched = [*members, evaluations.evaluator]
         guard = Guard(watched, self.control, train.step_timeout, train.worker_memory, note)

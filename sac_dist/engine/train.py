@@ -36,6 +36,7 @@ from sac_dist.engine.showing import show
 from sac_dist.engine.signals import StopSignals
 from sac_dist.engine.start_method import start_context
 from sac_dist.engine.supervisor import Supervisor
+from sac_dist.engine.watching import check_watch
 from sac_dist.execution.compiled import compile_obstacle
 from sac_dist.formats import files
 from sac_dist.formats.check import check_fits, digest
@@ -80,6 +81,7 @@ def train(
     refuse_to_train_while_imported()
     config = config if isinstance(config, Config) else Config.of(config)
     check_processes(config.train.members)
+    check_watch(config.train)
     check_kinds("callbacks", callbacks, Callback)
     all_sinks = sinks_of(config, quiet, sinks)
     config, demos, schema, notes = prepare(config)
@@ -158,6 +160,7 @@ def resume(
         assert saved.run is not None
         config = _resumed(saved.config, config, env)
         check_processes(config.train.members)
+        check_watch(config.train)
         check_kinds("callbacks", callbacks, Callback)
         all_sinks = sinks_of(config, quiet, sinks)
         _check_unfinished(config, saved, path)

@@ -12,6 +12,7 @@ import numpy as np
 
 from sac_dist.acting.episode import Play, training_seed
 from sac_dist.acting.half_played import EpisodeRecord, NotRepeated, exactness, go_on
+from sac_dist.acting.reels import Filming
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE_UPDATES, STEPS
 from sac_dist.engine.member import EpisodeDone, Member, Note, Task
 from sac_dist.engine.phases import ONLINE
@@ -31,6 +32,8 @@ class Worker(Member):
 
     def __init__(self, connection: Connection, task: Task) -> None:
         self.env_config = task.config.env
+        self.reels = task.reels
+        self.film: Filming | None = None  # of the present episode; None: nobody looks
         self.episode = 0
         self.updates_owed = 0.0
         self.play: Play | None = None  # None: between two episodes
@@ -74,6 +77,7 @@ class Worker(Member):
     def online(self) -> None:
         """One training episode, or the rest of one; returns in its middle when a budget is reached."""
         play = self.play = self.begin_episode()
+        self.film = self.new_film(play)
         while True:
             observation = play.observation
             action = self.choose(observation)
@@ -82,12 +86,16 @@ class Worker(Member):
             reward, terminated, truncated = play.step(action)
             self.replay.push(observation, action, reward, play.observation, terminated, truncated)
             self.control.count(self.rank, STEPS)
+            if self.film is not None:
+                self.film.add()
             self.learn()
             if play.over:
                 break
             self.park_if_asked()
             if self.finished():
                 return
+        if self.film is not None:
+            self.film.end(play.total_reward, play.success)
         self.play = None
         self.episode += 1
         self.control.count(self.rank, EPISODES)
@@ -118,6 +126,14 @@ class Worker(Member):
         if self.alone:
             self.record = EpisodeRecord.of(env)
         return play
+
+    def new_film(self, play: Play) -> Filming | None:
+        """Of this episode, if a page has asked for one."""
+        if self.reels is None or not self.reels.asked(self.rank):
+            return None
+        film = Filming(self.reels, self.rank, play.env)
+        film.begin()
+        return film
 
     def choose(self, observation: np.ndarray) -> np.ndarray:
         """Uniform in [-1, 1] during the warm-up, then the policy's sample; at once if an offline phase has

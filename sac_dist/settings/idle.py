@@ -45,6 +45,7 @@ def these(*names: str) -> Callable[[Value], Collection[str]]:
 
 
 IDLE = (
+    Idle(these("watch_host", "watch_port"), lambda value: not value("watch"), "give --watch"),
     Idle(
         these("demo_mode", "demo_ratio", "demo_anneal", "demo_overwrite"),
         lambda value: not value("demos") and not value("offline"),

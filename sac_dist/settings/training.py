@@ -76,6 +76,11 @@ class TrainConfig:
         "log to this project of Weights & Biases too; with WANDB_MODE=offline into the run's folder alone",
     )
     video: bool = option(True, "film the policy at the end of the training, for 10 s of drawing at most")
+    watch: bool = option(False, "show what happens in a browser, in 3D and as curves, by viser")
+    watch_host: str = option(
+        "127.0.0.1", "address that the page listens on; one that others can reach has a token in its URL"
+    )
+    watch_port: int = option(8080, "port of the page, or the next that is free")
     run_dir: str | None = option(
         None, "new folder for everything the run writes; default: runs/<env>-<date>-<time>"
     )
@@ -96,6 +101,8 @@ class TrainConfig:
             "step_timeout",
             "worker_memory",
         )
+        if not 1 <= self.watch_port <= 65535:
+            raise ConfigError(f"watch_port is {self.watch_port}: a port is from 1 to 65535")
         if self.seed >= 2**63:
             raise ConfigError(f"seed is {self.seed}: it must be below 2**63")
         if self.update_ratio > 1000:

@@ -60,6 +60,7 @@ class MujocoBackend:
         self._look: Mapping[str, float] = {}
         self._picture: Any = None  # a Picture once render or show was called
         self._seen: dict[int, Any] = {}  # by scene, a LeanPicture once see was called
+        self._drawings: dict[int, Any] = {}  # by scene
 
     def _enter(self, scene: int) -> None:
         """Compiled at its first use, kept for the next."""
@@ -152,6 +153,33 @@ class MujocoBackend:
 
     def show(self, marks: Marks = ()) -> None:
         self._get_picture().show(self.data, marks)
+
+    # For drawing it elsewhere: see envs/tasks/viewing.py.
+
+    def placement(self) -> tuple[int, np.ndarray]:
+        """The scene's number, and (n,) float32, on which the places of all bodies depend."""
+        data = self.data
+        parts = data.qpos, data.mocap_pos.ravel(), data.mocap_quat.ravel()
+        return self._scene, np.concatenate(parts, dtype=np.float32)
+
+    def put(self, scene: int, placement: np.ndarray) -> None:
+        """Show the bodies where ``placement`` says; nothing can be stepped after it before a reset."""
+        if scene != self._scene:
+            self._enter(scene)
+        model, data = self.model, self.data
+        data.qpos[:] = placement[: model.nq]
+        mocap = placement[model.nq :]
+        data.mocap_pos[:] = mocap[: 3 * model.nmocap].reshape(-1, 3)
+        data.mocap_quat[:] = mocap[3 * model.nmocap :].reshape(-1, 4)
+
+    def drawing(self, scene: int) -> Any:
+        """The Drawing of a scene, in the dress that has looks."""
+        if scene not in self._drawings:
+            from envs.backends.mujoco.drawing import Drawing
+            from envs.backends.mujoco.picture import Picture
+
+            self._drawings[scene] = Drawing(Picture.of(self.card, self._scenes[scene]).model)
+        return self._drawings[scene]
 
     def close(self) -> None:
         if self._picture is not None:

@@ -1,0 +1,1 @@
+"""The page of --watch, in a browser, by viser."""
