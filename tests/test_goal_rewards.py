@@ -158,6 +158,7 @@ def goals_run(
     return replace(config(tmp_path, env, **more), data=data or DataConfig())
 
 
+@pytest.mark.slow
 def test_a_resumed_run_gives_the_bits_of_one_that_never_stopped(tmp_path: Path) -> None:
     """It stops in the middle of an episode, with batches drawn ahead."""
     whole = train(goals_run(tmp_path / "whole", steps=150))

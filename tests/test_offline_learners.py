@@ -306,7 +306,7 @@ def test_compiled_equals_recorded(name: str, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "name", ["rebrac", *(pytest.param(name, marks=pytest.mark.slow) for name in LEARNERS[:3])]
+    "name", ["iql", *(pytest.param(name, marks=pytest.mark.slow) for name in LEARNERS[1:])]
 )
 def test_a_run_is_resumed_bit_for_bit(name: str, tmp_path: Path) -> None:
     demos = tmp_path / "demos.npz"
