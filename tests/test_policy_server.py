@@ -152,19 +152,6 @@ def test_a_page_in_a_browser_is_refused(served) -> None:
         connect(f"ws://127.0.0.1:{served[1]}", origin="http://example.com", open_timeout=10)
 
 
-@pytest.mark.slow
-def test_a_round_trip_on_this_machine_takes_at_most_a_millisecond(served) -> None:
-    policy, port, _ = served
-    observation, times = policy.card.random(np.random.default_rng(0)), []
-    with connected(port) as server:
-        server.recv(timeout=10)
-        for number in range(1000):
-            began = time.perf_counter()
-            ask(server, request(number, observation))
-            times.append(time.perf_counter() - began)
-    assert np.median(times) < 1e-3
-
-
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [(["--port", "70000"], "--port is 70000"), (["--host", "192.0.2.1", "--port", "0"], "cannot serve on")],
