@@ -85,7 +85,7 @@ def test_what_goes_wrong_later_is_told_in_a_line() -> None:
             "ManyRewards",
             r"ManyRewards: compute_reward returns an array of the shape \(2,\) for one pair of goals, not",
         ),
-        ("NotFinite", r"NotFinite: compute_reward returns inf for a pair of goals$"),
+        ("InfiniteReward", r"InfiniteReward: compute_reward returns inf for a pair of goals$"),
         (
             "NeedsInfo",
             r"--her cannot work: compute_reward of NeedsInfo fails without the info of a step, .*KeyError",
