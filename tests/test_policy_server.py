@@ -40,9 +40,10 @@ def start(path: Path, port: int = 0) -> tuple[subprocess.Popen[str], int]:
     return process, int(line.split(",")[0].rpartition(":")[2])
 
 
-def end(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[str]) -> str:
+    """What the server said since its first line."""
     process.kill()
-    process.communicate(timeout=10)
+    return process.communicate(timeout=10)[0]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Policy, i
         yield Policy.load(path), port, process.pid
         assert process.poll() is None, "it served to the end"
     finally:
-        end(process)
+        said = end(process)
+    assert said == "", "strangers leave no traceback"
 
 
 def connected(port: int) -> ClientConnection:
