@@ -283,7 +283,9 @@ def test_killed_worker_is_replaced_and_training_goes_on(tmp_path):
     )
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_signal_saves_and_leaves_nothing_behind(tmp_path, number, status):
     before = shared_memory()
     process = start(tmp_path, "--workers", "2", "--steps", "1000000")
@@ -312,6 +314,7 @@ def test_ctrl_c_reaches_the_whole_group_and_still_saves(tmp_path):
     assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["workers"][0]["sampling"]
 
 
+@pytest.mark.slow
 def test_a_batch_system_that_ends_the_whole_group_still_finds_it_saved(tmp_path):
     process = start(tmp_path, "--workers", "2", "--steps", "1000000", "--checkpoint-interval", "100000")
     worker_ids(tmp_path, process, 2)

@@ -85,7 +85,7 @@ def test_what_goes_wrong_later_is_told_in_a_line() -> None:
             "ManyRewards",
             r"ManyRewards: compute_reward returns an array of the shape \(2,\) for one pair of goals, not",
         ),
-        ("NotFinite", r"NotFinite: compute_reward returns inf for a pair of goals$"),
+        ("InfiniteReward", r"InfiniteReward: compute_reward returns inf for a pair of goals$"),
         (
             "NeedsInfo",
             r"--her cannot work: compute_reward of NeedsInfo fails without the info of a step, .*KeyError",
@@ -158,6 +158,7 @@ def goals_run(
     return replace(config(tmp_path, env, **more), data=data or DataConfig())
 
 
+@pytest.mark.slow
 def test_a_resumed_run_gives_the_bits_of_one_that_never_stopped(tmp_path: Path) -> None:
     """It stops in the middle of an episode, with batches drawn ahead."""
     whole = train(goals_run(tmp_path / "whole", steps=150))

@@ -44,6 +44,7 @@ def last_run(run) -> dict:
 # Tasks without an end
 
 
+@pytest.mark.slow
 def test_a_lone_worker_stops_at_its_budget_in_a_task_without_an_end(tmp_path):
     run = train(config(tmp_path, env="toy_envs:Endless-v0", steps=300, checkpoint_interval=100))
     assert (run.outcome.reason, run.outcome.steps, run.outcome.episodes) == ("steps", 300, 0)
@@ -85,7 +86,7 @@ def continued(run, **settings):
 
 
 @pytest.mark.parametrize(
-    "env", ["SawyerLift-v0", pytest.param("toy_envs:Endless-v0", marks=pytest.mark.slow)]
+    "env", [pytest.param(id, marks=pytest.mark.slow) for id in ("SawyerLift-v0", "toy_envs:Endless-v0")]
 )
 def test_a_run_that_stopped_in_an_episode_goes_on_bit_for_bit(tmp_path, env):
     settings = {"env": env, "video": False, "update_ratio": 0.33, "seed": 5}
@@ -203,6 +204,7 @@ def signalled(monkeypatch, words: str, number: signal.Signals) -> list[float]:
     return sent
 
 
+@pytest.mark.slow
 def test_the_first_signal_ends_the_final_evaluation(tmp_path, monkeypatch, capfd):
     sent = signalled(monkeypatch, "evaluating the final policy", signal.SIGTERM)
     settings = {"env": "toy_envs:EndlessSlow-v0", "workers": 2, "steps": 100, "eval_interval": 10**6}
@@ -214,6 +216,7 @@ def test_the_first_signal_ends_the_final_evaluation(tmp_path, monkeypatch, capfd
     assert "--resume" not in errors, "nothing would be left to do"
 
 
+@pytest.mark.slow
 def test_the_first_signal_ends_the_video(tmp_path, monkeypatch, capfd, flag):
     sent: list[float] = []
 

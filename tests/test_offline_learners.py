@@ -305,9 +305,8 @@ def test_compiled_equals_recorded(name: str, tmp_path: Path, monkeypatch: pytest
     torch.testing.assert_close(compiled.state_dict(), recorded.state_dict(), rtol=1e-3, atol=5e-5)
 
 
-@pytest.mark.parametrize(
-    "name", ["rebrac", *(pytest.param(name, marks=pytest.mark.slow) for name in LEARNERS[:3])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEARNERS)
 def test_a_run_is_resumed_bit_for_bit(name: str, tmp_path: Path) -> None:
     demos = tmp_path / "demos.npz"
     files.write(record(EnvConfig("toy_envs:Point-v0"), "random", 8), demos)

@@ -34,6 +34,7 @@ def test_resumed_run_gives_the_bits_of_one_that_never_stopped(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_says_what_to_do(tmp_path):
     run = train(config(tmp_path, steps=100))
     with pytest.raises(ConfigError, match=r"nothing left to do.*larger --steps"):

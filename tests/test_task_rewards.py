@@ -49,9 +49,9 @@ COSTS = [
     # task, what it remembers, instant, cost
     ("Reach-v0", {}, AT_REST, 0.2),
     ("Reach-v0", {}, replace(AT_REST, tool_position=np.array([0.55, 0.0, 0.0])), 0.1),
-    ("Push-v0", {"goal": GOAL}, THINGS, 0.3 * tanh(4 * np.hypot(0.035, 0.2)) + 0.7 * tanh(0.4)),
-    ("Push-v0", {"goal": GOAL}, at(TAKEN, 0.6, 0, -0.1), 0.3 * tanh(4 * 0.035) + 0.7 * tanh(0.2)),
-    ("PickAndPlace-v0", {"goal": GOAL}, THINGS, 0.25 * tanh(0.8) + 0.25 + 0.5 * tanh(0.4)),
+    ("Push-v0", {"goal": GOAL}, THINGS, 0.5 * tanh(6 * np.hypot(0.02, 0.2)) + 0.5 * tanh(0.4)),
+    ("Push-v0", {"goal": GOAL}, at(TAKEN, 0.6, 0, -0.1), 0.5 * tanh(6 * 0.02) + 0.5 * tanh(0.2)),
+    ("PickAndPlace-v0", {"goal": GOAL}, THINGS, 0.25 * tanh(0.8) + 0.75),
     ("PickAndPlace-v0", {"goal": GOAL}, at(TAKEN, 0.6, 0, -0.1), 0.5 * tanh(0.2)),
     ("PickAndPlace-v0", {"goal": GOAL}, at(TAKEN, *GOAL), 0.0),
     ("Drawer-v0", {}, AT_REST, 0.5 * tanh(0.8) + 0.5),
@@ -95,7 +95,7 @@ def test_the_cost_of_a_step_by_hand(
 
 
 HALF_OPEN, OPEN = (replace(AT_REST, fixture=far) for far in (0.79, 0.81))
-NEAR = np.array([0.63, 0.0, -0.1])  # 2 cm from GOAL
+NEAR = np.array([0.61, 0.0, -0.1])  # 4 cm from GOAL
 ON_TOP = at(CUBES, 0.655, 0, -0.06)
 PEG_DOWN = at(replace(AT_REST, object_half=np.array([0.012, 0.012, 0.04])), 0.65, 0, -0.075)
 BASE = {"base": np.array([0.65, 0, -0.12])}
@@ -104,9 +104,9 @@ ENDS = [
     ("Reach-v0", {}, [at(AT_REST, 0.55, 0, 0.081)], True),
     ("Reach-v0", {}, [at(AT_REST, 0.55, 0, 0.079)], False),
     ("Push-v0", {"goal": GOAL}, [at(THINGS, *NEAR)], True),
-    ("Push-v0", {"goal": GOAL}, [at(THINGS, 0.62, 0, -0.1)], False),
+    ("Push-v0", {"goal": GOAL}, [at(THINGS, 0.59, 0, -0.1)], False),
     ("PickAndPlace-v0", {"goal": GOAL}, [at(TAKEN, *NEAR)], True),
-    ("PickAndPlace-v0", {"goal": GOAL}, [at(TAKEN, 0.65, 0, -0.07)], False),
+    ("PickAndPlace-v0", {"goal": GOAL}, [at(TAKEN, 0.65, 0, -0.04)], False),
     ("Drawer-v0", {}, [HALF_OPEN], False),
     ("Drawer-v0", {}, [OPEN], True),
     ("Button-v0", {}, [OPEN], True),

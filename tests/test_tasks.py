@@ -164,6 +164,6 @@ def test_lengths_are_in_units_of_the_arms_size(arm: str) -> None:
     np.testing.assert_allclose(observation[-3:], 5 * (env.goal - now.object_position) / size, atol=1e-5)
     way = env.goal - now.object_position
     far = float(np.linalg.norm(way))
-    behind = now.object_position - (now.object_half[:2].max() + 0.015 * size) * way / far
+    behind = now.object_position - now.object_half[:2].max() * way / far
     to_it = np.linalg.norm(now.tool_position - behind) / size
-    assert env.cost(now) == pytest.approx(0.3 * tanh(4 * to_it) + 0.7 * tanh(4 * far / size))
+    assert env.cost(now) == pytest.approx(0.5 * tanh(6 * to_it) + 0.5 * tanh(4 * far / size))

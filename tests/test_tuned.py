@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -20,6 +21,7 @@ from sac_dist.engine.settling import settle_unknown
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig, tuned
 from sac_dist.settings.by_environment import discount_for, general_beneath, taken
 from sac_dist.settings.presets import GENERAL, GOALS, PRESETS
+from sac_dist.settings.resuming import as_settled, check_resumable
 from sac_dist.storage import checkpoint
 
 ARM = {"hidden_width": 128, "update_ratio": 1.0}
@@ -280,3 +282,13 @@ def test_a_run_says_what_it_took_and_what_hardly_suits(capsys, flags, told, unto
 
 
 gymnasium.register("Far-v0", entry_point=Far)
+
+
+def test_a_run_goes_on_with_what_it_settled_where_its_settings_were_open():
+    opened = Config.of("Hopper-v5")
+    began = opened.with_settings({"hidden_width": 200, "her": "none"})  # as if ``general`` had been that
+    assert opened.if_unknown and as_settled(began, opened).agent.hidden_width == 200
+    check_resumable(began, as_settled(began, replace(opened, agent=began.agent)))
+    given = replace(Config(EnvConfig("Hopper-v5")), agent=AgentConfig(hidden_width=100))
+    with pytest.raises(ConfigError, match=r"^--hidden-width cannot change"):
+        check_resumable(began, as_settled(began, given))

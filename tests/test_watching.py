@@ -371,6 +371,7 @@ def named(name: str) -> list[int]:
     return [pid for pid in descendants(os.getpid()) if role_of(pid) == name]
 
 
+@pytest.mark.slow
 def test_a_run_is_seen_whatever_comes_to_its_page(tmp_path):
     def visit(page, url):
         with first_visit(url) as visitor:

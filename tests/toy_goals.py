@@ -100,7 +100,7 @@ class ManyRewards(Goal):
         return achieved - desired
 
 
-class NotFinite(Goal):
+class InfiniteReward(Goal):
     def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
         with np.errstate(divide="ignore"):
             return 1 / np.linalg.norm(achieved - desired, axis=-1)

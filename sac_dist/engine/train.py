@@ -46,7 +46,7 @@ from sac_dist.reporting.reporter import Reporter
 from sac_dist.reporting.sinks import Sink
 from sac_dist.settings import Config, ConfigError, DataConfig, EnvConfig
 from sac_dist.settings.config import check_n_step
-from sac_dist.settings.resuming import check_resumable
+from sac_dist.settings.resuming import as_settled, check_resumable
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
 from sac_dist.storage.run_folder import RunFolder
@@ -195,6 +195,7 @@ def _resumed(saved: Config, config: Config | None, env: Any) -> Config:
         given = env if isinstance(env, EnvConfig) else EnvConfig(env)
         config = replace(config, env=given.over(config.env))
     config = replace(config, env=settle_environment(config.env)[0], data=with_absolute_names(config.data))
+    config = as_settled(saved, config)
     check_resumable(saved, config)
     return config
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable
 
@@ -26,6 +27,7 @@ def serve(policy: Policy, host: str, port: int, tell: Callable[[str], None]) -> 
     except ImportError as error:
         raise ConfigError(f"the server needs websockets: pip install websockets ({error})") from None
     hello = greeting(policy)
+    quiet = logging.Logger("policy server", logging.CRITICAL)  # no traceback for what is no WebSocket
 
     async def attend(connection: ServerConnection) -> None:
         try:
@@ -49,6 +51,7 @@ def serve(policy: Policy, host: str, port: int, tell: Callable[[str], None]) -> 
             ping_interval=PING,
             ping_timeout=PING,
             close_timeout=1.0,
+            logger=quiet,
         ) as server:
             address = next(iter(server.sockets)).getsockname()
             tell(f"serving on ws://{address[0]}:{address[1]}, until Ctrl-C")

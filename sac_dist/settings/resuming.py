@@ -56,6 +56,14 @@ def changed(config: Config, settings: dict[str, Any]) -> Config:
     return Config(**sections)
 
 
+def as_settled(saved: Config, config: Config) -> Config:
+    """``config`` with what it leaves open as the run settled it when it began."""
+    if config.data.her is None:
+        config = replace(config, data=replace(config.data, her=saved.data.her))
+    settled = {name: old for name, old, _ in _settings(saved, config)}
+    return config.with_settings({name: settled[name] for name in config.if_unknown})
+
+
 def check_resumable(saved: Config, config: Config) -> None:
     """Raise ConfigError unless a run saved as ``saved`` can go on as ``config``."""
     settings = {name: value for name, old, value in _settings(saved, config) if old != value}
