@@ -55,6 +55,7 @@ def test_observations_of_pictures_are_one_vector(env: str, stack: int | None) ->
         assert (schema.frames_of(made.reset(seed=0)[0]) == frames).all(), "frames of the episode before"
 
 
+@pytest.mark.slow
 def test_a_run_on_pictures_goes_on_bit_for_bit(tmp_path: Path) -> None:
     """A step into an episode, whose frames are stacked otherwise than those of the demonstrations; with
     pictures that the ring has overwritten.

@@ -99,7 +99,7 @@ def written(shards: int, capacity: int, stack: int, history: list[tuple[int, boo
 
 
 @given(histories(), st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_row_that_is_drawn_has_its_pictures(history: Any, n: int) -> None:
     buffer = written(*history)
     if not len(buffer):
@@ -113,7 +113,7 @@ def test_every_row_that_is_drawn_has_its_pictures(history: Any, n: int) -> None:
 
 
 @given(histories(), st.integers(0, 150))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_snapshots_in_files_give_the_same_buffer_back(
     tmp_path_factory: Any, history: Any, middle: int
 ) -> None:
@@ -156,7 +156,7 @@ def test_snapshots_in_files_give_the_same_buffer_back(
 
 
 @given(histories(), st.integers(1, 4), st.integers(4, 50))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_episodes_dealt_to_other_shards_keep_their_pictures(history: Any, shards: int, capacity: int) -> None:
     buffer = written(*history)
     again = ReplayBuffer(capacity, buffer.schema, shards)
