@@ -28,7 +28,13 @@ def untrained(env: str | EnvConfig, **agent: Any) -> Checkpoint:
     schema = schema_of(made)
     close(made)
     if schema.pictures:
-        agent = {"encoder_channels": 4, "encoder_depth": 2, "encoder_latent": 6, **agent}
+        agent = {
+            "encoder_channels": 4,
+            "encoder_depth": 2,
+            "encoder_strided": 1,
+            "encoder_latent": 6,
+            **agent,
+        }
     settings = AgentConfig(**{"hidden_width": 16, **agent})
     trained = SACAgent(schema, settings, seed=3)
     average, generator = trained.tensors.copies[AVERAGE], torch.Generator().manual_seed(0)

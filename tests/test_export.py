@@ -122,7 +122,7 @@ def test_pictures_stacks_of_them_and_what_is_privileged(
     env: str, stack: int | None, suffix: str, tmp_path: Path
 ) -> None:
     config = EnvConfig(f"toy_envs:{env}-v0", frame_stack=stack)
-    checkpoint = untrained(config, normalize_observations=True, encoder_strided=1)
+    checkpoint = untrained(config, normalize_observations=True)
     found = export(checkpoint, tmp_path / f"p.{suffix}")
     assert found.differences.largest <= TOLERANCE
     names = {"Painted": ["gone", "picture"], "Photographed": ["picture"], "Told": ["gone", "picture"]}

@@ -29,7 +29,13 @@ from sac_dist.storage import checkpoint
 from sac_dist.system import shared
 
 pytestmark = pytest.mark.timeout(150)
-EYES: dict[str, Any] = {"encoder_channels": 4, "encoder_latent": 6, "encoder_depth": 3, "shift": 1}
+EYES: dict[str, Any] = {
+    "encoder_channels": 4,
+    "encoder_strided": 1,
+    "encoder_latent": 6,
+    "encoder_depth": 3,
+    "shift": 1,
+}
 AGENT = AgentConfig(hidden_width=16, hidden_depth=1, **EYES)
 
 

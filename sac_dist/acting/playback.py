@@ -16,6 +16,7 @@ from envs import resolve
 from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import Episode, check_picture, run_episode
 from sac_dist.acting.evaluation import Evaluation, evaluation_seed
+from sac_dist.acting.inset import Inset
 from sac_dist.acting.interface import notes_on
 from sac_dist.acting.observation import check_policy_fits
 from sac_dist.acting.video import video_writer
@@ -59,6 +60,8 @@ def play(
     try:
         check_policy_fits(policy.schema, env, config.name)
         agent = policy.build_agent()
+        if policy.schema.pictures:
+            env = Inset(env)
         if env.render_mode is not None:
             check_picture(env, evaluation_seed(0))
         for line in notes_on(env, config.name):
@@ -107,6 +110,8 @@ def film(
     env = make_env(config, "rgb_array")
     try:
         check_policy_fits(policy.schema, env, config.name)
+        if policy.schema.pictures:
+            env = Inset(env)
         act = partial(policy.build_agent().act, deterministic=True)
         with video_writer(path, env.metadata.get("render_fps", DEFAULT_FPS)) as append:
             try:

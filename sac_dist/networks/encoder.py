@@ -29,7 +29,8 @@ class Eye(Block):
     """One camera's pictures (B, stack, pixels), uint8 or as large floats, to (B, latent) in ±1.
 
     ``depth`` layers of 3x3 convolutions with ReLU, the first ``strided`` of them of stride 2, then a linear
-    layer, layer normalisation and tanh: the encoder and trunk of DrQ-v2, Yarats et al., arXiv:2107.09645.
+    layer, layer normalisation and tanh: the encoder and trunk of DrQ-v2, Yarats et al., arXiv:2107.09645,
+    which has 32 channels and one layer of stride 2. Fewer and three take a tenth of its time.
     """
 
     shape: tuple[int, int, int]  # height, width, channels
@@ -53,7 +54,8 @@ class Eye(Block):
         if min(side for sides in eye.sides for side in sides) < 1:
             raise ConfigError(
                 f"the picture {field.name} of {field.shape[0]}x{field.shape[1]} is too small for "
-                f"{config.encoder_depth} layers: give a smaller encoder_depth"
+                f"{config.encoder_depth} layers, {config.encoder_strided} of which halve it: give a smaller "
+                "encoder_strided or encoder_depth"
             )
         return eye
 
