@@ -125,7 +125,7 @@ def test_recorded_pictures_come_back_from_a_file(tmp_path: Path) -> None:
     again = files.read(file)
     assert digest(again) == digest(demos) and again.schema == demos.schema
     assert (again.frames == demos.frames).all() and (again.rows == demos.rows).all()
-    with pytest.raises(ConfigError, match=r"with pictures are written to \.npz and \.hdf5 files alone"):
+    with pytest.raises(ConfigError, match="pickles hold no pictures"):
         files.write(demos, tmp_path / "demos.pkl")
 
 
@@ -142,6 +142,22 @@ def test_pictures_in_robomimic_s_files(env: str, tmp_path: Path) -> None:
     else:
         with pytest.raises(ConfigError, match="name it FILE/pictures"):
             files.read(tmp_path / "demos.hdf5")
+
+
+@pytest.mark.parametrize("env", ["Painted-v0", "Photographed-v0"])
+def test_pictures_in_minari_s_datasets(env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    demos = record(EnvConfig(f"toy_envs:{env}"), "random", 3, seed=1, only_success=False)
+    files.write(demos, "minari:toy/seen-v0")
+    again = files.read("minari:toy/seen-v0/pictures")
+    assert (again.frames == demos.frames).all() and (again.rows == demos.rows).all()
+    assert (files.read(f"{tmp_path}/toy/seen-v0/pictures").frames == demos.frames).all()
+    if env == "Painted-v0":
+        assert files.read("minari:toy/seen-v0").frames is None
+    else:
+        with pytest.raises(ConfigError, match="add /pictures to its name"):
+            files.read("minari:toy/seen-v0")
 
 
 def test_others_files_have_cameras_by_their_keys_and_may_lack_what_follows(tmp_path: Path) -> None:

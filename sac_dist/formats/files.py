@@ -54,8 +54,8 @@ def write(demos: Transitions, path: str | Path) -> None:
     """
     kind = _format_of_new(str(path))
     assert kind.write is not None
-    if demos.frames is not None and kind not in (npz.FORMAT, robomimic.FORMAT):
-        raise ConfigError(f"{path}: demonstrations with pictures are written to .npz and .hdf5 files alone")
+    if demos.frames is not None and kind is pickles.FORMAT:
+        raise ConfigError(f"{path}: the book's pickles hold no pictures: write .npz, .hdf5 or minari:ID")
     try:
         kind.write(demos, str(path))
     except OSError as error:
