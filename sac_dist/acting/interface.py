@@ -11,6 +11,7 @@ from gymnasium.wrappers import NormalizeObservation
 from sac_dist.acting.environment import has_default_limit
 from sac_dist.acting.episode import Play
 from sac_dist.acting.failures import reason
+from sac_dist.acting.interventions import IS_INTERVENTION
 from sac_dist.acting.suitability import about_actions
 from sac_dist.settings import ConfigError
 from sac_dist.settings.environment import DEFAULT_HORIZON
@@ -19,8 +20,9 @@ RESET = "gymnasium wants reset(self, *, seed=None, options=None) to return (obse
 STEP = "gymnasium wants step(self, action) to return (observation, reward, terminated, truncated, info)"
 
 
-def check_interface(env: gymnasium.Env, name: str) -> None:
-    """Reset ``env``, as ``make_env`` makes it, and take one step.
+def check_interface(env: gymnasium.Env, name: str) -> bool:
+    """Reset ``env``, as ``make_env`` makes it, and take one step. Returns whether its infos say what a person
+    does (acting/interventions.py).
 
     Where that fails the environment itself is looked at without its wrappers, which would be blamed for what
     it returns; not before, since it may need them (Meta-World's choose its task). Raises ConfigError in one
@@ -31,6 +33,7 @@ def check_interface(env: gymnasium.Env, name: str) -> None:
         _check_step(_call(name, "step", STEP, env.step, _some_action(env.action_space)), name)
         play = _call(name, "reset", RESET, Play, env, 0)
         _call(name, "step", STEP, play.step, _some_action(env.action_space))
+        return IS_INTERVENTION in play.info
     except ConfigError:
         _check_bare(env.unwrapped, name)
         raise

@@ -22,7 +22,7 @@ from sac_dist.acting.episode import TRAINING_SEEDS, Episode, run_episode
 from sac_dist.acting.interface import notes_on
 from sac_dist.acting.observation import check_policy_fits, schema_of
 from sac_dist.acting.playback import find_policy, silent
-from sac_dist.data.schema import Rows
+from sac_dist.data.schema import Rows, Schema
 from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.storage.checkpoint import Checkpoint
@@ -127,8 +127,21 @@ def collect(
         if is_wanted(episode.success):
             kept.append(env.rows(config.name))
             success.append(episode.success)
+    return of_episodes(env.schema, kept, success, config, policy, seed, len(tried))
+
+
+def of_episodes(
+    schema: Schema,
+    kept: Sequence[Rows],
+    success: Sequence[bool | None],
+    config: EnvConfig,
+    policy: str,
+    seed: int,
+    tried: int,
+) -> Transitions:
+    """The rows of whole episodes that were recorded now, ``tried`` being how many were played for them."""
     return Transitions(
-        env.schema,
+        schema,
         np.concatenate(kept),
         np.cumsum([0, *map(len, kept[:-1])]),
         # an environment may speak of success only where there is one
@@ -137,7 +150,7 @@ def collect(
             "env": config.flat(),
             "policy": policy,
             "seed": seed,
-            "episodes tried": len(tried),
+            "episodes tried": tried,
             "sac_dist": __version__,
         },
     )
@@ -166,6 +179,11 @@ class Recorder(gymnasium.Wrapper):
         self.observations.append(np.array(observation, np.float32))
         self.steps.append((taken, float(reward), bool(terminated), bool(truncated)))
         return self.observations[-1], float(reward), terminated, truncated, info
+
+    def cut(self) -> None:
+        """The episode ends with its last step."""
+        action, reward, terminated, _ = self.steps[-1]
+        self.steps[-1] = action, reward, terminated, not terminated
 
     def rows(self, name: str) -> Rows:
         """The episode's rows (T, row_width). Raises ConfigError if a number in it is not finite."""
