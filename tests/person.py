@@ -4,6 +4,7 @@ inexactly, and sometimes with a wrong one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections import deque
@@ -56,7 +57,7 @@ class Person:
             self._waits = 0
             return {GRIPPER}
         across = float(np.hypot(forward, left))
-        if across > FAR or abs(up + ABOVE) > FAR and across > 2 * NEAR:
+        if across > FAR or (abs(up + ABOVE) > FAR and across > 2 * NEAR):
             return self._towards(forward, left, up + ABOVE, FAR / 3) | self._turn(seen)
         if self._rests:
             self._rests -= 1
@@ -107,6 +108,12 @@ def words(seen: np.ndarray, opening: float) -> dict[str, Any]:
     return {"offset": seen[:3], "yaw": seen[3], "held": bool(seen[4]), "gripper": gripper}
 
 
+def at_the_hand(url: str, **options: Any) -> Any:
+    """A websocket of the page for who steers; what is not read does not hold it up."""
+    url = url.replace("http", "ws", 1) + "hand/socket"
+    return connect(url, open_timeout=20, close_timeout=1, max_queue=None, proxy=None, **options)
+
+
 class AtThePage(threading.Thread):
     """A person at the websocket of the page for who steers, until ``leave``; ``press`` gets the keys instead
     of the websocket where it is given, as those of a browser.
@@ -114,7 +121,7 @@ class AtThePage(threading.Thread):
 
     def __init__(self, url: str, person: Person, press: Any = None, takes_over: bool = False) -> None:
         super().__init__(daemon=True)
-        self.socket = connect(url.replace("http", "ws", 1) + "hand/socket", open_timeout=20, proxy=None)
+        self.socket = at_the_hand(url)
         self.person, self._press, self._takes_over = person, press, takes_over
         self.last: dict[str, Any] = {}
         self.states: list[str] = []  # in their order
@@ -130,8 +137,11 @@ class AtThePage(threading.Thread):
 
     def look(self) -> None:
         """At one instant, and act."""
-        before, now = self.last, json.loads(self.socket.recv(timeout=20))
-        self.last = now
+        before, raw = self.last, self.socket.recv(timeout=20)
+        with contextlib.suppress(TimeoutError):
+            while True:  # what is newest
+                raw = self.socket.recv(timeout=0)
+        now = self.last = json.loads(raw)
         if not before or now["state"] != before["state"]:
             self.states.append(now["state"])
             if now["state"] == "ready":

@@ -16,6 +16,7 @@ from sac_dist.acting.hand import (
     DISCARD,
     DONE,
     FAILED,
+    LEFT,
     MOVES,
     NOBODY,
     REDO,
@@ -117,7 +118,7 @@ class _Session:
     def play(self, seed: int, kept: int) -> Episode | None:
         """One episode; None: it is not wanted. Raises NoHand."""
         self.done = self.again = False
-        self._pressed = {button: self.hand.presses(button) for button in (DONE, DISCARD, REDO)}
+        self._pressed = {button: self.hand.presses(button) for button in (DONE, DISCARD, REDO, LEFT)}
         play = Play(self.env, seed, self.config.success)
         self.film.begin()
         command = self._first_motion(kept)
@@ -134,7 +135,7 @@ class _Session:
                 return None
             pace.wait(self.hand.speed)
             following = self.hand.command()
-            if following is None:
+            if following is None or self._is_pressed(LEFT):
                 self.again = True
                 raise NoHand
             command = following

@@ -17,9 +17,10 @@ from sac_dist.system.shared import SharedArray
 
 STALE = 1.0  # s
 
-# Columns that the person's side writes; of the buttons, how often they were pressed.
-BEAT, TAKES_OVER, OPENING, ATTENDED, SPEED, DONE, DISCARD, REDO = range(8)
-MOTION = slice(8, 14)
+# Columns that the person's side writes; of the buttons, how often they were pressed, and LEFT, how often who
+# held the hand has gone.
+BEAT, TAKES_OVER, OPENING, ATTENDED, SPEED, DONE, DISCARD, REDO, LEFT = range(9)
+MOTION = slice(9, 15)
 # Columns that the player's side writes, in another cache line.
 STATE, KEPT, WANTED, TICK = range(16, 20)
 VIEW = slice(20, 20 + SEEN)
@@ -51,6 +52,7 @@ class Hand:
 
     def let_go(self) -> None:
         self._cells.array[BEAT] = 0.0
+        self._cells.array[LEFT] += 1
 
     def press(self, button: int) -> None:
         """DONE, DISCARD or REDO."""
@@ -79,7 +81,7 @@ class Hand:
         return Command(cells[MOTION].copy(), float(cells[OPENING]), bool(cells[TAKES_OVER]))
 
     def presses(self, button: int) -> int:
-        """How often it was pressed ever."""
+        """How often it was pressed ever; LEFT is one too."""
         return int(self._cells.array[button])
 
     def attends(self, player: int) -> bool:

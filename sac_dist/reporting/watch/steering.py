@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sac_dist.acting.hand import DISCARD, DONE, NOBODY, REDO, STALE, STANDS, Hand
+from sac_dist.acting.hand import DISCARD, DONE, NOBODY, REDO, STALE, STANDS, Hand, Told
 from sac_dist.reporting.watch import keys
 from sac_dist.reporting.watch.keys import Grip, Input, turned
 
@@ -78,7 +78,7 @@ class Steerers:
             state = told.state
             if told.tick != tick or time_now - sent > SENT_AT_LEAST:
                 tick, sent = told.tick, time_now
-                await connection.send(json.dumps(self._words(connection, grip, told)))
+                await connection.send(json.dumps(self._words(connection, told)))
 
     def _steers(self, connection: Any) -> bool:
         return connection is self._people[0]
@@ -88,7 +88,8 @@ class Steerers:
             if key in fresh:
                 self.hand.press(button)
 
-    def _words(self, connection: Any, grip: Grip, told: Any) -> dict[str, Any]:
+    def _words(self, connection: Any, told: Told) -> dict[str, Any]:
+        command = self.hand.command()  # of who steers
         offset = turned(np.append(told.seen[:3], [0.0, 0.0, 0.0]), -self.direction)[:3]
         return {
             "steers": self._steers(connection),
@@ -101,6 +102,6 @@ class Steerers:
             "yaw": round(float(told.seen[3]), 4),  # rad
             "held": bool(told.seen[4]),
             "opening": round(float(told.seen[5]), 3),
-            "gripper": "open" if grip.opening else "closed",
-            "takes over": grip.takes_over(),
+            "gripper": "open" if command is None or command.opening else "closed",
+            "takes over": command is not None and command.takes_over,
         }
