@@ -20,6 +20,7 @@ from sac_dist.acting.hand import (
     MOVES,
     NOBODY,
     REDO,
+    SHOWN,
     STANDS,
     SUCCEEDED,
     Command,
@@ -36,7 +37,6 @@ from sac_dist.settings import ConfigError, EnvConfig
 
 HORIZON = 600  # steps of an episode, 30 s: people are slower than policies
 LOOK = 0.02  # s between looks for the first motion
-SHOWN = 0.8  # s that the end of an episode stays
 
 
 class NoHand(Exception):

@@ -17,6 +17,8 @@ from sac_dist.system.shared import SharedArray
 
 STALE = 1.0  # s
 
+SHOWN = 0.6  # s that the end of an episode stays to be seen
+
 # Columns that the person's side writes; of the buttons, how often they were pressed, and LEFT, how often who
 # held the hand has gone.
 BEAT, TAKES_OVER, OPENING, ATTENDED, SPEED, DONE, DISCARD, REDO, LEFT = range(9)

@@ -7,6 +7,7 @@ that it was given. So does :class:`TakenOver`, which lets the hand of a page int
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,11 +19,10 @@ from envs.tasks.steering import Steering
 from sac_dist.acting.environment import ClippedRescaleAction
 from sac_dist.acting.episode import EnvironmentFault, success_of
 from sac_dist.acting.failures import reason
-from sac_dist.acting.hand import FAILED, MOVES, STANDS, SUCCEEDED, Hand, Pace
+from sac_dist.acting.hand import FAILED, MOVES, SHOWN, STANDS, SUCCEEDED, Hand, Pace
 
 IS_INTERVENTION = "is_intervention"
 ACTIONS = ("teleop_action", "action_intervention")
-SHOWN = 0.8  # s that the end of an episode stays
 
 
 class TakenOver(gymnasium.Wrapper):
@@ -37,6 +37,8 @@ class TakenOver(gymnasium.Wrapper):
         self._pace: Pace | None = None  # None: nobody attends
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        if self._pace is not None:
+            time.sleep(SHOWN)
         first = self.env.reset(**kwargs)
         if self.hand.attends(self.player):
             self.hand.tell(STANDS, self._steering.seen())
@@ -58,14 +60,10 @@ class TakenOver(gymnasium.Wrapper):
         observation, reward, terminated, truncated, info = self.env.step(action)
         if steers:
             info = {**info, IS_INTERVENTION: True, ACTIONS[0]: action}
-        self._tell(terminated or truncated, info)
+        if not info.get("unstable"):  # else there is nothing to be seen
+            ended = SUCCEEDED if success_of(info) else FAILED
+            hand.tell(ended if terminated or truncated else MOVES, self._steering.seen())
         return observation, reward, terminated, truncated, info
-
-    def _tell(self, over: bool, info: Mapping[str, Any]) -> None:
-        if info.get("unstable"):  # there is nothing to be seen
-            return
-        seen = self._steering.seen()
-        self.hand.tell((SUCCEEDED if success_of(info) else FAILED) if over else MOVES, seen)
 
 
 class Corrections:

@@ -31,6 +31,8 @@ class Transitions:
     success: npt.NDArray[np.bool_] | None = None  # (E,) None: the file does not say
     # plain JSON: "env" (EnvConfig's fields), "policy", "seed", … where known
     source: dict[str, Any] = field(default_factory=dict)
+    # (N,) a person acted in place of the policy; None: the file does not say
+    is_intervention: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def of_arrays(
@@ -103,14 +105,15 @@ class Transitions:
 
     def pick(self, episodes: Sequence[int]) -> Transitions:
         """These episodes, at least one, in this order."""
-        parts = [slice(self.starts[each], self.ends[each]) for each in episodes]
-        lengths = [part.stop - part.start for part in parts]
+        parts = [np.arange(self.starts[each], self.ends[each]) for each in episodes]
+        rows = np.concatenate(parts)
         return Transitions(
             self.schema,
-            np.concatenate([self.rows[part] for part in parts]),
-            np.cumsum([0, *lengths[:-1]]),
+            self.rows[rows],
+            np.cumsum([0, *map(len, parts[:-1])]),
             None if self.success is None else self.success[list(episodes)],
             self.source,
+            None if self.is_intervention is None else self.is_intervention[rows],
         )
 
     @classmethod
@@ -132,7 +135,10 @@ class Transitions:
         starts = np.concatenate([part.starts + rows for part, rows in zip(parts, before[:-1], strict=True)])
         successes = [part.success for part in parts if part.success is not None]
         success = np.concatenate(successes) if len(successes) == len(parts) else None
-        return cls(schema, np.concatenate([part.rows for part in parts]), starts, success, parts[0].source)
+        marks = [part.is_intervention for part in parts if part.is_intervention is not None]
+        is_intervention = np.concatenate(marks) if len(marks) == len(parts) else None
+        rows = np.concatenate([part.rows for part in parts])
+        return cls(schema, rows, starts, success, parts[0].source, is_intervention)
 
 
 def begins_of(schema: Schema, rows: Rows) -> Starts:

@@ -55,6 +55,9 @@ class CorrectionsFile:
         lasts = np.append(segment.begins()[1:], len(segment.rows)) - 1
         parts["truncated"][lasts] = 1 - parts["terminated"][lasts]
         source = {"env": self._env.flat(), "policy": "human"}
-        stretches = Transitions(corrections.schema, segment.rows, segment.begins(), source=source)
+        by_person = np.ones(len(segment.rows), bool)
+        stretches = Transitions(
+            corrections.schema, segment.rows, segment.begins(), None, source, is_intervention=by_person
+        )
         files.write(stretches, self.path, again=True)
         self._written = int(corrections.written.sum())
