@@ -26,7 +26,7 @@ from sac_dist.cli import main as cli
 from sac_dist.data.dataset import DataSet
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.sampler import Batches
-from sac_dist.data.schema import Schema
+from sac_dist.data.schema import Field, Schema
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine.control import Control
 from sac_dist.engine.corrected import CorrectionsFile, settle_interventions
@@ -193,12 +193,15 @@ def test_files_keep_who_acted(kind, tmp_path):
 
 
 def test_who_can_act_is_settled_before_a_run():
-    config = Config(EnvConfig("Pendulum-v1"), AGENT, TRAIN)
+    config, schema = Config(EnvConfig("Pendulum-v1"), AGENT, TRAIN), Schema.vector(3, 1)
+    stacked = Schema((Field("camera", (8, 8, 3), "uint8", stack=3),), 1)
+    with pytest.raises(ConfigError, match="leave out --frame-stack"):
+        settle_interventions(config, True, False, stacked)
     with pytest.raises(ConfigError, match="Pendulum-v1 has no arm that people can steer"):
-        settle_interventions(config, False, False)
-    assert settle_interventions(config, False, True) == (config, None)
-    assert settle_interventions(config, True, False)[0].train.watch
-    line = settle_interventions(Config(HELPED), False, True)[1]
+        settle_interventions(config, False, False, schema)
+    assert settle_interventions(config, False, True, schema) == (config, None)
+    assert settle_interventions(config, True, False, schema)[0].train.watch
+    line = settle_interventions(Config(HELPED), False, True, schema)[1]
     assert "give --interventions" in line
 
 

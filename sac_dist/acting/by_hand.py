@@ -31,7 +31,6 @@ from sac_dist.acting.interface import notes_on
 from sac_dist.acting.playback import silent
 from sac_dist.acting.recording import Recorder, demonstration_seed, of_episodes, resolved
 from sac_dist.acting.reels import Filming, Reels
-from sac_dist.data.schema import Rows
 from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError, EnvConfig
 
@@ -75,7 +74,7 @@ def record_by_hand(
             raise ConfigError(f"--policy human: {error}") from None
         for line in notes_on(env, config.name):
             note(line)
-        kept: list[Rows] = []
+        kept: list[Transitions] = []
         success: list[bool | None] = []
         session = _Session(env, long, steering, hand, Filming(reels, 0, env), episodes, quicker)
         tried = start = 0
@@ -92,9 +91,9 @@ def record_by_hand(
             tried += 1
             wanted = session.done or bool(episode.success) or not only_success
             if wanted:
-                kept.append(env.rows(config.name))
+                kept.append(env.episode(config.name))
                 success.append(episode.success)
-                keep(of_episodes(env.schema, kept, success, config, "human", seed, tried))
+                keep(of_episodes(kept, success, config, "human", seed, tried))
             session.show_end(wanted, len(kept))
     finally:
         close(env)

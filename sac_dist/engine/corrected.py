@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from sac_dist.data.ring import ReplayBuffer
+from sac_dist.data.schema import Schema
 from sac_dist.data.segment import ReplaySegment
 from sac_dist.data.transitions import Transitions
 from sac_dist.formats import files
 from sac_dist.settings import Config, ConfigError, EnvConfig
 
 
-def settle_interventions(config: Config, arm_task: bool, says_so: bool) -> tuple[Config, str | None]:
+def settle_interventions(
+    config: Config, arm_task: bool, says_so: bool, schema: Schema
+) -> tuple[Config, str | None]:
     """``config`` with the page through which people act, where the environment has no device of its own, and
     a line. ``says_so``: whether its infos say what a person does.
 
@@ -24,6 +27,11 @@ def settle_interventions(config: Config, arm_task: bool, says_so: bool) -> tuple
     if not config.train.interventions:
         line = f"{name} says when a person acts: give --interventions to learn from what they do"
         return config, line if says_so else None
+    if schema.stack > 1:
+        raise ConfigError(
+            "--interventions are for single pictures: what a person does begins in the middle of an episode, "
+            "and the pictures before it are not kept; leave out --frame-stack"
+        )
     if arm_task:
         return replace(config, train=replace(config.train, watch=True)), None
     if says_so:
@@ -55,9 +63,15 @@ class CorrectionsFile:
         lasts = np.append(segment.begins()[1:], len(segment.rows)) - 1
         parts["truncated"][lasts] = 1 - parts["terminated"][lasts]
         source = {"env": self._env.flat(), "policy": "human"}
-        by_person = np.ones(len(segment.rows), bool)
+        frames = [stretch.frames for stretch in segment.stored() if stretch.frames is not None]
         stretches = Transitions(
-            corrections.schema, segment.rows, segment.begins(), None, source, is_intervention=by_person
+            corrections.schema,
+            segment.rows,
+            segment.begins(),
+            None,
+            np.concatenate(frames) if frames else None,
+            source,
+            np.ones(len(segment.rows), bool),
         )
         files.write(stretches, self.path, again=True)
         self._written = int(corrections.written.sum())

@@ -24,7 +24,7 @@ from sac_dist.engine.processes import Child, settle_child
 from sac_dist.engine.start_method import context_on, start_context
 from sac_dist.engine.worker import Worker
 
-CORRECTIONS = 200_000  # steps of people that are kept as data: three hours of one arm
+CORRECTIONS = 100_000  # steps of people that are kept as data: 83 minutes of one arm
 
 
 def replay_manager_main(_: connection.Connection, buffer: ReplayBuffer, address: str, key: bytes) -> None:
@@ -45,7 +45,8 @@ class LocalEngine(Engine):
         self._replay = ReplayBuffer(train.buffer_size, self.agent.schema, train.workers).for_shard(None)
         self.shards = [self._replay.for_shard(rank) for rank in range(train.workers)]
         if train.interventions:
-            corrections = ReplayBuffer(max(CORRECTIONS, train.workers), self.agent.schema, train.workers)
+            capacity = max(min(CORRECTIONS, train.buffer_size), train.workers)
+            corrections = ReplayBuffer(capacity, self.agent.schema, train.workers)
             self.corrections = corrections.for_shard(None)
         self.data = None if inputs.data is None else DataSet(inputs.data, self.config.agent)
 

@@ -102,7 +102,9 @@ def train(
             return _run(
                 folder,
                 reporter,
-                lambda signals: Supervisor(config, folder, schema, reporter, engine, signals, _joined(demos)),
+                lambda signals: Supervisor(
+                    config, folder, schema, reporter, engine, signals, _joined(demos, schema)
+                ),
             )
         except ConfigError:
             folder.unlock()
@@ -126,7 +128,9 @@ def prepare(config: Config) -> Prepared:
     config, choice = settle(config, demos)
     tried = _try_environment(config)
     config, line = settle_unknown(config, tried.arm_task, tried.horizon, tried.her)
-    config, about_people = settle_interventions(config, tried.arm_task, tried.says_interventions)
+    config, about_people = settle_interventions(
+        config, tried.arm_task, tried.says_interventions, tried.schema
+    )
     check_watch(config.train)
     _check_demos(config, demos, tried.schema)
     notes = [choice, *filter(None, [line, about_people]), *tried.notes]
@@ -172,7 +176,7 @@ def resume(
         )  # of runs from before there was the setting
         tried = _try_environment(replace(config, data=settled), saved.schema)
         schema = tried.schema
-        config, _ = settle_interventions(config, tried.arm_task, tried.says_interventions)
+        config, _ = settle_interventions(config, tried.arm_task, tried.says_interventions, tried.schema)
         check_watch(config.train)
         _check_demos(config, demos, schema)
         with _engine(config) as engine:
@@ -183,7 +187,7 @@ def resume(
                 folder,
                 reporter,
                 lambda signals: Supervisor(
-                    config, folder, schema, reporter, engine, signals, _joined(demos), saved
+                    config, folder, schema, reporter, engine, signals, _joined(demos, schema), saved
                 ),
             )
     except ConfigError:
@@ -267,8 +271,12 @@ def _read_again(config: Config, saved: Checkpoint, path: Path) -> list[Transitio
     return demos
 
 
-def _joined(demos: list[Transitions]) -> Transitions | None:
-    return Transitions.concatenate(demos) if demos else None
+def _joined(demos: list[Transitions], schema: Schema | None = None) -> Transitions | None:
+    """``schema``: the environment's, which may stack pictures otherwise than those who recorded them."""
+    if not demos:
+        return None
+    joined = Transitions.concatenate(demos)
+    return joined if schema is None or joined.frames is None else replace(joined, schema=schema)
 
 
 def _check_demos(config: Config, demos: list[Transitions], schema: Schema) -> None:
