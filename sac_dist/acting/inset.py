@@ -29,7 +29,7 @@ class Inset(gymnasium.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         self._seen, *others = self.env.step(action)
-        return (self._seen, *others)  # type: ignore[return-value]
+        return (self._seen, *others)
 
     def render(self) -> Any:
         frame: Any = self.env.render()

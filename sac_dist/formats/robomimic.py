@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,8 @@ def write(demos: Transitions, path: Path) -> None:
             demo.attrs["num_samples"] = int(length)
             if demos.success is not None:
                 demo.attrs["success"] = bool(demos.success[index])
+            if demos.is_intervention is not None:
+                demo["is_intervention"] = demos.is_intervention[rows].astype(np.int64)
             demo["actions"] = demos.action[rows]
             demo["rewards"] = demos.reward[rows]
             demo["dones"] = demos.terminated[rows].astype(np.int64)
@@ -151,7 +154,7 @@ def _demo(reader: Reader, demo: Any, name: str, pictures: bool) -> Transitions |
     seen = {key: reader.array(observation, key) for key in cameras}
     if following is not None:
         seen = {key: np.concatenate([all, reader.array(following, key)[-1:]]) for key, all in seen.items()}
-    return completed(
+    found = completed(
         name,
         observation=_vectors(reader, observation, keys, name, len(rewards)),
         action=reader.array(demo, "actions"),
@@ -163,6 +166,10 @@ def _demo(reader: Reader, demo: Any, name: str, pictures: bool) -> Transitions |
         success=None if success is None else bool(success),
         pictures=seen,
     )
+    by_person = reader.array(demo, "is_intervention").ravel() if "is_intervention" in demo else None
+    if found is None or by_person is None or len(by_person) != len(found):
+        return found
+    return replace(found, is_intervention=by_person != 0)
 
 
 def _keys(group: Any, name: str, pictures: bool) -> tuple[list[str], list[str]]:

@@ -43,6 +43,9 @@ def describe(demos: Transitions, name: str) -> str:
             f"{int((demos.truncated & ~demos.terminated).sum()):,} truncated",
         ),
     ]
+    if demos.is_intervention is not None:
+        count = int(demos.is_intervention.sum())
+        facts.append(("by a person", f"{count:,} transitions, {count / len(demos):.1%}"))
     if demos.source:
         facts.append(("source", _source(demos.source)))
     ranges: list[tuple[str, npt.NDArray[Any]]] = [
@@ -79,7 +82,8 @@ def draw(demos: Transitions, path: str | os.PathLike[str]) -> None:
     heights = [2.4, 2.8 + 0.16 * min(size, 40), *[FILM_HEIGHT] * len(cameras)]
     figure = Figure(figsize=(9, sum(heights)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    rows = [["returns", "lengths", "rewards"], *([name] * 3 for name in ("actions", *films(cameras)))]
+    rows: list[Any] = [["returns", "lengths", "rewards"]]
+    rows += [[name] * 3 for name in ("actions", *films(cameras))]
     panels = figure.subplot_mosaic(rows, height_ratios=heights)
     _histogram(panels["returns"], demos.returns, "return", "episodes")
     _histogram(panels["lengths"], demos.lengths, "length in transitions", "episodes")
