@@ -39,7 +39,17 @@ OPTIONS = {
         data="joint_velocity",
     ),
     "observation": Option(
-        ("relative", "book"), "31 entries relative to the object, or the book's 17", data="relative"
+        ("relative", "book", "camera", "camera+state"),
+        "31 entries relative to the object; the book's 17; pictures alone, or with the arm's own joints and "
+        "gripper (docs/cameras.md)",
+        data="relative",
+    ),
+    "cameras": Option(
+        str, "what pictures are from, parted by commas: wrist (default), scene, closeup", data="wrist"
+    ),
+    "camera_size": Option(int, "pixels of a picture along each side, 64 (default) to 128", data=64),
+    "privileged": Option(
+        bool, "with cameras: what is observed without them beside, which the critics alone see"
     ),
     "reward": Option(("sparse", "dense", "augmented"), "the book's three reward modes", data="augmented"),
     "randomize": Option(str, "a YAML file of ranges to draw from each episode, such as 'mass: [0.5, 2]'"),

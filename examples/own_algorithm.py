@@ -59,14 +59,14 @@ class SparseQ(SAC):
     def weight(self, value: Tensor, tensors: Tensors, batch: Batch) -> Tensor:
         """max(0, 1 + (min_e Q_e(s, a) − V(s)) / 2α) of the data, by V's parameters ``value``: (B,)."""
         q = self.q(self.q.unpack(tensors.copies[TARGETS]), batch.observation, batch.action).min(dim=0).values
-        v = self.value.forward(self.value.unpack(value), batch.observation)
+        v = self.value.forward(self.value.unpack(value), self.q.sees(batch.observation))
         return (1 + (q.detach() - v) / (2 * self.settings.sparse_alpha)).relu()
 
     def train_critics(
         self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
     ) -> Metrics:
         def objective(value: Tensor) -> tuple[Tensor, Tensor]:
-            v = self.value.forward(self.value.unpack(value), batch.observation)
+            v = self.value.forward(self.value.unpack(value), self.q.sees(batch.observation))
             loss = (self.weight(value, tensors, batch).square() + v / self.settings.sparse_alpha).mean()
             return loss, loss.detach()
 
@@ -77,7 +77,8 @@ class SparseQ(SAC):
         self, critics: Tensor, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor
     ) -> tuple[Tensor, Metrics]:
         value = self.value.unpack(tensors.groups[STATE_VALUE].parameters)
-        target = self.bellman(batch, self.value.forward(value, batch.next_observation))
+        following = self.value.forward(value, self.q.sees(batch.next_observation))
+        target = self.bellman(batch, following)
         q = self.q(self.q.unpack(critics), batch.observation, batch.action)
         loss = losses.critic_loss(q, target)
         return loss, {"critic_loss": loss.detach(), "q_mean": q.detach().mean()}

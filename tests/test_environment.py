@@ -83,8 +83,6 @@ def test_parts_are_flattened_to_a_vector():
         ),
         ("IntegerActions-v0", "a Box of floats"),
         ("UnboundedActions-v0", "each action needs a finite range"),
-        ("Image-v0", "the networks need numbers that flatten to a vector"),
-        ("PartsWithImage-v0", "the networks need numbers that flatten to a vector"),
         ("NeedsPackage-v0", "NeedsPackage-v0 does not start: Box3D is missing: pip install box3d$"),
         ("Pendulm-v1", "there is no environment Pendulm-v1: did you mean Pendulum-v1"),
         ("pendulum-v1", "did you mean Pendulum-v1"),

@@ -205,7 +205,8 @@ def test_a_writer_that_laps_a_search_does_not_lead_it_astray():
     assert found.number.tolist() == found.start.tolist() == list(range(95, 100))
     assert found.stop.tolist() == list(range(96, 101))
     buffer._episodes = ReadEarly(buffer._episodes.counts, 96)
-    assert buffer._begun(0, 95, 96).tolist() == [95]
+    starts, number = buffer._begun(0, 95, 96)
+    assert (starts.tolist(), number) == ([95], 95)
 
 
 # n steps
@@ -336,14 +337,14 @@ def test_dealing_keeps_episodes_whole_but_for_the_oldest_of_a_full_shard(ring):
     before = dict(trajectories(segment)) if len(segment.rows) else {}
     sizes = shard_sizes(capacity, shards)
     dealt = deal(segment, sizes)
-    for (rows, begins), size in zip(dealt, sizes, strict=True):
+    for (rows, begins, _), size in zip(dealt, sizes, strict=True):
         assert len(rows) <= size
         for part, episode in enumerate(np.split(rows, begins[1:]) if len(rows) else []):
             steps = episode[:, 1].astype(int).tolist()
             whole = before[int(episode[0, 0])]
             cut = part == 0 and len(rows) == size
             assert steps == whole or (cut and steps == whole[-len(steps) :])
-    kept = sum(len(rows) for rows, _ in dealt)
+    kept = sum(len(part.rows) for part in dealt)
     if capacity >= sum(map(len, before.values())) + 12 * shards:
         assert kept == len(segment.rows)
     again = ReplayBuffer(capacity, SCHEMA, shards)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 
 import gymnasium
 import numpy as np
@@ -100,8 +101,7 @@ def test_rewards_stay_while_there_is_none_and_updates_learn_from_the_scaled_ones
 def test_the_scale_is_shared_saved_and_checked():
     agent = SACAgent(SCHEMA, SCALED)
     agent.share_memory()
-    scale = RewardScale.__new__(RewardScale)
-    scale.__setstate__(agent.reward_scale.__getstate__())  # as another process gets it
+    scale = ForkingPickler.loads(ForkingPickler.dumps(agent.reward_scale))  # as another process gets it
     replay, returns = ReplayBuffer(100, SCHEMA), RunningReturns(1, replace(SMALL, discount=0.95), SCHEMA)
     push(replay, [1.0, -2.0, 3.0])
     returns.add(replay.snapshot())

@@ -98,8 +98,8 @@ def test_json_gives_the_schema_back():
 @pytest.mark.parametrize(
     "space",
     [
-        Box(0, 255, (8, 8, 3), np.uint8),
-        spaces.Dict({"camera": Box(0, 255, (8, 8), np.uint8), "state": Box(-1, 1, (2,))}),
+        Box(0, 255, (3, 64, 64), np.uint8),
+        spaces.Dict({"inner": spaces.Dict({"camera": Box(0, 255, (8, 8), np.uint8)})}),
         spaces.Sequence(Discrete(2)),
     ],
 )

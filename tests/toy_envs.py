@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete
 
 
 def tried_before_the_run() -> bool:
@@ -306,6 +306,48 @@ class LongPattern(Pattern):
 
 class EndlessPattern(Pattern):
     horizon = 10**12
+
+
+class Painted(Point):
+    """Point, to be seen: a picture of the plane with a spot at the point, and how many steps are gone. It gives
+    its state.
+    """
+
+    observation_space = Dict(  # type: ignore[assignment]
+        {"picture": Box(0, 255, (16, 16, 1), np.uint8), "gone": Box(0, 10, (1,), np.float32)}
+    )
+
+    def look(self) -> Any:
+        picture = np.zeros((16, 16, 1), np.uint8)
+        row, column = np.clip(8 + 6 * self.place, 1, 14).astype(int)
+        picture[row - 1 : row + 2, column - 1 : column + 2] = 255
+        return {"picture": picture, "gone": np.array([self.steps], np.float32)}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self.look(), {}
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        _, *others = super().step(action)
+        return (self.look(), *others)  # after the step
+
+    def get_state(self) -> dict[str, Any]:
+        random = self.np_random.bit_generator.state
+        return {"place": self.place, "steps": self.steps, "random": random}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.place, self.steps = state["place"], state["steps"]
+        self.np_random.bit_generator.state = state["random"]
+
+
+class Photographed(Painted):
+    """Its picture alone, and no state."""
+
+    observation_space = Box(0, 255, (16, 16), np.uint8)
+    get_state = set_state = None  # type: ignore[assignment]
+
+    def look(self) -> Any:
+        return super().look()["picture"][..., 0]
 
 
 TOYS = [

@@ -24,8 +24,9 @@ BEYOND = 0.1  # of a gripper's joint's range, by which a card may go beyond it
 HIDDEN_GROUP = 3  # from here on MuJoCo does not draw a group
 
 
-def robot_spec(card: RobotCard, looks: bool) -> Any:
-    """The robot without the scene that its file draws around it, with the sites "tool" and "proximity".
+def robot_spec(card: RobotCard, looks: bool, cameras: bool = False) -> Any:
+    """The robot without the scene that its file draws around it, with the sites "tool" and "proximity", and
+    with ``cameras`` those that its file has on its bodies.
 
     For physics (``looks`` False) shapes are convex and collide with the table (contype 1) and with objects
     (contype 2), never with each other; those that touch an object are named left_pad0, … and right_pad0, ….
@@ -36,7 +37,7 @@ def robot_spec(card: RobotCard, looks: bool) -> Any:
     """
     if card.model is None:
         return _sawyer(looks)
-    spec = read_model(card.model, card.gripper_model, card.attach_at, card.heading)
+    spec = read_model(card.model, card.gripper_model, card.attach_at, card.heading, cameras)
     if not looks:
         drop_looks(spec)
     check_card(card, spec)
@@ -59,7 +60,11 @@ def robot_spec(card: RobotCard, looks: bool) -> Any:
 
 
 def read_model(
-    path: str, gripper: str | None = None, attach_at: str | None = None, heading: float = 0.0
+    path: str,
+    gripper: str | None = None,
+    attach_at: str | None = None,
+    heading: float = 0.0,
+    cameras: bool = False,
 ) -> Any:
     """The file's spec with the gripper's hung on the site ``attach_at``, less all that is no robot, with a
     name for every body, joint and actuator; turned about z by ``heading`` (rad).
@@ -71,9 +76,9 @@ def read_model(
             known = ", ".join(site.name for site in spec.sites if site.name) or "none"
             raise BackendError(f"{path} has no site {attach_at!r} to hang the gripper on; its sites: {known}")
         hand = _parse(gripper)
-        _strip(hand)
+        _strip(hand, cameras)
         spec.attach(hand, site=sites[0], prefix=GRIPPER_PREFIX)
-    _strip(spec)
+    _strip(spec, cameras)
     for kind, elements in (("body", spec.bodies[1:]), ("joint", spec.joints), ("actuator", spec.actuators)):
         for number, element in enumerate(elements):
             element.name = element.name or f"{kind}{number}"
@@ -132,11 +137,17 @@ def compiled(spec: Any, path: str) -> Any:
     return model
 
 
-def _strip(spec: Any) -> None:
-    """Remove the scene around the robot: floor, lights, cameras, keyframes, things that lie about."""
-    for elements in (spec.keys, spec.sensors, spec.pairs, spec.excludes, spec.cameras, spec.lights):
+def _strip(spec: Any, cameras: bool) -> None:
+    """Remove the scene around the robot: floor, lights, keyframes, things that lie about, and cameras, or
+    with ``cameras`` those that stand in it or look after something.
+    """
+    for elements in (spec.keys, spec.sensors, spec.pairs, spec.excludes, spec.lights):
         for element in list(elements):
             spec.delete(element)
+    for camera in list(spec.cameras):
+        hangs = camera.parent is not spec.worldbody and camera.name and not camera.targetbody
+        if not (cameras and hangs):
+            spec.delete(camera)
     for geom in list(spec.geoms):
         if geom.type in (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD):
             spec.delete(geom)

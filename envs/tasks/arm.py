@@ -35,6 +35,7 @@ from envs.tasks import terms
 from envs.tasks.checks import check_choice, check_count, check_name
 from envs.tasks.lag import Lags
 from envs.tasks.randomization import Randomization
+from envs.tasks.sight import MODES, Sight
 from envs.tasks.terms import Term
 from envs.tasks.unstable import Explosions
 from envs.tasks.viewing import ViewedTask
@@ -83,6 +84,9 @@ class ArmEnv(ViewedTask, gymnasium.Env[np.ndarray, np.ndarray]):
         backend: str | Callable[[], Backend] = "auto",
         control: str = "joint_velocity",
         observation: str = "relative",
+        cameras: str = "wrist",
+        camera_size: int = 64,
+        privileged: bool = False,
         reward: str = "augmented",
         random_target: bool = True,
         random_yaw: bool | None = None,
@@ -101,7 +105,7 @@ class ArmEnv(ViewedTask, gymnasium.Env[np.ndarray, np.ndarray]):
         if isinstance(backend, str):
             check_choice("backend", backend, BACKENDS)
         check_choice("control", control, tuple(CONTROLLERS))
-        check_choice("observation", observation, ("relative", "book"))
+        check_choice("observation", observation, ("relative", "book", *MODES))
         check_choice("reward", reward, ("sparse", "dense", "augmented"))
         check_choice("random_target", random_target, (True, False))
         check_choice("random_yaw", random_yaw, (None, True, False))
@@ -120,6 +124,12 @@ class ArmEnv(ViewedTask, gymnasium.Env[np.ndarray, np.ndarray]):
         check_count("height", height)
         if reinit_every is not None:
             check_count("reinit_every", reinit_every)
+        check_choice("privileged", privileged, (True, False))
+        if privileged and observation not in MODES:
+            raise OptionError(f"privileged is for the observations {' and '.join(MODES)}")
+        self.sight = Sight(observation, cameras, camera_size, privileged) if observation in MODES else None
+        if goal_conditioned and self.sight is not None:
+            raise OptionError("goal_conditioned observes what is achieved, which a camera policy has to see")
         self.observation_mode, self.reward_mode = observation, reward
         self.random_target, self.start = random_target, start
         self.goal_conditioned = goal_conditioned
@@ -161,12 +171,16 @@ class ArmEnv(ViewedTask, gymnasium.Env[np.ndarray, np.ndarray]):
         self._action_shape = (actions,)
         self.action_space = Box(-1.0, 1.0, self._action_shape, np.float32)
         self._extra = self.terms() if observation == "relative" else ()
-        self.entries = terms.entries(self.arm, observation, self._extra)
-        self._high = np.concatenate(
-            [np.broadcast_to(entry.bound, entry.size) for entry in self.entries], dtype=np.float32
+        sight = self.sight
+        self.entries = (
+            terms.entries(self.arm, observation, self._extra) if sight is None else sight.entries(self)
         )
+        bounds = [np.broadcast_to(entry.bound, entry.size) for entry in self.entries]
+        self._high = np.concatenate([*bounds, np.empty(0)], dtype=np.float32)
         self._low = -self._high
-        self.observation_space = self.spaces(Box(self._low, self._high, dtype=np.float32))
+        numbers = Box(self._low, self._high, dtype=np.float32)
+        space: Any = self.spaces(numbers) if sight is None else sight.space(self, numbers)
+        self.observation_space = space
         self.readings: Readings | None = None  # the present instant; None before the first reset
         self._steps = 0
         self._explosions = Explosions(self.card.name)
@@ -260,6 +274,8 @@ class ArmEnv(ViewedTask, gymnasium.Env[np.ndarray, np.ndarray]):
             self.readings = self.backend.reset(joint_positions, object_xy, yaw, placing, which)  # type: ignore[call-arg]
         self.controller.begin(self.readings)
         self.begin(self.readings)
+        if self.sight is not None:
+            self.sight.look(self.backend)
         if self.render_mode == "human":
             self._show()
         return self._first_observation(), self.info(self.readings, False)
@@ -284,6 +300,8 @@ class ArmEnv(ViewedTask, gymnasium.Env[np.ndarray, np.ndarray]):
         truncated = not terminated and self._steps >= self.horizon
         if self.render_mode == "human":
             self._show()
+        if self.sight is not None:
+            self.sight.look(self.backend)
         observation = self.observed()
         if self.drawn:
             observation = self._lags.observation(observation, self.np_random)
@@ -327,6 +345,8 @@ class ArmEnv(ViewedTask, gymnasium.Env[np.ndarray, np.ndarray]):
         for name in self.remembers:
             setattr(self, name, state["task"][name])
         self.controller.remember(state["task"])
+        if self.sight is not None:
+            self.sight.look(self.backend)
 
     def render(self) -> np.ndarray | None:
         if self.render_mode == "rgb_array":
@@ -402,6 +422,8 @@ class ArmEnv(ViewedTask, gymnasium.Env[np.ndarray, np.ndarray]):
         """What of the task CoppeliaSim's scenes do not have, for a message."""
         if self.needs_mujoco:
             return type(self).__name__.removesuffix("Env")
+        if self.sight is not None:
+            return f"observation {self.observation_mode}"
         if self.card.model is not None:
             return f"robot {self.card.name}"
         if objects != "box":
@@ -412,6 +434,8 @@ class ArmEnv(ViewedTask, gymnasium.Env[np.ndarray, np.ndarray]):
         """The observation of the present instant."""
         readings = self.readings
         assert readings is not None
+        if self.sight is not None:
+            return self.sight.observed(self, readings, self._low, self._high)
         if self.observation_mode == "book":
             observed = terms.book_observation(readings)
         else:

@@ -36,10 +36,13 @@ class Lags:
         if not self._noise:
             return observation
         named = isinstance(observation, dict)
-        vector = observation["observation"] if named else observation
+        field = "observation" if named and "observation" in observation else "state"
+        if named and field not in observation:
+            return observation  # pictures alone
+        vector = observation[field] if named else observation
         seen = vector + random.normal(0.0, self._noise, vector.shape).astype(np.float32)
         seen = np.minimum(np.maximum(seen, self._low), self._high)
-        return {**observation, "observation": seen} if named else seen
+        return {**observation, field: seen} if named else seen
 
     def get_state(self) -> dict[str, list[Any]]:
         return {"actions": list(self.action.waiting), "observations": list(self._observation.waiting)}

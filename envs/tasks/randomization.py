@@ -57,9 +57,14 @@ QUANTITIES = {
     ),
     "camera": Quantity("m by which the camera is beside its place, along each axis", 0.0, -math.inf),
     "light": Quantity("factor on the brightness of the lights", 1.0),
+    "colour": Quantity(
+        "of 0 … 1, how far red, green and blue of each thing that a policy's camera sees may be from its own",
+        0.0,
+        most=1.0,
+    ),
 }
 PHYSICS = ("mass", "friction", "damping", "gain")  # what a backend has to change
-LOOKS = ("camera", "light")  # the same, in pictures
+LOOKS = ("camera", "light", "colour")  # the same, in pictures
 
 
 class Randomization:

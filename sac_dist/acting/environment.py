@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec, load_env_creator
-from gymnasium.spaces import Box, Dict, Space, Tuple
+from gymnasium.spaces import Box, Space
 from gymnasium.wrappers import DtypeObservation, RescaleAction, TimeLimit
 
 import envs
@@ -25,6 +25,7 @@ from envs.tasks.arm import ArmEnv
 from sac_dist.acting.failures import NoPicture, reason
 from sac_dist.acting.observation import FlatObservation
 from sac_dist.acting.shipping import unpacked
+from sac_dist.data.schema import is_picture, named_parts
 from sac_dist.settings import ConfigError, EnvConfig, check_path
 from sac_dist.settings.environment import DEFAULT_HORIZON
 
@@ -50,7 +51,7 @@ def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env
     """
     env = make_own_env(config, render_mode)
     try:
-        return as_vectors(env, config.name)
+        return as_vectors(env, config.name, config.frame_stack)
     except ConfigError:
         close(env)
         raise
@@ -287,8 +288,10 @@ class ClippedRescaleAction(RescaleAction):
         return rescaled.astype(self.inner_dtype, copy=False)
 
 
-def as_vectors(env: gymnasium.Env, name: str) -> gymnasium.Env:
-    """``env``, which is called ``name``, with the observations and actions of ``make_env``."""
+def as_vectors(env: gymnasium.Env, name: str, stack: int | None = None) -> gymnasium.Env:
+    """``env``, which is called ``name``, with the observations and actions of ``make_env``; ``stack``:
+    EnvConfig's ``frame_stack``.
+    """
     actions, observations = env.action_space, env.observation_space
     if not isinstance(actions, Box) or not np.issubdtype(actions.dtype, np.floating):
         raise ConfigError(
@@ -302,28 +305,23 @@ def as_vectors(env: gymnasium.Env, name: str) -> gymnasium.Env:
             f"{name} has the action space {actions}: each action needs a finite range to be "
             "rescaled from [-1, 1]"
         )
-    if _has_image(observations) or not observations.is_np_flattenable:
+    seen = any(map(is_picture, named_parts(observations).values()))
+    if not seen and not observations.is_np_flattenable:
         raise ConfigError(
             f"{name} has the observation space {observations}: the networks need numbers that "
             "flatten to a vector"
         )
+    if stack is not None and not seen:
+        raise ConfigError(f"{name} observes no pictures that --frame-stack could stack: leave it out")
     if len(actions.shape) != 1:
         env = FlatAction(env)
         actions = env.action_space
     if actions != Box(-1, 1, actions.shape, np.float32):
         env = ClippedRescaleAction(env)
     if not isinstance(observations, Box) or len(observations.shape) != 1:
-        return FlatObservation(env)
+        return FlatObservation(env, stack or 1)
     if env.observation_space.dtype != np.float32:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the bounds lose digits
             env = DtypeObservation(env, np.float32)
     return env
-
-
-def _has_image(space: Space) -> bool:
-    if isinstance(space, Dict):
-        return any(map(_has_image, space.spaces.values()))
-    if isinstance(space, Tuple):
-        return any(map(_has_image, space.spaces))
-    return isinstance(space, Box) and len(space.shape) > 1 and space.dtype == np.uint8

@@ -165,6 +165,9 @@ def _go_on(
         set_state(env, saved["state"])
         if state_of(env) != saved["state"]:
             raise NotRepeated("its get_state gives something else after set_state than before")
+        for wrapper in wrappers(env):
+            if isinstance(wrapper, FlatObservation):
+                wrapper.go_on_from(observation)
         play.observation, play.length = observation, int(saved["length"])
         play.total_reward, play.success = float(saved["total_reward"]), saved["success"]
         return play, EpisodeRecord(None)

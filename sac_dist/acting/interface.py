@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.wrappers import NormalizeObservation
 
 from sac_dist.acting.environment import has_default_limit
 from sac_dist.acting.episode import Play
 from sac_dist.acting.failures import reason
+from sac_dist.acting.observation import schema_of
 from sac_dist.acting.suitability import about_actions
+from sac_dist.data.schema import Schema
 from sac_dist.settings import ConfigError
 from sac_dist.settings.environment import DEFAULT_HORIZON
 
@@ -30,10 +33,22 @@ def check_interface(env: gymnasium.Env, name: str) -> None:
         _check_reset(_call(name, "reset", RESET, env.reset, seed=0), name)
         _check_step(_call(name, "step", STEP, env.step, _some_action(env.action_space)), name)
         play = _call(name, "reset", RESET, Play, env, 0)
+        first = play.observation
         _call(name, "step", STEP, play.step, _some_action(env.action_space))
+        _check_cameras(schema_of(env), np.maximum(first, play.observation), name)
     except ConfigError:
         _check_bare(env.unwrapped, name)
         raise
+
+
+def _check_cameras(schema: Schema, brightest: np.ndarray, name: str) -> None:
+    """Raise ConfigError for a picture that is black after a reset and after a step."""
+    for field in schema.pictures:
+        if not brightest[schema.spans[field.name]].any():
+            raise ConfigError(
+                f"{name}: the picture {field.name} is black after a reset and after a step: look at what "
+                "the camera sees, and whether there is light"
+            )
 
 
 def _check_bare(env: gymnasium.Env, name: str) -> None:

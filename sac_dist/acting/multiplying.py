@@ -76,6 +76,10 @@ def multiply(
 
 def paths_of(env: Recorder, demos: Transitions, name: str) -> dict[int, Path]:
     """Of the episodes that can be moved, by their numbers. Raises ConfigError if there is none."""
+    if env.schema.pictures:
+        raise ConfigError(
+            f"--multiply-demos: {name} has pictures, and what is moved has to observe the object's pose"
+        )
     check_fits(demos, env.schema, name)
     paths, obstacle = {}, "none of its episodes succeeds"
     try:

@@ -11,29 +11,34 @@ import numpy as np
 from gymnasium import spaces
 
 from sac_dist.acting.episode import EnvironmentFault
-from sac_dist.data.schema import STATE, Schema
+from sac_dist.data.schema import Schema, is_picture, named_parts
 from sac_dist.settings import ConfigError
 
 
 class FlatObservation(gymnasium.ObservationWrapper):
     """The parts of an observation side by side, each flattened, in the schema's order: that of their names,
-    and so within parts that have names themselves.
+    and so within parts that have names themselves. Of a picture the last ``stack`` ones, oldest first; before
+    there are so many, the first one again.
 
     Raises ConfigError for a space that does not become numbers.
     """
 
-    def __init__(self, env: gymnasium.Env) -> None:
+    def __init__(self, env: gymnasium.Env, stack: int = 1) -> None:
         super().__init__(env)
         space = env.observation_space
         assert isinstance(env.action_space, spaces.Box)
-        self.schema = Schema.from_spaces(space, env.action_space)
+        self.schema = Schema.from_spaces(space, env.action_space, stack)
         self.is_dict = isinstance(space, spaces.Dict)
-        self.parts = {
-            field.name: in_order(space.spaces[field.name] if isinstance(space, spaces.Dict) else space)
-            for field in self.schema.fields
-        }
+        named = named_parts(space)
+        self.parts = {field.name: in_order(named[field.name]) for field in self.schema.fields}
         self.sizes = {name: spaces.flatdim(part) for name, part in self.parts.items()}
-        boxes = [spaces.flatten_space(part) for part in self.parts.values()]
+        self.stacks = {field.name: field.stack for field in self.schema.fields if field.stack > 1}
+        self._before: dict[str, list[Any]] = {}  # of each picture, those that are seen with it
+        boxes = [
+            box
+            for name, part in self.parts.items()
+            for box in [spaces.flatten_space(part)] * self.stacks.get(name, 1)
+        ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the bounds lose digits
             low, high = (np.concatenate([getattr(box, end) for box in boxes]) for end in ("low", "high"))
@@ -41,10 +46,33 @@ class FlatObservation(gymnasium.ObservationWrapper):
                 low.astype(np.float32), high.astype(np.float32), dtype=np.float32
             )
 
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        self._before.clear()
+        return super().reset(seed=seed, options=options)
+
     def observation(self, observation: Any) -> np.ndarray:
-        named = observation if self.is_dict else {STATE: observation}
-        flat: Any = [self._flat(named, name, space) for name, space in self.parts.items()]
+        named = observation if self.is_dict else dict.fromkeys(self.parts, observation)
+        flat: Any = [
+            part
+            for name, space in self.parts.items()
+            for part in self._stacked(name, self._flat(named, name, space))
+        ]
         return np.concatenate(flat, dtype=np.float32, casting="unsafe")
+
+    def _stacked(self, name: str, picture: Any) -> list[Any]:
+        if name not in self.stacks:
+            return [picture]
+        seen = [*self._before.get(name, [picture] * (self.stacks[name] - 1)), picture.copy()]
+        self._before[name] = seen[1:]
+        return seen
+
+    def go_on_from(self, observation: np.ndarray) -> None:
+        """As if it had returned this last."""
+        for name, stack in self.stacks.items():
+            frames = observation[self.schema.spans[name]].reshape(stack, -1)
+            self._before[name] = list(frames[1:])
 
     def _flat(self, named: Any, name: str, space: spaces.Space) -> Any:
         try:
@@ -52,6 +80,8 @@ class FlatObservation(gymnasium.ObservationWrapper):
         except (IndexError, KeyError, TypeError):
             has = ", ".join(map(str, named)) if isinstance(named, dict) else f"a {type(named).__name__}"
             self._fault(f"the observation has no {name}, as its space has; it has {has}")
+        if is_picture(space) and np.shape(part) != space.shape:
+            self._fault(f"the picture {name} has the shape {np.shape(part)}, in its space {space.shape}")
         flat = spaces.flatten(space, part)
         if len(flat) != self.sizes[name]:  # the sum of all sizes might still be right
             self._fault(f"the observation's {name} has {len(flat)} numbers, in its space {self.sizes[name]}")
@@ -115,7 +145,7 @@ def check_policy_fits(schema: Schema, env: gymnasium.Env, name: str) -> None:
             raise ConfigError(f"the policy has {ours} {kind}, {name} with these options has {theirs}")
     if schema.fields == own.fields:
         return
-    if len(schema.fields) > 1:
+    if len(schema.fields) > 1 or schema.pictures or own.pictures:
         raise ConfigError(f"the policy's {schema} is not that of {name} with these options: {own}")
     flat = _flat_part(env)
     if flat is not None and flat.reordered:

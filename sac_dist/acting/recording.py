@@ -22,7 +22,6 @@ from sac_dist.acting.episode import TRAINING_SEEDS, Episode, run_episode
 from sac_dist.acting.interface import notes_on
 from sac_dist.acting.observation import check_policy_fits, schema_of
 from sac_dist.acting.playback import find_policy, silent
-from sac_dist.data.schema import Rows
 from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.storage.checkpoint import Checkpoint
@@ -115,7 +114,7 @@ def collect(
 
     Raises ConfigError as :func:`record` does.
     """
-    kept: list[Rows] = []
+    kept: list[Transitions] = []
     tried: list[bool | None] = []  # the success of each try
     success: list[bool | None] = []  # of each kept one
     while len(kept) < episodes:
@@ -126,12 +125,10 @@ def collect(
         on_episode(len(tried), episode)
         tried.append(episode.success)
         if is_wanted(episode.success):
-            kept.append(env.rows(config.name))
+            kept.append(env.episode(config.name))
             success.append(episode.success)
-    return Transitions(
-        env.schema,
-        np.concatenate(kept),
-        np.cumsum([0, *map(len, kept[:-1])]),
+    return replace(
+        Transitions.concatenate(kept),
         # an environment may speak of success only where there is one
         success=None if all(one is None for one in success) else np.array([bool(one) for one in success]),
         source={
@@ -168,15 +165,17 @@ class Recorder(gymnasium.Wrapper):
         self.steps.append((taken, float(reward), bool(terminated), bool(truncated)))
         return self.observations[-1], float(reward), terminated, truncated, info
 
-    def rows(self, name: str) -> Rows:
-        """The episode's rows (T, row_width). Raises ConfigError if a number in it is not finite."""
+    def episode(self, name: str) -> Transitions:
+        """The episode's transitions. Raises ConfigError if a number in it is not finite."""
         actions, rewards, terminated, truncated = zip(*self.steps, strict=True)
+        observations = np.array(self.observations)
+        numbers = self.schema.numbers_of(observations)
         rows = self.schema.rows(
             {
-                "observation": self.observations[:-1],
+                "observation": numbers[:-1],
                 "action": actions,
                 "reward": rewards,
-                "next_observation": self.observations[1:],
+                "next_observation": numbers[1:],
                 "terminated": terminated,
                 "truncated": truncated,
             }
@@ -186,7 +185,8 @@ class Recorder(gymnasium.Wrapper):
                 raise ConfigError(
                     f"{name} cannot be recorded: an episode has a number in {kind} that is not finite"
                 )
-        return rows
+        frames = self.schema.newest_frames(observations) if self.schema.pictures else None
+        return Transitions(self.schema, rows, np.zeros(1, np.int64), frames=frames)
 
 
 def _read_policy(path: str) -> Checkpoint:

@@ -30,6 +30,14 @@ class Scale(NamedTuple):
     kept: Tensor | None = None  # (): what weight decay leaves of each parameter; None: there is none
 
 
+class Sight(NamedTuple):
+    """An encoder whose parameters the batch's observations depend on."""
+
+    parameters: Tensor  # a copy of the trained ones, of which gradients are kept
+    trained: Trained
+    scale: Scale
+
+
 def largest_ratio(beta1: float) -> float:
     """|m| / √v is never more than this in Adam, whatever the gradients (Cauchy-Schwarz over the two running
     sums).
@@ -85,13 +93,20 @@ def descend(
     objective: Callable[[Tensor], tuple[Tensor, Extra]],
     scale: Scale,
     largest: float | None = None,
+    sight: Sight | None = None,
 ) -> tuple[Extra, Tensor]:
     """One step down the loss that ``objective`` makes of the parameter vector; it returns the loss and what
     else is of use. Returns the latter and the gradient's norm, which counts as no more than ``largest``.
+
+    ``sight`` goes down the same loss.
     """
     # the same memory, with gradients for this step only
     parameters = trained.parameters.detach().requires_grad_()
     loss, extra = objective(parameters)
-    gradient, norm = clip_by_norm(torch.autograd.grad(loss, [parameters])[0], largest)
+    wanted = [parameters] if sight is None else [parameters, sight.parameters]
+    gradients = torch.autograd.grad(loss, wanted)
+    gradient, norm = clip_by_norm(gradients[0], largest)
     adam_step(trained, gradient, scale)
+    if sight is not None:
+        adam_step(sight.trained, clip_by_norm(gradients[1], largest)[0], sight.scale)
     return extra, norm

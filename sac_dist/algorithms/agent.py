@@ -28,7 +28,7 @@ from sac_dist.algorithms.normalization import NAMES as STATISTICS
 from sac_dist.algorithms.normalization import Normalization
 from sac_dist.algorithms.reward_scale import NAME as RETURNS
 from sac_dist.algorithms.reward_scale import RewardScale
-from sac_dist.algorithms.sac import AVERAGE, CRITICS, POLICY, SAC
+from sac_dist.algorithms.sac import AVERAGE, CRITICS, ENCODER, ENCODER_AVERAGE, POLICY, SAC
 from sac_dist.data.batch import Batch
 from sac_dist.data.schema import Schema
 from sac_dist.networks.build import Networks
@@ -69,7 +69,8 @@ class SACAgent:
         self.generator = torch.Generator().manual_seed(seed)
         self.updates_made = 0  # by this process, or before it: which of them train the policy
         self._shared: SharedArray | None = None
-        self.normalization = Normalization(self.observation_size) if config.normalize_observations else None
+        normalizes = config.normalize_observations and schema.vector_size > 0
+        self.normalization = Normalization(schema.vector_size) if normalizes else None
         self.reward_scale = RewardScale(config.largest_return) if config.normalize_returns else None
         self._bind(torch.zeros(memory_size(self.groups), dtype=torch.float32))
         self._initialise()
@@ -109,13 +110,27 @@ class SACAgent:
         self.repeated_noise = RepeatedNoise(self.action_size, longest) if longest > 1 else None
         self.tensors = tensors_in(memory, self.groups)
         self.scale_steps()
-        self._sample = self._actor(self.tensors.groups[POLICY].parameters)
-        self._average = self._actor(self.tensors.copies[AVERAGE])
+        groups, copies = self.tensors.groups, self.tensors.copies
+        sees = self.networks.encoder is not None
+        self._sample = self._actor(groups[POLICY].parameters, groups[ENCODER].parameters if sees else None)
+        self._average = self._actor(copies[AVERAGE], copies[ENCODER_AVERAGE] if sees else None)
         self.use(SOFT_ACTOR_CRITIC)
 
-    def _actor(self, policy: Tensor) -> Actor:
-        actor = self.policy.actor(policy)
-        return actor if self.normalization is None else self.normalization.before(actor)
+    def _actor(self, policy: Tensor, eyes: Tensor | None) -> Actor:
+        actor, encoder = self.policy.actor(policy), self.networks.encoder
+        if encoder is None or eyes is None:
+            return actor if self.normalization is None else self.normalization.before(actor)
+        look, schema, normalization = encoder.looker(eyes), self.schema, self.normalization
+
+        def act(
+            observation: npt.NDArray[np.float32], noise: npt.NDArray[np.float32] | None
+        ) -> npt.NDArray[np.float32]:
+            numbers = schema.numbers_of(observation)
+            if normalization is not None:
+                numbers = normalization.of(numbers)
+            return actor(np.concatenate([look(schema.frames_of(observation)), numbers]), noise)
+
+        return act
 
     def share_memory(self) -> None:
         """Move every tensor into one SharedArray. An agent sent to another process from now on trains the
@@ -228,8 +243,10 @@ class SACAgent:
         self.lrs = torch.tensor(rates, dtype=torch.float32)
 
     def take_average(self) -> None:
-        """Make the policy its average over the last updates."""
+        """Make the policy its average over the last updates, and what it sees by too."""
         self.tensors.groups[POLICY].parameters.copy_(self.tensors.copies[AVERAGE])
+        if self.networks.encoder is not None:
+            self.tensors.groups[ENCODER].parameters.copy_(self.tensors.copies[ENCODER_AVERAGE])
 
     def update(self, batch: Batch) -> Metrics:
         """Train once on ``batch``, of observations as the environment gives them, with the algorithm in use.
@@ -250,10 +267,10 @@ class SACAgent:
         return run(self.tensors, batch, self.noise(len(batch.reward)), self.lrs)
 
     def noise(self, batch_size: int) -> Tensor:
-        """Standard normal noise (draws, B, action_size) from ``generator`` for one update of the algorithm in
-        use.
+        """Standard normal noise (noise_slabs, B, action_size) from ``generator`` for one update of the
+        algorithm in use.
         """
-        shape = (self.algorithm.draws, batch_size, self.action_size)
+        shape = (self.algorithm.noise_slabs, batch_size, self.action_size)
         return torch.randn(shape, generator=self.generator, dtype=torch.float32)
 
     # the parameter vectors that others read

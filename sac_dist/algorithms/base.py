@@ -13,6 +13,7 @@ from sac_dist.algorithms.adam import Scale, Trained, adam_scales
 from sac_dist.data.batch import Batch
 from sac_dist.networks.build import Networks
 from sac_dist.networks.critics import QEnsemble
+from sac_dist.networks.encoder import Encoder
 from sac_dist.networks.network import Network
 from sac_dist.networks.policy import GaussianPolicy
 from sac_dist.settings import AgentConfig, ConfigError
@@ -83,6 +84,15 @@ class Algorithm:
         return self.networks.q
 
     @property
+    def encoder(self) -> Encoder | None:
+        return self.networks.encoder
+
+    @property
+    def noise_slabs(self) -> int:
+        """All that an update takes: ``draws``, and one that says how far pictures are moved."""
+        return self.draws + (self.encoder is not None and self.encoder.shift > 0)
+
+    @property
     def groups(self) -> tuple[Group, ...]:
         """Every group of parameters that the update reads or trains."""
         raise NotImplementedError
@@ -119,8 +129,8 @@ class Algorithm:
         return found
 
     def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, lrs: Tensor) -> Metrics:
-        """Train once on ``batch``, with standard normal ``noise`` (draws, B, action_size) and step sizes
-        ``lrs`` (groups,).
+        """Train once on ``batch``, with standard normal ``noise`` (noise_slabs, B, action_size) and step
+        sizes ``lrs`` (groups,).
         """
         raise NotImplementedError
 

@@ -24,6 +24,10 @@ class BC(SAC):
     compiles: ClassVar[bool] = False
 
     @property
+    def policy_trains_encoder(self) -> bool:
+        return True
+
+    @property
     def policy_every(self) -> int:
         return 1
 

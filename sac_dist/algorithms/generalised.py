@@ -118,6 +118,7 @@ class GeneralisedSAC(SAC):
             lambda vector: self.critic_objective_of(vector, tensors, batch, noise, alpha),
             scales[CRITICS],
             self.config.grad_clip,
+            batch.sight,
         )
         self.q.take(critics.parameters, training.statistics or {})
         self.q.project(critics.parameters)

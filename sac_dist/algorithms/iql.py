@@ -51,7 +51,7 @@ class IQL(SAC):
     def advantage(self, value: Tensor, tensors: Tensors, batch: Batch) -> Tensor:
         """min_e Q_e(s, a) − V(s) of the data, by the target critics and V's parameters ``value``: (B,)."""
         q = self.q(self.q.unpack(tensors.copies[TARGETS]), batch.observation, batch.action).min(dim=0).values
-        return q.detach() - self.value.forward(self.value.unpack(value), batch.observation)
+        return q.detach() - self.value.forward(self.value.unpack(value), self.q.sees(batch.observation))
 
     def train_critics(
         self, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor, scales: dict[str, Scale]
@@ -73,7 +73,8 @@ class IQL(SAC):
         self, critics: Tensor, tensors: Tensors, batch: Batch, noise: Tensor, alpha: Tensor
     ) -> tuple[Tensor, Metrics]:
         value = self.value.unpack(tensors.groups[VALUE].parameters)
-        target = self.bellman(batch, self.value.forward(value, batch.next_observation))  # equation 6
+        following = self.value.forward(value, self.q.sees(batch.next_observation))
+        target = self.bellman(batch, following)  # equation 6
         q = self.q(self.q.unpack(critics), batch.observation, batch.action)
         loss = losses.critic_loss(q, target)
         return loss, {"critic_loss": loss.detach(), "q_mean": q.detach().mean()}

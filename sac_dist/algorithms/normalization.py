@@ -14,7 +14,7 @@ from sac_dist.data.batch import Batch
 from sac_dist.data.moments import Moments
 from sac_dist.networks.policy import Actor
 from sac_dist.settings import ConfigError
-from sac_dist.system.shared import SharedArray, memory_fence
+from sac_dist.system.shared import DoubleBuffer
 
 LIMIT = 10.0  # normalised observations lie in ± this
 VARIANCE_FLOOR = 1e-8  # is added to a variance; both as in Stable-Baselines3's VecNormalize
@@ -28,70 +28,43 @@ class Normalization:
     A component that has had one value alone is centred and not scaled: its next value, were it a billionth
     away, would else become a 10. Without any observation all stay as they are but for the bounds.
 
-    After :meth:`share_memory` it can be sent to other processes. One at a time calls ``add`` or ``set``; it
-    writes the moments beside the present ones and then says which count, so that it may be killed anywhere.
+    After :meth:`share_memory` it can be sent to other processes, one of which at a time calls ``add`` or
+    ``set``.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._shared: SharedArray | None = None
-        # two sets of moments, which of them counts, and float32 mean and scale
-        self._bind(np.zeros(2 * (1 + 2 * size) + 1 + size))
+        self._buffer = DoubleBuffer(1 + 2 * size, 2 * size)
         self.set(Moments.none(size))
 
-    def _bind(self, memory: npt.NDArray[np.float64]) -> None:
-        self._memory = memory
-        slots, turn, numbers = np.split(memory, [2 * (1 + 2 * self.size), -self.size])
-        self._slots, self._turn = slots.reshape(2, -1), turn.view(np.int64)
-        self.numbers = numbers.view(np.float32)  # (2 size,) mean and scale, which acting and updates go by
-        self._mean, self._scale = np.split(self.numbers, 2)
-        self._tensors = torch.from_numpy(self._mean), torch.from_numpy(self._scale)
-
     def share_memory(self) -> None:
-        if self._shared is None:
-            self._shared = SharedArray(self._memory.shape, np.float64)
-            self._shared.array[:] = self._memory
-            self._bind(self._shared.array)
+        self._buffer.share_memory()
 
-    def __getstate__(self) -> dict[str, Any]:
-        memory = self._memory if self._shared is None else None
-        return {"size": self.size, "_shared": self._shared, "memory": memory}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        memory = state.pop("memory")
-        self.__dict__.update(state)
-        # what Ray unpickles can only be read
-        self._bind(memory.copy() if self._shared is None else self._shared.array)
+    @property
+    def numbers(self) -> npt.NDArray[np.float32]:
+        """(2 size,) mean and scale, which acting and updates go by."""
+        return self._buffer.numbers
 
     # statistics
 
     @property
     def known(self) -> bool:
         """Whether there is an observation to go by."""
-        return self._slots.item(self._turn.item(0) % 2, 0) > 0
+        return self._buffer.first > 0
 
     @property
     def moments(self) -> Moments:
-        while True:
-            turn = self._turn.item(0)
-            memory_fence()
-            number, mean, squares = np.split(self._slots[turn % 2].copy(), [1, 1 + self.size])
-            memory_fence()
-            if self._turn.item(0) == turn:
-                return Moments(number.item(), mean, squares)
+        number, mean, squares = np.split(self._buffer.read(), [1, 1 + self.size])
+        return Moments(number.item(), mean, squares)
 
     def add(self, new: Moments) -> None:
         """Go by these observations too from now on."""
         self.set(self.moments.merged(new))
 
     def set(self, moments: Moments) -> None:
-        turn = self._turn.item(0) + 1
-        self._slots[turn % 2] = np.concatenate([[moments.number], moments.mean, moments.squares])
-        scale = 1 / np.sqrt(moments.variance + VARIANCE_FLOOR)
-        self._mean[:], self._scale[:] = moments.mean, np.where(moments.squares > 0, scale, 1)
-        memory_fence()
-        self._turn[0] = turn
-        memory_fence()
+        scale = np.where(moments.squares > 0, 1 / np.sqrt(moments.variance + VARIANCE_FLOOR), 1)
+        row = np.concatenate([[moments.number], moments.mean, moments.squares])
+        self._buffer.write(row, np.concatenate([moments.mean, scale]))
 
     # a checkpoint's part
 
@@ -126,22 +99,26 @@ class Normalization:
         )
 
     def _normalised(self, observations: Tensor) -> Tensor:
-        mean, scale = self._tensors
+        mean, scale = torch.from_numpy(self.numbers).split(self.size)
         out = torch.empty_strided(observations.shape, observations.stride(), dtype=torch.float32)
         # not o · scale − mean · scale: of large numbers the difference would be lost
         return torch.sub(observations, mean, out=out).mul_(scale).clamp_(-LIMIT, LIMIT)
 
     def before(self, actor: Actor) -> Actor:
         """``actor`` on normalised observations."""
-        mean, scale = self._mean, self._scale
 
         def act(
             observation: npt.NDArray[np.float32], noise: npt.NDArray[np.float32] | None
         ) -> npt.NDArray[np.float32]:
-            x = np.subtract(observation, mean)
-            np.multiply(x, scale, out=x)
-            np.minimum(x, HIGHEST, out=x)
-            np.maximum(x, LOWEST, out=x)
-            return actor(x, noise)
+            return actor(self.of(observation), noise)
 
         return act
+
+    def of(self, observation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One observation (size,), normalised."""
+        numbers = self.numbers
+        x = np.subtract(observation, numbers[: self.size])
+        np.multiply(x, numbers[self.size :], out=x)
+        np.minimum(x, HIGHEST, out=x)
+        np.maximum(x, LOWEST, out=x)
+        return x

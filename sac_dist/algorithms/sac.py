@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from sac_dist.algorithms import losses
-from sac_dist.algorithms.adam import Scale, adam_step, descend
+from sac_dist.algorithms.adam import Scale, Sight, adam_step, descend
 from sac_dist.algorithms.base import Algorithm, Group, Metrics, Tensors
 from sac_dist.data.batch import Batch
 from sac_dist.networks.distribution import sample_action
+from sac_dist.networks.encoder import Encoder
 
 AVERAGING = 0.005  # share of the policy that flows into its average at each update, after the first ones
 CRITICS, POLICY, LOG_ALPHA = "critics", "policy", "log_alpha"  # the groups of SAC
+ENCODER = "encoder"  # … where observations have pictures
 TARGETS, AVERAGE = "targets", "average"  # the copies of critics and policy
+ENCODER_AVERAGE = "encoder_average"
 
 
 def average_policy(tensors: Tensors) -> None:
@@ -27,6 +31,8 @@ def average_policy(tensors: Tensors) -> None:
     """
     share = (2 / (tensors.steps_of(POLICY) + 1)).clamp(min=AVERAGING)
     tensors.copies[AVERAGE].lerp_(tensors.groups[POLICY].parameters, share)
+    if ENCODER in tensors.groups:  # the policy's average sees by the encoder's
+        tensors.copies[ENCODER_AVERAGE].lerp_(tensors.groups[ENCODER].parameters, share)
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,16 @@ class SAC(Algorithm):
 
     With ``target_critics`` M the target takes the minimum of M random critics and the policy the mean of all:
     REDQ, arXiv:2101.05982.
+
+    Pictures are encoded once an update, both observations by the present encoder, and the critics' loss alone
+    trains it, as in DrQ-v2, arXiv:2107.09645, algorithm 1; or the policy's, as in asymmetric actor-critic,
+    arXiv:1710.06542.
     """
+
+    @property
+    def policy_trains_encoder(self) -> bool:
+        """Whether its loss does in place of the critics', which see no pictures."""
+        return self.q.unseen > 0
 
     @property
     def target_entropy(self) -> float:
@@ -53,16 +68,26 @@ class SAC(Algorithm):
     def groups(self) -> tuple[Group, ...]:
         config = self.config
         alpha = config.initial_alpha if config.alpha is None else config.alpha
-        return (
+        groups = (
             Group(CRITICS, config.critic_lr, self.q, copy=TARGETS),
             Group(POLICY, config.actor_lr, self.policy, copy=AVERAGE, with_policy=True),
             Group(LOG_ALPHA, config.alpha_lr, initial=math.log(alpha), with_policy=True),
         )
+        if self.encoder is None:
+            return groups
+        unseen = (
+            self.q.unseen > 0
+        )  # by the critics: the policy's loss trains it, at its share of the step size
+        encoder = Group(ENCODER, config.critic_lr, self.encoder, copy=ENCODER_AVERAGE, with_policy=unseen)
+        return (*groups, encoder)
 
     @property
     def trains(self) -> frozenset[str]:
         with_policy = {POLICY} | ({LOG_ALPHA} if self.tunes_alpha else set())
-        return frozenset({CRITICS} | (with_policy if self.trains_policy else set()))
+        always = {CRITICS}
+        if self.encoder is not None:
+            (with_policy if self.policy_trains_encoder else always).add(ENCODER)
+        return frozenset(always | (with_policy if self.trains_policy else set()))
 
     @property
     def draws(self) -> int:
@@ -76,7 +101,13 @@ class SAC(Algorithm):
     def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, lrs: Tensor) -> Metrics:
         scales = self.scales(tensors, lrs)
         alpha = tensors.groups[LOG_ALPHA].parameters.exp()
-        metrics = self.train_critics(tensors, batch, noise, alpha, scales)
+        if self.encoder is not None:
+            batch = self.look(self.encoder, tensors, batch, noise, scales)
+        of_critics = batch
+        if batch.sight is not None:
+            fixed = batch._replace(observation=batch.observation.detach(), sight=None)
+            of_critics, batch = (fixed, batch) if self.policy_trains_encoder else (batch, fixed)
+        metrics = self.train_critics(tensors, of_critics, noise, alpha, scales)
         if not self.trains_policy:
             return metrics | {"alpha": alpha}
         log_prob, policy_metrics = self.train_policy(tensors, batch, noise[0], alpha, scales)
@@ -86,6 +117,29 @@ class SAC(Algorithm):
             gradient = losses.temperature_loss(log_alpha.parameters, log_prob, self.target_entropy)
             adam_step(log_alpha, gradient, scales[LOG_ALPHA])
         return metrics | policy_metrics | {"alpha": alpha, "entropy": -log_prob.mean()}
+
+    def look(
+        self, encoder: Encoder, tensors: Tensors, batch: Batch, noise: Tensor, scales: dict[str, Scale]
+    ) -> Batch:
+        """``batch`` with observations of what the encoder makes of pictures, and the numbers."""
+        seen, next_seen = batch.seen, batch.next_seen
+        assert seen is not None and next_seen is not None
+        if encoder.shift:
+            chances = noise[-1, :, 0]
+            seen, next_seen = encoder.shifted(seen, chances), encoder.shifted(next_seen, -chances)
+        trained = tensors.groups[ENCODER]
+        # a copy: an algorithm may make other steps in the memory that all groups share before it asks for
+        # this gradient, and autograd would take them for changes of these numbers
+        parameters = trained.parameters.clone().requires_grad_()
+        features = encoder(encoder.unpack(parameters), seen)
+        following = encoder(encoder.unpack(trained.parameters), next_seen).detach()
+        return batch._replace(
+            observation=torch.cat([features, batch.observation], dim=-1),
+            next_observation=torch.cat([following, batch.next_observation], dim=-1),
+            seen=None,
+            next_seen=None,
+            sight=Sight(parameters, trained, scales[ENCODER]),
+        )
 
     def policy_at(self, tensors: Tensors, observation: Tensor) -> tuple[Tensor, Tensor]:
         """The present policy's mean and log σ, each (B, action_size)."""
@@ -153,6 +207,7 @@ class SAC(Algorithm):
             lambda vector: self.critic_objective(vector, tensors, batch, noise, alpha),
             scales[CRITICS],
             self.config.grad_clip,
+            batch.sight,
         )
         tensors.copies[TARGETS].lerp_(critics.parameters, self.config.tau)
         return metrics | {"critic_grad_norm": norm}
@@ -166,6 +221,7 @@ class SAC(Algorithm):
             lambda vector: self.policy_objective(vector, tensors, batch, noise, alpha),
             scales[POLICY],
             self.config.grad_clip,
+            batch.sight,
         )
         average_policy(tensors)
         return log_prob.detach(), metrics | {"actor_grad_norm": norm}

@@ -87,12 +87,14 @@ def save_book_policy(agent: SACAgent, path: str | Path) -> None:
             "the book's networks take observations as they are and this agent's take normalised ones: train "
             "it without --normalize-observations"
         )
+    if agent.networks.encoder is not None:
+        raise ConfigError("the book's networks see no pictures, and this agent's do")
     if is_perceptron(agent.q, layer_norm=True):
         raise ConfigError(
             "the book's critics have no layer normalisation and this agent's do: train it with "
             "--no-layer-norm"
         )
-    if not all(is_perceptron(network, layer_norm=False) for network in agent.networks):
+    if not all(is_perceptron(network, layer_norm=False) for network in (agent.policy, agent.q)):
         raise ConfigError("the book's networks are perceptrons, and this agent's are not")
     if agent.q.critics != len(FILES):
         raise ConfigError(f"the book's files hold {len(FILES)} critics and this agent has {agent.q.critics}")

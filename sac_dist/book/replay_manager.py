@@ -62,8 +62,12 @@ class ServedReplay:
     def sample(self, batch_size: int) -> tuple[Rows, ...]:
         with self._lock:
             rows = self._buffer.sample_rows(batch_size, self._rng)
-            parts = self._buffer.schema.views(rows)
-            return tuple(parts[name].copy() for name in SAMPLED)
+            schema, seen = self._buffer.schema, self._buffer.seen
+            parts = {name: part.copy() for name, part in schema.views(rows).items()}
+            if seen is not None:
+                parts["observation"] = schema.observations_of(parts["observation"], seen.now)
+                parts["next_observation"] = schema.observations_of(parts["next_observation"], seen.following)
+            return tuple(parts[name] for name in SAMPLED)
 
     def get_length(self) -> int:
         return self._buffer.get_length()

@@ -27,6 +27,7 @@ DRAW = (
     "size='1'/></worldbody></mujoco>\");"
     "mujoco.Renderer(m, 32, 32).render()"
 )
+SEE = "from envs.backends.mujoco.lean import measured; print(f'{measured():.0f} {measured(84):.0f}')"
 # The beginning of what choice.coppelia_obstacle says, and what to do about it.
 COPPELIA_STEPS = {
     "PyRep is not installed": "get github.com/stepjam/PyRep and pip install its folder (not 'pip install pyrep': that is another program)",
@@ -123,7 +124,7 @@ def pictures() -> Finding:
         if drawn:
             return Finding(
                 "pictures",
-                f"MUJOCO_GL={binding} draws",
+                f"MUJOCO_GL={binding} draws{frames(environment)}",
                 "" if wanted or has_display() else f"export MUJOCO_GL={binding}",
             )
     tried = wanted or ", ".join(GL)
@@ -132,6 +133,19 @@ def pictures() -> Finding:
         f"no: none of {tried} draws",
         "install libegl1 and libgl1-mesa-dri, then export MUJOCO_GL=egl (or libosmesa6, osmesa)",
     )
+
+
+def frames(environment: dict[str, str]) -> str:
+    """How many a policy's camera draws, in words."""
+    try:
+        words = subprocess.run(
+            [sys.executable, "-c", SEE], env=environment, capture_output=True, timeout=60, text=True
+        ).stdout.split()
+    except subprocess.TimeoutExpired:
+        words = []
+    if len(words) != 2:
+        return ""
+    return f"; a policy's camera {words[0]} a second at 64x64, {words[1]} at 84x84"
 
 
 def simulator() -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from sac_dist.data.pictures import Seen, slots_of_stack
 from sac_dist.data.schema import Rows
 from sac_dist.data.transitions import Starts, Transitions
 from sac_dist.settings import AgentConfig
@@ -35,6 +36,7 @@ class DataSet:
         self._rows = _shared(data.rows)
         self._starts = _shared(data.starts)
         self._return_to_go = _shared(returns_to_go(data, config))
+        self._frames = None if data.frames is None else _shared(data.frames)
 
     @property
     def rows(self) -> Rows:
@@ -61,6 +63,17 @@ class DataSet:
     def stops_of(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(n,) one past the last row of the episode of each row ``index`` (n,)."""
         return np.append(self.starts[1:], len(self))[self.starts.searchsorted(index, side="right") - 1]
+
+    def look(self, index: npt.NDArray[np.int64], last: npt.NDArray[np.int64], out: Seen) -> None:
+        """Fill ``out`` with what the observations of rows ``index`` (n,) show, and the next ones of ``last``
+        (n,), which are of the same episodes.
+        """
+        assert self._frames is not None
+        episode = self.starts.searchsorted(index, side="right") - 1
+        first = self.starts[episode] + episode
+        for of, into in ((index, out.now), (last + 1, out.following)):
+            slots = slots_of_stack(of + episode, first, self.schema.stack)
+            self._frames.array.take(slots, axis=0, out=into, mode="clip")
 
     def next_actions(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """(n, action_size) of the rows after ``index`` (n,), NaN where that is the last of its episode."""

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sac_dist.data.dataset import DataSet
+from sac_dist.data.pictures import Seen
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Rows, Schema
 from sac_dist.data.segment import Counts
@@ -54,18 +55,27 @@ class Later:
         return self.achieved.stop - self.achieved.start
 
     def sample(
-        self, replay: ReplayBuffer, rows: Rows, which: Counts | slice, rng: np.random.Generator
+        self,
+        replay: ReplayBuffer,
+        rows: Rows,
+        which: Counts | slice,
+        rng: np.random.Generator,
+        seen: Seen | None = None,
     ) -> Rows:
         """Fill ``rows`` as ``ReplayBuffer.sample_into``; returns (n, size) what was achieved later on, for
         ``which`` of them.
         """
         shard, index = replay.draw(len(rows), rng)
         replay.take(shard, index, rows)
+        if seen is not None:
+            replay.look(shard, index, index, seen)
         goals = self._in_ring(replay, shard[which], index[which], rng)
         # what an episode achieves later on is newer, so it is whole where the transition is
         while (again := replay.overwritten(shard, index)).size:
             shard[again], index[again] = replay.draw(again.size, rng)
             rows[again] = replay.take(shard[again], index[again], np.empty_like(rows[again]))
+            if seen is not None:
+                seen.put(again, replay.look(shard[again], index[again], index[again]))
             goals = self._in_ring(replay, shard[which], index[which], rng)
         return goals
 
@@ -102,10 +112,12 @@ class Hindsight:
     def goals(self) -> Goals:
         return self._goals()
 
-    def sample_into(self, replay: ReplayBuffer, rows: Rows, rng: np.random.Generator) -> None:
+    def sample_into(
+        self, replay: ReplayBuffer, rows: Rows, rng: np.random.Generator, seen: Seen | None = None
+    ) -> None:
         """As ``ReplayBuffer.sample_into``."""
         which = spread(len(rows), self.ratio)
-        self.relabel(rows, which, self.later.sample(replay, rows, which, rng))
+        self.relabel(rows, which, self.later.sample(replay, rows, which, rng, seen))
 
     def take_data(self, data: DataSet, index: Counts, rows: Rows, rng: np.random.Generator) -> Counts:
         """Fill ``rows`` with transitions ``index`` (n,) of ``data``; returns which have another goal now."""

@@ -87,7 +87,7 @@ class NewObservations:
         """Of what is new; None: so little that it can wait."""
         if self.replay.written.sum() < self.due:
             return None
-        segment = self.replay.snapshot(self.taken)
+        segment = self.replay.snapshot(self.taken, pictures=False)
         self.taken = segment.stop
         self._set_due()
         if self.also is not None:

@@ -16,6 +16,8 @@ Beside its rows each shard has a table of the transitions at which its episodes 
 size under the same rule, ``episodes`` being its count. A start is entered before its transition is published,
 so whoever sees a transition finds its episode. An episode has at least one transition, so while one of its
 transitions is stored, its entry and the next episode's are not overwritten.
+
+Pictures lie beside the rows, see pictures.py.
 """
 
 from __future__ import annotations
@@ -26,8 +28,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sac_dist.data.pictures import Frames, PictureRing, Seen, slots_for, slots_of_stack
 from sac_dist.data.schema import Rows, Schema
-from sac_dist.data.segment import Counts, ReplaySegment, check_segment, deal, shard_sizes
+from sac_dist.data.segment import (
+    Counts,
+    ReplaySegment,
+    SegmentFrames,
+    check_segment,
+    deal,
+    shard_sizes,
+)
 from sac_dist.system.shared import SharedArray, memory_fence
 
 if TYPE_CHECKING:
@@ -71,12 +81,19 @@ class ReplayBuffer:
         rows = SharedArray((capacity + shards, schema.row_width), np.float32)
         starts = SharedArray((capacity + shards,), np.int64)
         counts = SharedArray((2, shards), np.int64)
-        self._open(schema, rows, starts, counts, shard=0)
+        pictures = PictureRing(shard_sizes(capacity, shards), schema).memory if schema.pictures else None
+        self._open(schema, rows, starts, counts, pictures, shard=0)
 
     def _open(
-        self, schema: Schema, rows: SharedArray, starts: SharedArray, counts: SharedArray, shard: int | None
+        self,
+        schema: Schema,
+        rows: SharedArray,
+        starts: SharedArray,
+        counts: SharedArray,
+        pictures: tuple[SharedArray, SharedArray] | None,
+        shard: int | None,
     ) -> None:
-        self._memory = (schema, rows, starts, counts)
+        self._memory = (schema, rows, starts, counts, pictures)
         self.schema, self.shard = schema, shard
         self._rows: Rows = rows.array
         self._starts: Counts = starts.array
@@ -87,6 +104,7 @@ class ReplayBuffer:
         self.capacity = len(self._rows) - shards
         self._sizes: Counts = shard_sizes(self.capacity, shards)
         self._rings: Counts = self._sizes + 1
+        self.pictures = None if pictures is None else PictureRing.opened(pictures, self._sizes, schema)
         self._first: Counts = np.cumsum(self._rings) - self._rings  # each shard's first row
         self._own_first, self._own_ring = (
             (0, 1) if shard is None else (self._first.item(shard), self._rings.item(shard))
@@ -95,6 +113,7 @@ class ReplayBuffer:
         self._shapes = tuple(schema.shapes.values())
         self._begins = True  # whether the next transition begins an episode
         self._sampled: Rows = np.empty((0, schema.row_width), np.float32)
+        self.seen: Seen | None = None  # what the rows of the last ``sample_rows`` show
         self._batch: Batch | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -135,7 +154,8 @@ class ReplayBuffer:
         the shard.
 
         Args:
-            observation, next_observation: (observation_size,); the true last one at an episode's end.
+            observation, next_observation: (observation_size,); the true last one at an episode's end. Its
+                pictures are the next transition's, if there is one in the episode.
             action: (action_size,).
             reward, terminated, truncated: numbers.
 
@@ -147,12 +167,19 @@ class ReplayBuffer:
             raise self._only_reads()
         written = self._written.item(shard)
         row = self._rows[self._own_first + written % self._own_ring]
+        frames: tuple[Frames, Frames] | None = None
+        if self.pictures is not None:
+            observation, now = self._apart("observation", observation)
+            next_observation, following = self._apart("next_observation", next_observation)
+            frames = now, following
         if not self._fill_quickly(row, observation, action, reward, next_observation, terminated, truncated):
             self._fill(row, (observation, action, reward, next_observation, terminated, truncated))
             terminated, truncated = bool(self.schema.ended(row)), False
         if self._begins:
             self._begin(shard, written)
         self._begins = terminated or truncated  # type: ignore[assignment]  # bools, as _fill_quickly found
+        if frames is not None:
+            self._put(shard, written, *frames)
         memory_fence()
         self._written[shard] = written + 1
         memory_fence()
@@ -169,6 +196,11 @@ class ReplayBuffer:
         """Append n transitions, oldest first: as ``push``, every argument with a leading n, and all of them
         are checked first.
         """
+        if self.pictures is not None:
+            parts: Any = (observations, actions, rewards, next_observations, terminated, truncated)
+            for transition in zip(*parts, strict=True):
+                self.push(*transition)
+            return
         rows = np.empty((np.size(rewards), self.schema.row_width), np.float32)
         self._fill(rows, (observations, actions, rewards, next_observations, terminated, truncated))
         if len(rows):
@@ -184,6 +216,24 @@ class ReplayBuffer:
         if self.shard is None:
             raise self._only_reads()
         self._append(self.shard, rows, begins)
+
+    def _apart(self, name: str, observation: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], Frames]:
+        """The numbers and the newest frame of an observation."""
+        array = np.asarray(observation, np.float32)
+        if array.shape != (self.schema.observation_size,):
+            raise ValueError(
+                f"{name} has the shape {array.shape} instead of ({self.schema.observation_size},)"
+            )
+        try:
+            return self.schema.numbers_of(array), self.schema.newest_frames(array)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}; nothing was stored") from None
+
+    def _put(self, shard: int, transition: int, now: Frames, following: Frames) -> None:
+        assert self.pictures is not None
+        first, ring = self._first.item(shard), self._rings.item(shard)
+        starts, episodes = self._starts[first : first + ring], self._episodes.item(shard)
+        self.pictures.put(shard, transition, starts, episodes, now, following)
 
     def _only_reads(self) -> ValueError:
         return ValueError("this handle of the replay buffer only reads: take one with for_shard")
@@ -235,7 +285,10 @@ class ReplayBuffer:
             if bad:
                 raise ValueError(f"{' and '.join(bad)} must be finite in float32; nothing was stored")
 
-    def _append(self, shard: int, rows: Rows, begins: npt.NDArray[np.integer]) -> None:
+    def _append(
+        self, shard: int, rows: Rows, begins: npt.NDArray[np.integer], frames: Frames | None = None
+    ) -> None:
+        """``frames``: as Transitions'."""
         first, ring = self._first.item(shard), self._rings.item(shard)
         written = self._written.item(shard)
         starts = (written + np.asarray(begins, np.int64)).tolist()[::-1]
@@ -243,12 +296,15 @@ class ReplayBuffer:
             starts.append(written)
         # What no reader may be looking at: the rows never written to, later the guard row alone.
         while len(rows):
-            n = max(min(len(rows), ring - written), 1)
+            n = 1 if frames is not None else max(min(len(rows), ring - written), 1)
             place = first + written % ring
             self._rows[place : place + n] = rows[:n]
             written += n
             while starts and starts[-1] < written:
                 self._begin(shard, starts.pop())
+            if frames is not None:
+                self._put(shard, written - 1, *frames[:2])
+                frames = frames[2 if starts and starts[-1] == written else 1 :]
             memory_fence()
             self._written[shard] = written
             memory_fence()
@@ -279,7 +335,7 @@ class ReplayBuffer:
             from sac_dist.data.batch import Batch  # torch takes a second to import; the manager does without
 
             self._discounts = np.empty(batch_size, np.float32)
-            self._batch = Batch.of_rows(rows, self.schema, self._discounts)
+            self._batch = Batch.of_rows(rows, self.schema, self._discounts, seen=self.seen)
             self._terminated = self.schema.views(rows)["terminated"]
         np.subtract(ONE, self._terminated, self._discounts)
         if discount != 1:
@@ -287,21 +343,26 @@ class ReplayBuffer:
         return self._batch
 
     def sample_rows(self, batch_size: int, rng: np.random.Generator) -> Rows:
-        """As ``sample``: the rows themselves, (batch_size, row_width)."""
+        """As ``sample``: the rows themselves, (batch_size, row_width); ``seen`` is what they show."""
         if len(self._sampled) != batch_size:
             self._sampled = np.empty((batch_size, self.schema.row_width), np.float32)
+            self.seen = Seen.empty(batch_size, self.schema)
             self._batch = None
-        self.sample_into(self._sampled, rng)
+        self.sample_into(self._sampled, rng, self.seen)
         return self._sampled
 
-    def sample_into(self, out: Rows, rng: np.random.Generator) -> None:
+    def sample_into(self, out: Rows, rng: np.random.Generator, seen: Seen | None = None) -> None:
         """As ``sample``, into contiguous rows of the caller's, (batch_size, row_width)."""
         shard, index = self.draw(len(out), rng)
         self.take(shard, index, out)
+        if seen is not None:
+            self.look(shard, index, index, seen)
         again = self.overwritten(shard, index)
         while again.size:  # a writer came by: draw those anew, from what is stored now
             shard, index = self.draw(again.size, rng)
             out[again] = self.take(shard, index, np.empty((again.size, self._rows.shape[1]), np.float32))
+            if seen is not None:
+                seen.put(again, self.look(shard, index, index))
             again = again[self.overwritten(shard, index)]
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
@@ -310,6 +371,8 @@ class ReplayBuffer:
         """
         written = self._written.copy()
         stored = np.minimum(written, self._sizes)
+        if self.pictures is not None:
+            stored = np.clip(written - self.pictures.oldest, 0, stored)
         ends = stored.cumsum()
         total = int(ends[-1])
         if total == 0:
@@ -332,12 +395,29 @@ class ReplayBuffer:
         row = self._first[shard] + index % self._rings[shard]
         return self._rows[row, columns]
 
+    def look(self, shard: Counts, index: Counts, last: Counts, out: Seen | None = None) -> Seen:
+        """What the observations of transitions ``index`` (n,) of ``shard`` (n,) show, and the next ones of
+        ``last`` (n,), which are of the same episodes; whole as ``take``'s rows are.
+        """
+        assert self.pictures is not None
+        found = Seen.empty(len(index), self.schema) if out is None else out
+        assert found is not None
+        episodes = self.episodes_of(shard, index)
+        first = episodes.start + episodes.number
+        for of, into in ((index, found.now), (last + 1, found.following)):
+            slots = slots_of_stack(of + episodes.number, first, self.schema.stack)
+            self.pictures.take(shard, slots, into)
+        return found
+
     def overwritten(self, shard: Counts, index: Counts) -> Counts:
         """Which of these transitions, copied or looked up just before, may have been overwritten meanwhile:
         positions in ``index``.
         """
         memory_fence()
-        return (index < (self._written - self._sizes).take(shard)).nonzero()[0]
+        oldest = self._written - self._sizes
+        if self.pictures is not None:
+            oldest = np.maximum(oldest, self.pictures.oldest)
+        return (index < oldest.take(shard)).nonzero()[0]
 
     def episodes_of(self, shard: Counts, index: Counts) -> EpisodesOf:
         """The episodes of stored transitions. Of one that is ``overwritten`` afterwards it means nothing."""
@@ -381,11 +461,15 @@ class ReplayBuffer:
     @property
     def nbytes(self) -> int:
         """The shared memory of the whole buffer once it is full, but for the 8 bytes of each episode."""
-        return self._rows.nbytes + 2 * self._written.nbytes
+        pictures = 0 if self.pictures is None else self.pictures.nbytes
+        return self._rows.nbytes + 2 * self._written.nbytes + pictures
 
     def get_length(self) -> int:
         """How many transitions are stored, over all shards."""
-        return int(np.minimum(self._written, self._sizes).sum())
+        stored = np.minimum(self._written, self._sizes)
+        if self.pictures is not None:
+            stored = np.clip(self._written - self.pictures.oldest, 0, stored)
+        return int(stored.sum())
 
     __len__ = get_length
 
@@ -398,18 +482,21 @@ class ReplayBuffer:
             "shards": self.shards,
             "written": written,  # ever, per shard
             "total": sum(written),
-            "row_bytes": self._rows.strides[0],
+            "row_bytes": self._rows.strides[0] + self.schema.frame_size,
             "bytes": self.nbytes,
         }
 
     # Checkpoints
 
-    def snapshot(self, since: npt.ArrayLike | None = None) -> ReplaySegment:
+    def snapshot(self, since: npt.ArrayLike | None = None, pictures: bool = True) -> ReplaySegment:
         """Copy what was written after the counts ``since`` (a segment's ``stop``) and is still stored; None:
         all that is stored.
 
         Complete even while others write: each shard is copied from its oldest row on, faster than a writer
         can follow.
+
+        Args:
+            pictures: False leaves them out.
 
         Raises:
             ValueError: ``since`` is not of this buffer: other shards, or more than was written.
@@ -417,19 +504,51 @@ class ReplayBuffer:
         after = np.zeros(self.shards, np.int64) if since is None else np.asarray(since, np.int64)
         if after.shape != (self.shards,) or (after > self._written).any() or (after < 0).any():
             raise ValueError(f"since is {after.tolist()}: written are {self._written.tolist()} transitions")
-        start, stop = self._written.copy(), self._written.copy()
-        parts, episodes = [], []
+        start, stop, oldest = (self._written.copy() for _ in range(3))
+        parts, episodes, numbers, frames = [], [], [], []
         for shard in range(self.shards):
             while True:
                 stop[shard] = self._written[shard]
-                start[shard] = max(stop[shard] - self._sizes[shard], after[shard])
-                begun = self._begun(shard, start.item(shard), stop.item(shard))  # before its rows: see _begun
+                oldest[shard] = max(stop[shard] - self._sizes[shard], 0)
+                if self.pictures is not None:
+                    oldest[shard] = max(oldest[shard], self.pictures.oldest[shard])
+                start[shard] = max(oldest[shard], after[shard])
+                begun, number = self._begun(shard, start.item(shard), stop.item(shard))  # before its rows
                 rows = self._copy(shard, start.item(shard), stop.item(shard))
-                if rows is not None:
+                if rows is None:
+                    continue
+                if self.pictures is None or not pictures:
+                    break
+                goes_on = bool(after[shard]) and start[shard] == after[shard]
+                whole = self._copy_frames(shard, start.item(shard), stop.item(shard), begun, number, goes_on)
+                if start[shard] >= self.pictures.oldest[shard]:
+                    frames.append(whole)
                     break
             parts.append(rows)
             episodes.append(begun)
-        return ReplaySegment(self.capacity, start, stop, np.concatenate(parts), tuple(episodes))
+            numbers.append(number)
+        segment = ReplaySegment(self.capacity, start, stop, np.concatenate(parts), tuple(episodes))
+        if not frames:
+            return segment
+        return segment._replace(frames=SegmentFrames.of(frames, numbers, oldest))
+
+    def _copy_frames(
+        self, shard: int, start: int, stop: int, begun: Counts, number: int, goes_on: bool
+    ) -> tuple[int, Frames]:
+        """First slot and frames of transitions start … stop - 1. ``goes_on``: after a snapshot that has those
+        of the transition before.
+        """
+        assert self.pictures is not None
+        if start == stop:
+            return 0, self.pictures.frames[:0]
+        if goes_on:
+            first = start + number + (begun[0] != start)
+        else:
+            first = max(start + number - self.schema.stack + 1, begun.item(0) + number)
+        last_number = number + len(begun) - 1
+        frames = self.pictures.copy(shard, int(first), stop + last_number + 1)
+        memory_fence()
+        return int(first), frames
 
     def _copy(self, shard: int, start: int, stop: int) -> Rows | None:
         """Transitions start … stop - 1 of the shard, or None if its writer overtook the copying."""
@@ -445,18 +564,21 @@ class ReplayBuffer:
             begin = end
         return copy
 
-    def _begun(self, shard: int, start: int, stop: int) -> Counts:
-        """Where the episodes of the transitions start … stop - 1 begin. Right if the first of them is not
-        overwritten afterwards.
+    def _begun(self, shard: int, start: int, stop: int) -> tuple[Counts, int]:
+        """Where the episodes of the transitions start … stop - 1 begin, and the number of the first of them.
+        Right if that is not overwritten afterwards.
         """
         memory_fence()
         count, ring = self._episodes.item(shard), self._rings.item(shard)
-        table = self._starts[self._first[shard] + np.arange(max(count - ring + 1, 0), count) % ring]
+        number = max(count - ring + 1, 0)
+        table = self._starts[self._first[shard] + np.arange(number, count) % ring]
         memory_fence()
-        table = table[max(self._episodes.item(shard) - ring + 1 - max(count - ring + 1, 0), 0) :]
+        gone = max(self._episodes.item(shard) - ring + 1 - number, 0)
+        table, number = table[gone:], number + gone
         if start == stop:
-            return table[:0]
-        return table[max(int(table.searchsorted(start, side="right")) - 1, 0) : table.searchsorted(stop)]
+            return table[:0], number
+        first = max(int(table.searchsorted(start, side="right")) - 1, 0)
+        return table[first : table.searchsorted(stop)], number + first
 
     def restore(self, segment: ReplaySegment) -> bool:
         """Put back a snapshot, and then those taken ``since`` it in order, before anyone else reads or
@@ -474,13 +596,18 @@ class ReplayBuffer:
         check_segment(segment, self.schema)
         start, stop = segment.start, segment.stop
         if segment.capacity != self.capacity or len(stop) != self.shards:
-            for shard, (rows, begins) in enumerate(deal(segment, self._sizes)):
-                self._append(shard, rows, begins)
+            for shard, dealt in enumerate(deal(segment, self._sizes)):
+                self._append(shard, *dealt)
             return False
-        if (start != np.maximum(self._written, stop - self._sizes)).any():
+        expected = np.maximum(self._written, stop - self._sizes)
+        if (start < expected).any() or ((start > expected).any() and segment.frames is None):
             raise ValueError(f"a replay segment from {start} to {stop} cannot follow {self._written}")
         for shard, (rows, begun) in enumerate(zip(segment.parts(), segment.episodes, strict=True)):
             self._rows[self._first[shard] + np.arange(start[shard], stop[shard]) % self._rings[shard]] = rows
+            if segment.frames is not None and self.pictures is not None:
+                if not self._episodes[shard]:
+                    self._episodes[shard] = segment.frames.numbers[shard]
+                self.pictures.restore(shard, *segment.frames.of_shard(shard))
             for number in begun.tolist():
                 self._begin(shard, number)
         self._written[:] = stop
@@ -489,12 +616,21 @@ class ReplayBuffer:
 
 def buffer_bytes(capacity: int, schema: Schema, shards: int) -> int:
     """The memory of such a buffer once it is full, in episodes of some length."""
-    return 4 * (capacity + shards) * schema.row_width + 16 * shards
+    rows = 4 * (capacity + shards) * schema.row_width + 16 * shards
+    if not schema.pictures:
+        return rows
+    slots = sum(slots_for(size, schema.stack) for size in shard_sizes(capacity, shards).tolist())
+    return rows + slots * schema.frame_size
 
 
 def _open(
-    schema: Schema, rows: SharedArray, starts: SharedArray, counts: SharedArray, shard: int | None
+    schema: Schema,
+    rows: SharedArray,
+    starts: SharedArray,
+    counts: SharedArray,
+    pictures: tuple[SharedArray, SharedArray] | None,
+    shard: int | None,
 ) -> ReplayBuffer:
     buffer = ReplayBuffer.__new__(ReplayBuffer)
-    buffer._open(schema, rows, starts, counts, shard)
+    buffer._open(schema, rows, starts, counts, pictures, shard)
     return buffer

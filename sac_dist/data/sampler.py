@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sac_dist.data.batch import Batch
 from sac_dist.data.dataset import DataSet
 from sac_dist.data.hindsight import Hindsight
+from sac_dist.data.pictures import Seen
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Rows, Schema
 from sac_dist.data.segment import Counts
@@ -57,6 +58,7 @@ class Batches:
         rows = self._rows = np.empty((batch_size + appended, schema.row_width), np.float32)
         discounts = self._discounts = np.empty(batch_size + appended, np.float32)
         returns = self._returns = np.empty(batch_size + appended, np.float32)
+        seen = self._seen = Seen.empty(batch_size + appended, schema)
         self._next_actions: Numbers | None = None
         if config.algo in followed:
             self._next_actions = np.empty((batch_size + appended, schema.action_size), np.float32)
@@ -64,9 +66,12 @@ class Batches:
             self._fill(slice(batch_size, None), data, np.arange(appended))
         online = returns if config.online_algo in calibrated else None
         offline = returns[:batch_size] if config.algo in calibrated else None
-        self._online = Batch.of_rows(rows, schema, discounts, online)
+        self._online = Batch.of_rows(rows, schema, discounts, online, seen=seen)
         followers = None if self._next_actions is None else self._next_actions[:batch_size]
-        self._offline = Batch.of_rows(rows[:batch_size], schema, discounts[:batch_size], offline, followers)
+        shown = None if seen is None else seen.part(slice(batch_size))
+        self._offline = Batch.of_rows(
+            rows[:batch_size], schema, discounts[:batch_size], offline, followers, shown
+        )
 
         self._drawn: list[Batch] = []  # ahead, and not handed out yet
         self._block = np.empty((AHEAD, *rows.shape), np.float32)
@@ -78,10 +83,10 @@ class Batches:
 
     def online(self, steps: int, rng: np.random.Generator) -> Batch:
         """A batch for the online phase after ``steps`` environment steps."""
-        if self.data is None and not self.calibrated:
+        if self.data is None and not self.calibrated and self._seen is None:  # pictures take too much memory
             if not self._drawn:
                 block = self._block.reshape(-1, self._block.shape[2])
-                self._sample(block, self._block_discounts.reshape(-1), rng)
+                self._sample(block, self._block_discounts.reshape(-1), None, rng)
                 self._drawn = self._of_block[::-1]
             return self._drawn.pop()
         self._mix(self._from_data(steps, rng), rng)
@@ -128,7 +133,8 @@ class Batches:
             self._fill(slice(from_data), self.data, self.data.draw(from_data, rng), rng)
         if from_data < self.batch_size:
             rest = slice(from_data, self.batch_size)
-            self._sample(self._rows[rest], self._discounts[rest], rng)
+            seen = None if self._seen is None else self._seen.part(rest)
+            self._sample(self._rows[rest], self._discounts[rest], seen, rng)
             self._returns[rest] = -np.inf
             if self._next_actions is not None:
                 self._next_actions[rest] = np.nan
@@ -152,17 +158,19 @@ class Batches:
             discounts[:] = add_steps(self.schema, rows, steps, rewards, last, self.discount, self.bias)
         if self._next_actions is not None:
             self._next_actions[where] = data.next_actions(steps[:, -1])
+        if self._seen is not None:
+            data.look(index, steps[:, -1], self._seen.part(where))
 
-    def _sample(self, rows: Rows, discounts: Numbers, rng: np.random.Generator) -> None:
-        """Fill rows (B, row_width) and discounts (B,) from the replay."""
+    def _sample(self, rows: Rows, discounts: Numbers, seen: Seen | None, rng: np.random.Generator) -> None:
+        """Fill rows (B, row_width), discounts (B,) and pictures from the replay."""
         if self.n_step == 1:
             if self.hindsight is None:
-                self.replay.sample_into(rows, rng)
+                self.replay.sample_into(rows, rng, seen)
             else:
-                self.hindsight.sample_into(self.replay, rows, rng)
+                self.hindsight.sample_into(self.replay, rows, rng, seen)
             self.schema.discounts(rows, self.discount, out=discounts)
         else:
-            sample_n_steps(self.replay, rows, discounts, rng, self.n_step, self.discount, self.bias)
+            sample_n_steps(self.replay, rows, discounts, rng, self.n_step, self.discount, self.bias, seen)
 
 
 def sample_n_steps(
@@ -173,6 +181,7 @@ def sample_n_steps(
     n: int,
     discount: float,
     bias: float = 0.0,
+    seen: Seen | None = None,
 ) -> None:
     """As ``ReplayBuffer.sample_into``, with the rewards and the state of up to ``n`` steps; see add_steps."""
     schema = replay.schema
@@ -187,6 +196,8 @@ def sample_n_steps(
         rewards = replay.take_columns(shard[:, None], steps, schema.columns["reward"])
         discounts[again] = add_steps(schema, drawn, steps, rewards, last, discount, bias)
         rows[again] = drawn
+        if seen is not None:
+            seen.put(again, replay.look(shard, index, steps[:, -1]))
         again = again[replay.overwritten(shard, index)]  # the steps after them are newer
 
 

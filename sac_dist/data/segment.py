@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sac_dist.data.pictures import Frames
 from sac_dist.data.schema import Rows, Schema
 from sac_dist.data.transitions import Transitions
 
@@ -22,6 +23,32 @@ def shard_sizes(capacity: int, shards: int) -> Counts:
     """
     sizes: Counts = capacity // shards + (np.arange(shards) < capacity % shards)
     return sizes
+
+
+class SegmentFrames(NamedTuple):
+    """The pictures of a segment's transitions: shard after shard, its slots in order (pictures.py)."""
+
+    frames: Frames  # (slots, frame_size)
+    first: Counts  # (shards,) each shard's first slot here
+    stop: Counts  # (shards,) one past its last one
+    numbers: Counts  # (shards,) of the first of its ``episodes``, counted from 0
+    oldest: Counts  # (shards,) the first transition that the buffer held
+
+    @classmethod
+    def of(
+        cls, shards: Sequence[tuple[int, Frames]], numbers: Sequence[int], oldest: Counts
+    ) -> SegmentFrames:
+        """From each shard's first slot and frames."""
+        first = np.array([slot for slot, _ in shards], np.int64)
+        stop = first + np.array([len(frames) for _, frames in shards], np.int64)
+        frames = np.concatenate([frames for _, frames in shards])
+        return cls(frames, first, stop, np.array(numbers, np.int64), oldest.copy())
+
+    def of_shard(self, shard: int) -> tuple[int, Frames, int]:
+        """First slot, frames and oldest transition of one shard."""
+        ends = (self.stop - self.first).cumsum()
+        begin = int(ends[shard] - (self.stop - self.first)[shard])
+        return int(self.first[shard]), self.frames[begin : int(ends[shard])], int(self.oldest[shard])
 
 
 class ReplaySegment(NamedTuple):
@@ -39,12 +66,31 @@ class ReplaySegment(NamedTuple):
         Counts, ...
     ]  # of each shard: the transitions at which the episodes of its rows begin; the
     # first one may be older than ``start``
+    frames: SegmentFrames | None = None
 
     @classmethod
     def of(cls, data: Transitions) -> ReplaySegment:
         """What a buffer of one shard, full of ``data``, holds."""
         count = len(data)
-        return cls(count, np.array([0]), np.array([count]), data.rows, (data.starts,))
+        frames = None if data.frames is None else SegmentFrames.of([(0, data.frames)], [0], np.array([0]))
+        return cls(count, np.array([0]), np.array([count]), data.rows, (data.starts,), frames)
+
+    def stored(self) -> list[Stored]:
+        """Every episode, or what is stored of it, shard after shard."""
+        found = []
+        shards = zip(self.parts(), self.start.tolist(), self.stop.tolist(), self.episodes, strict=True)
+        for shard, (rows, first, end, begun) in enumerate(shards):
+            for number, (begin, stop) in enumerate(
+                zip(begun.tolist(), [*begun[1:].tolist(), end], strict=False)
+            ):
+                kept = max(begin, first)
+                frames = None
+                if self.frames is not None:
+                    slot, all_frames, _ = self.frames.of_shard(shard)
+                    slot -= int(self.frames.numbers[shard]) + number
+                    frames = all_frames[kept - slot : stop + 1 - slot]
+                found.append(Stored(end - begin, rows[kept - first : stop - first], frames))
+        return found
 
     def parts(self) -> list[Rows]:
         """The rows of each shard."""
@@ -58,6 +104,19 @@ class ReplaySegment(NamedTuple):
         return np.concatenate([first + np.maximum(begun - start, 0) for first, start, begun in each])
 
 
+class Stored(NamedTuple):
+    """What is stored of an episode."""
+
+    age: int  # of its start, in transitions of its shard
+    rows: Rows
+    frames: Frames | None  # (rows + 1, frame_size), the last one of its last next observation
+
+    def newest(self, count: int) -> Stored:
+        """Its last ``count`` transitions."""
+        drop = len(self.rows) - count
+        return Stored(self.age, self.rows[drop:], None if self.frames is None else self.frames[drop:])
+
+
 class Replay(Protocol):
     """A replay as its files see it, wherever its shards lie."""
 
@@ -68,7 +127,7 @@ class Replay(Protocol):
 
 def check_segment(segment: ReplaySegment, schema: Schema) -> None:
     """Raise ValueError if the parts of a segment do not fit together or not to the schema."""
-    _, start, stop, rows, episodes = segment
+    _, start, stop, rows, episodes, frames = segment
     if rows.ndim != 2 or rows.shape[1] != schema.row_width or rows.dtype != np.float32:
         raise ValueError(
             f"replay rows are {rows.dtype} {rows.shape} instead of float32 (…, {schema.row_width})"
@@ -78,6 +137,27 @@ def check_segment(segment: ReplaySegment, schema: Schema) -> None:
     if len(start) != len(stop) or (start > stop).any() or (stop - start).sum() != len(rows):
         raise ValueError(f"{len(rows)} replay rows do not fit the counts {start} … {stop}")
     check_episodes(start, stop, episodes)
+    if (frames is None) == bool(schema.pictures):
+        raise ValueError("its pictures are missing" if frames is None else "pictures that no observation has")
+    if frames is not None:
+        check_frames(frames, start, stop, episodes, schema)
+
+
+def check_frames(
+    frames: SegmentFrames, start: Counts, stop: Counts, episodes: Sequence[Counts], schema: Schema
+) -> None:
+    """Raise ValueError unless there is a picture for every observation of these transitions."""
+    shape, counts = (int((frames.stop - frames.first).sum()), schema.frame_size), len(start)
+    if frames.frames.shape != shape or frames.frames.dtype != np.uint8:
+        raise ValueError(f"pictures of {frames.frames.dtype} {frames.frames.shape} instead of uint8 {shape}")
+    if any(len(part) != counts for part in frames[1:]) or (frames.oldest > stop).any():
+        raise ValueError("the pictures are of other shards")
+    for shard in np.flatnonzero(stop > start).tolist():
+        begun, number = episodes[shard], int(frames.numbers[shard])
+        last = int(stop[shard]) + number + len(begun)
+        continued = frames.first[shard] == start[shard] + number + 1 and begun[0] != start[shard]
+        if not (frames.first[shard] <= start[shard] + number or continued) or frames.stop[shard] != last:
+            raise ValueError("its pictures do not fit its transitions")
 
 
 def check_episodes(start: Counts, stop: Counts, episodes: Sequence[Counts]) -> None:
@@ -90,30 +170,39 @@ def check_episodes(start: Counts, stop: Counts, episodes: Sequence[Counts]) -> N
             raise ValueError(f"the starts of episodes do not fit the transitions {first} … {end}")
 
 
-def deal(segment: ReplaySegment, sizes: npt.ArrayLike) -> list[tuple[Rows, Counts]]:
-    """The segment's episodes for shards of other sizes: rows, and which of them begin an episode, per shard.
+class Dealt(NamedTuple):
+    """What a shard gets."""
+
+    rows: Rows
+    begins: Counts  # which of the rows begin an episode
+    frames: Frames | None  # where there are pictures, as Transitions'
+
+
+def deal(segment: ReplaySegment, sizes: npt.ArrayLike) -> list[Dealt]:
+    """The segment's episodes for shards of other sizes.
 
     Whole episodes, oldest first, go each to the shard with the fewest rows so far. Where a shard would have
     more than its size the oldest rows are left out: one of its episodes may lose its beginning.
     """
-    whole = [
-        (end - begin, rows[max(begin - first, 0) : stop - first])
-        for rows, first, end, begun in zip(
-            segment.parts(), segment.start.tolist(), segment.stop.tolist(), segment.episodes, strict=True
-        )
-        for begin, stop in zip(begun.tolist(), [*begun[1:].tolist(), end], strict=False)
-    ]
-    whole.sort(key=lambda episode: -episode[0])  # by the age of its start, in transitions of its shard
     limits = np.asarray(sizes).tolist()
-    dealt: list[list[Rows]] = [[segment.rows[:0]] for _ in limits]
+    dealt: list[list[Stored]] = [[] for _ in limits]
     filled = [0] * len(limits)
-    for _, rows in whole:
+    for episode in sorted(segment.stored(), key=lambda stored: -stored.age):
         shard = filled.index(min(filled))
-        dealt[shard].append(rows)
-        filled[shard] += len(rows)
+        dealt[shard].append(episode)
+        filled[shard] += len(episode.rows)
     result = []
     for episodes, total, limit in zip(dealt, filled, limits, strict=True):
-        too_many = max(total - limit, 0)
-        begins = np.cumsum([len(rows) for rows in episodes])[:-1] - too_many
-        result.append((np.concatenate(episodes)[too_many:], np.unique(np.maximum(begins, 0))))
+        too_many, kept = max(total - limit, 0), []
+        for episode in episodes:
+            if (left := len(episode.rows) - too_many) > 0:
+                kept.append(episode.newest(left))
+            too_many = max(-left, 0)
+        rows = np.concatenate([segment.rows[:0], *(episode.rows for episode in kept)])
+        begins = np.cumsum([0, *(len(episode.rows) for episode in kept)])[:-1]
+        frames = None
+        if segment.frames is not None:
+            shown = [episode.frames for episode in kept if episode.frames is not None]
+            frames = np.concatenate([segment.frames.frames[:0], *shown])
+        result.append(Dealt(rows, begins, frames))
     return result

@@ -14,6 +14,7 @@ from sac_dist.data.schema import Rows, Schema
 from sac_dist.settings import ConfigError
 
 Starts = npt.NDArray[np.int64]
+Frames = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class Transitions:
     rows: Rows  # (N, row_width)
     starts: Starts  # (E,) the row at which each episode begins
     success: npt.NDArray[np.bool_] | None = None  # (E,) None: the file does not say
+    # (N + E, frame_size) uint8: each row's pictures, and after an episode's last row those of its next
+    # observation; None: observations are numbers alone. (…, vector_size) of them are in the rows.
+    frames: Frames | None = None
     # plain JSON: "env" (EnvConfig's fields), "policy", "seed", … where known
     source: dict[str, Any] = field(default_factory=dict)
 
@@ -39,6 +43,7 @@ class Transitions:
         success: npt.NDArray[np.bool_] | None = None,
         source: dict[str, Any] | None = None,
         schema: Schema | None = None,
+        frames: Frames | None = None,
     ) -> Transitions:
         """Copies of arrays (N, …) by their names in ``Schema.columns``; every terminated or truncated row
         ends an episode. ``schema``: None is that of plain vectors.
@@ -48,14 +53,14 @@ class Transitions:
             schema = Schema.vector(*sizes)
         rows = schema.rows(parts)
         ended = schema.ended(rows[:-1])
-        return cls(schema, rows, np.append(0, np.flatnonzero(ended) + 1), success, source or {})
+        return cls(schema, rows, np.append(0, np.flatnonzero(ended) + 1), success, frames, source or {})
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def observation(self) -> npt.NDArray[np.float32]:
-        """(N, observation_size)"""
+        """(N, vector_size)"""
         return self._part("observation")
 
     @property
@@ -70,7 +75,7 @@ class Transitions:
 
     @property
     def next_observation(self) -> npt.NDArray[np.float32]:
-        """(N, observation_size), the true last one at an episode's end"""
+        """(N, vector_size), the true last one at an episode's end"""
         return self._part("next_observation")
 
     @cached_property
@@ -105,11 +110,16 @@ class Transitions:
         """These episodes, at least one, in this order."""
         parts = [slice(self.starts[each], self.ends[each]) for each in episodes]
         lengths = [part.stop - part.start for part in parts]
+        frames = None
+        if self.frames is not None:
+            shown = zip(episodes, parts, strict=True)
+            frames = np.concatenate([self.frames[p.start + e : p.stop + e + 1] for e, p in shown])
         return Transitions(
             self.schema,
             np.concatenate([self.rows[part] for part in parts]),
             np.cumsum([0, *lengths[:-1]]),
             None if self.success is None else self.success[list(episodes)],
+            frames,
             self.source,
         )
 
@@ -128,11 +138,15 @@ class Transitions:
                     raise ConfigError(
                         f"the demonstrations do not fit together: {name}s of {mine} and of {other} numbers"
                     )
+            if part.schema.pictures != schema.pictures:
+                raise ConfigError("the demonstrations do not fit together: their pictures differ")
         before = np.cumsum([0, *map(len, parts)])
         starts = np.concatenate([part.starts + rows for part, rows in zip(parts, before[:-1], strict=True)])
         successes = [part.success for part in parts if part.success is not None]
         success = np.concatenate(successes) if len(successes) == len(parts) else None
-        return cls(schema, np.concatenate([part.rows for part in parts]), starts, success, parts[0].source)
+        rows = np.concatenate([part.rows for part in parts])
+        frames = [part.frames for part in parts if part.frames is not None]
+        return cls(schema, rows, starts, success, np.concatenate(frames) if frames else None, parts[0].source)
 
 
 def begins_of(schema: Schema, rows: Rows) -> Starts:

@@ -15,6 +15,7 @@ from sac_dist.data.sampler import AHEAD
 from sac_dist.data.schema import Schema
 from sac_dist.engine.guard import private_memory
 from sac_dist.networks.build import critic_depth, critic_width, least_size
+from sac_dist.networks.encoder import Encoder
 from sac_dist.settings import AgentConfig, Config, ConfigError
 from sac_dist.system.shared import available_memory
 
@@ -55,7 +56,8 @@ def check_memory(config: Config, schema: Schema) -> None:
         needs += [
             (
                 "buffer_size",
-                f"a buffer of {train.buffer_size:,} transitions",
+                f"a buffer of {train.buffer_size:,} transitions"
+                + (" with pictures" if schema.pictures else ""),
                 train.buffer_size,
                 lambda size: buffer_bytes(size, schema, train.workers),
             ),
@@ -96,6 +98,10 @@ def batch_bytes(size: int, schema: Schema, config: Config) -> int:
     rows = (1 if config.data.files else 1 + AHEAD) * schema.row_width
     layers = agent.hidden_width * agent.hidden_depth
     layers += agent.critics * critic_width(agent) * critic_depth(agent)
+    encoder = Encoder.of(schema, agent)
+    if encoder is not None:
+        rows = schema.row_width + schema.stack * schema.frame_size // 2  # both observations', as uint8
+        layers += 2 * encoder.activations
     on_cpu = rows + (layers if train.device == "cpu" else 0)
     return 4 * size * on_cpu * (1 if train.central else train.workers)
 
@@ -112,6 +118,8 @@ def largest(fits: Callable[[int], bool], too_large: int) -> int:
 def check_machine(config: Config, schema: Schema) -> None:
     """Raise ConfigError if memory, a GPU or the memory limit of the workers cannot be had here."""
     train = config.train
+    if train.engine == "ray" and schema.pictures:
+        raise ConfigError("observations with pictures are not sent through a cluster: leave out --engine ray")
     check_memory(config, schema)
     if train.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(

@@ -101,7 +101,9 @@ def train(
             return _run(
                 folder,
                 reporter,
-                lambda signals: Supervisor(config, folder, schema, reporter, engine, signals, _joined(demos)),
+                lambda signals: Supervisor(
+                    config, folder, schema, reporter, engine, signals, _joined(demos, schema)
+                ),
             )
         except ConfigError:
             folder.unlock()
@@ -178,7 +180,7 @@ def resume(
                 folder,
                 reporter,
                 lambda signals: Supervisor(
-                    config, folder, schema, reporter, engine, signals, _joined(demos), saved
+                    config, folder, schema, reporter, engine, signals, _joined(demos, schema), saved
                 ),
             )
     except ConfigError:
@@ -262,8 +264,12 @@ def _read_again(config: Config, saved: Checkpoint, path: Path) -> list[Transitio
     return demos
 
 
-def _joined(demos: list[Transitions]) -> Transitions | None:
-    return Transitions.concatenate(demos) if demos else None
+def _joined(demos: list[Transitions], schema: Schema | None = None) -> Transitions | None:
+    """``schema``: the environment's, which may stack pictures otherwise than those who recorded them."""
+    if not demos:
+        return None
+    joined = Transitions.concatenate(demos)
+    return joined if schema is None or joined.frames is None else replace(joined, schema=schema)
 
 
 def _check_demos(config: Config, demos: list[Transitions], schema: Schema) -> None:

@@ -26,6 +26,7 @@ from sac_dist.algorithms.agent import SACAgent
 from sac_dist.algorithms.base import Algorithm, Update
 from sac_dist.data import batch as types
 from sac_dist.data.batch import Batch
+from sac_dist.data.pictures import Seen
 from sac_dist.networks import blocks, distribution, network, operations
 from sac_dist.system.files import cache_folder, replacing
 from sac_dist.system.processor import processor
@@ -51,6 +52,7 @@ def example_batch(agent: SACAgent, batch_size: int) -> Batch:
         discount,
         returns if settings.needs_returns else None,
         actions if settings.needs_next_actions else None,
+        Seen.empty(batch_size, agent.schema),
     )
 
 

@@ -122,11 +122,12 @@ class ExplicitUpdate:
 
     @staticmethod
     def covers(algorithm: Algorithm) -> bool:
-        """Whether ``algorithm`` is SAC without subsets of critics, its networks perceptrons, and the critics
-        alone may normalise their layers.
+        """Whether ``algorithm`` is SAC of numbers without subsets of critics, its networks perceptrons, and
+        the critics alone may normalise their layers.
         """
         plain = algorithm.is_plain_sac and algorithm.config.target_critics is None
         critics = any(is_perceptron(algorithm.q, layer_norm) for layer_norm in (True, False))
+        plain = plain and algorithm.encoder is None
         return plain and critics and is_perceptron(algorithm.policy, layer_norm=False)
 
     def _prepare(self, batch_size: int) -> None:

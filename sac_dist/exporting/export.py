@@ -48,6 +48,8 @@ def export(policy: Checkpoint, path: Path, source: str = "", overrides: EnvConfi
         raise ConfigError(f"--export {path}: the name has to end in {', '.join(WRITERS)}")
     if not path.parent.is_dir():
         raise ConfigError(f"--export {path}: there is no folder {path.parent}")
+    if policy.schema.pictures:
+        raise ConfigError(f"--export {path}: a policy that sees pictures cannot be exported yet")
     config = policy.config.env if overrides is None else overrides.over(policy.config.env)
     own = make_own_env(config)
     try:

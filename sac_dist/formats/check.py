@@ -66,6 +66,7 @@ def checked(
     breaks: Breaks = "refuse",
     one_episode: bool = False,
     schema: Schema | None = None,
+    frames: npt.NDArray[Any] | None = None,
 ) -> Transitions:
     """The transitions in these arrays, (N, …) by their names in a Schema; the last one counts as truncated if
     it ends nothing.
@@ -81,6 +82,7 @@ def checked(
             episode. "refuse": the file is wrong. "time_limit": the episode was truncated there, if that
             explains every such place (see :func:`_time_limit`), else refused. "cut": it was truncated there.
         schema: None is that of plain vectors.
+        frames: pictures where the schema has some, as Transitions'.
 
     Raises:
         ConfigError: naming the file, the first bad transition, the field and the reason.
@@ -95,7 +97,8 @@ def checked(
     truncated = None if truncated is None else _column(truncated)
     sizes = {"observation": observation, "action": action, "next_observation": next_observation}
     for field, values in sizes.items():
-        if values.ndim != 2 or len(values) != count or not values.shape[1]:
+        least = 0 if frames is not None and field != "action" else 1
+        if values.ndim != 2 or len(values) != count or values.shape[1] < least:
             raise refusal(
                 name, None, field, f"has the shape {values.shape} instead of ({count}, a size above 0)"
             )
@@ -147,7 +150,14 @@ def checked(
         "terminated": terminated,
         "truncated": ends,
     }
-    read = Transitions.of_arrays(parts, None, source, schema)
+    if frames is not None and schema is not None and observation.shape[1] != schema.vector_size:
+        raise refusal(name, None, "observation", f"has {observation.shape[1]} entries beside the pictures")
+    read = Transitions.of_arrays(parts, None, source, schema, frames)
+    if frames is not None:
+        expected = (count + len(read.starts), read.schema.frame_size)
+        if frames.dtype != np.uint8 or frames.shape != expected:
+            shape = f"is {frames.dtype} {frames.shape} instead of uint8 {expected}"
+            raise refusal(name, None, "frames", f"{shape}: one for each transition, and one for each episode")
     if success is None:
         return read
     success = _marks(name, "success", _column(success))
@@ -202,13 +212,23 @@ def digest(demos: Transitions) -> str:
     found = hashlib.sha256(str((demos.observation.shape, demos.action.shape)).encode())
     for name in ("observation", "action", "reward", "next_observation", "terminated", "truncated"):
         found.update(np.ascontiguousarray(getattr(demos, name)).data)
+    if demos.frames is not None:
+        found.update(np.ascontiguousarray(demos.frames).data)
     return found.hexdigest()
 
 
 def check_fits(demos: Transitions, schema: Schema, name: str) -> None:
     """Raise ConfigError if the sizes of ``demos``, of file ``name``, are not the environment's."""
+    shown, wanted = (
+        ", ".join(str(replace(field, stack=1)) for field in each.pictures) or "no pictures"
+        for each in (demos.schema, schema)
+    )
+    if shown != wanted:
+        raise ConfigError(
+            f"{name} has {shown}, and the environment observes {wanted}: record it with the same cameras"
+        )
     for field, theirs, size in (
-        ("observations", demos.schema.observation_size, schema.observation_size),
+        ("observations", demos.schema.vector_size, schema.vector_size),
         ("actions", demos.schema.action_size, schema.action_size),
     ):
         if theirs != size:

@@ -54,6 +54,8 @@ def write(demos: Transitions, path: str | Path) -> None:
     """
     kind = _format_of_new(str(path))
     assert kind.write is not None
+    if demos.frames is not None and kind is not npz.FORMAT:
+        raise ConfigError(f"{path}: demonstrations with pictures are written to .npz files alone")
     try:
         kind.write(demos, str(path))
     except OSError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sac_dist.data.schema import Schema
 from sac_dist.data.transitions import Transitions
 from sac_dist.formats import trajectories
 from sac_dist.formats.check import check_size, checked
@@ -18,7 +19,8 @@ from sac_dist.formats.format import Format, has_suffix, whole
 from sac_dist.settings import ConfigError
 
 REQUIRED = ("observation", "action", "reward", "next_observation", "terminated")
-OPTIONAL = ("truncated", "success", "source")
+OPTIONAL = ("truncated", "success", "source", "frames", "schema")
+TEXTS = ("source", "schema")
 LONGEST_SOURCE = 2**20  # bytes
 
 
@@ -45,16 +47,22 @@ def read(name: str) -> Transitions:
         if found is None:
             raise ConfigError(f"{name} holds no whole transitions")
         return found
-    source = _source(name, arrays.pop("source", None))
-    return checked(name, **arrays, source=source)
+    source, schema = (_json(name, field, arrays.pop(field, None)) for field in TEXTS)
+    if bool(schema) != ("frames" in arrays):
+        raise ConfigError(f"{name} has one of frames and schema alone: pictures are both")
+    return checked(name, **arrays, source=source, schema=_schema(name, schema) if schema else None)
 
 
 def write(demos: Transitions, path: Path) -> None:
-    """Everything: float32 and bool arrays by their fields' names, and ``source`` as JSON."""
+    """Everything: float32 and bool arrays by their fields' names, and ``source`` as JSON; where there are
+    pictures the uint8 ``frames``, and ``schema`` as JSON.
+    """
     arrays: dict[str, Any] = {field: getattr(demos, field) for field in (*REQUIRED, "truncated")}
     if demos.success is not None:
         arrays["success"] = demos.success
     arrays["source"] = np.array(json.dumps(demos.source))
+    if demos.frames is not None:
+        arrays |= {"frames": demos.frames, "schema": np.array(json.dumps(demos.schema.to_dict()))}
     np.savez_compressed(path, **arrays)
 
 
@@ -96,11 +104,11 @@ def _array(name: str, field: str, archive: zipfile.ZipFile, member: zipfile.ZipI
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, fortran, dtype = read_header(file)
-        kinds = "U" if field == "source" else "biuf"
+        kinds = "U" if field in TEXTS else "biuf"
         if dtype.hasobject or dtype.kind not in kinds:
             raise ConfigError(
                 f"{name}: {field} is of the type {str(dtype)[:60]}, not "
-                f"{'text' if field == 'source' else 'numbers'}"
+                f"{'text' if field in TEXTS else 'numbers'}"
             )
         expected = math.prod(shape) * dtype.itemsize
         if any(size < 0 for size in shape) or expected != member.file_size - file.tell():
@@ -118,13 +126,20 @@ def _array(name: str, field: str, archive: zipfile.ZipFile, member: zipfile.ZipI
     )
 
 
-def _source(name: str, text: npt.NDArray[Any] | None) -> dict[str, Any]:
+def _json(name: str, field: str, text: npt.NDArray[Any] | None) -> dict[str, Any]:
     if text is None:
         return {}
-    source = json.loads(str(text)) if text.nbytes <= LONGEST_SOURCE and text.ndim == 0 else None
-    if not isinstance(source, dict):
-        raise ConfigError(f"{name}: source is no JSON object of at most {LONGEST_SOURCE} bytes")
-    return source
+    found = json.loads(str(text)) if text.nbytes <= LONGEST_SOURCE and text.ndim == 0 else None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{name}: {field} is no JSON object of at most {LONGEST_SOURCE} bytes")
+    return found
+
+
+def _schema(name: str, found: dict[str, Any]) -> Schema:
+    try:
+        return Schema.from_dict(found)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: schema is damaged: {error}") from None
 
 
 FORMAT = Format(has_suffix(".npz"), read, (".npz",), write=whole(write))

@@ -44,9 +44,11 @@ def read(path: Path) -> Transitions:
     parts: dict[str, Any] = saved.schema.views(segment.rows)
     lasts = np.append(segment.begins()[1:], len(segment.rows)) - 1
     parts["truncated"][lasts] = np.maximum(parts["truncated"][lasts], 1 - parts["terminated"][lasts])
+    stored = [episode.frames for episode in segment.stored() if episode.frames is not None]
     return checked(
         str(path),
         **parts,
+        frames=np.concatenate(stored) if stored else None,
         source={"env": saved.config.env.flat(), "policy": "replay", "seed": saved.config.train.seed},
         breaks="cut",
         schema=saved.schema,

@@ -87,6 +87,17 @@ class ReLU(Block):
 
 
 @dataclass(frozen=True)
+class Without(Block):
+    """x without its entries ``begin`` … ``end`` - 1."""
+
+    begin: int
+    end: int
+
+    def bind(self, ops: Operations, parameters: Mapping[str, Array], name: str) -> Forward:
+        return lambda x: ops.concatenate([x[..., : self.begin], x[..., self.end :]], -1)
+
+
+@dataclass(frozen=True)
 class LayerNorm(Block):
     """Layer normalisation, arXiv:1607.06450; starts as the identity after standardisation."""
 

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sac_dist.data.schema import Schema
-from sac_dist.networks.blocks import Block, LayerNorm, Linear, ReLU, Scalar
+from sac_dist.data.schema import PRIVILEGED, Schema
+from sac_dist.networks.blocks import Block, LayerNorm, Linear, ReLU, Scalar, Without
 from sac_dist.networks.critics import CategoricalEnsemble, QEnsemble, QuantileEnsemble
+from sac_dist.networks.encoder import Encoder
 from sac_dist.networks.network import OUTPUT_BOUND, Blocks, perceptron
 from sac_dist.networks.normalised import BatchNorm, Residual, RMSNorm, UnitLinear
 from sac_dist.networks.policy import GaussianPolicy
-from sac_dist.settings import AgentConfig
+from sac_dist.settings import AgentConfig, ConfigError
 
 EXPANSION = 4  # units inside a residual block for each outside
 FLASHSAC_LOG_STD = (-10.0, 2.0)
@@ -23,30 +24,47 @@ class Networks(NamedTuple):
 
     policy: GaussianPolicy
     q: QEnsemble
+    encoder: Encoder | None = None  # of pictures; the others see what it makes of them before the numbers
 
     @classmethod
     def of(cls, schema: Schema, config: AgentConfig) -> Networks:
-        return cls(policy_of(schema, config), critics_of(schema, config))
+        return cls(policy_of(schema, config), critics_of(schema, config), Encoder.of(schema, config))
+
+
+def is_asymmetric(schema: Schema) -> bool:
+    """Whether critics see what the policy does not."""
+    return PRIVILEGED in schema.places
+
+
+def input_size(schema: Schema, config: AgentConfig) -> int:
+    """Numbers that policy and critics see of an observation."""
+    return schema.vector_size + len(schema.pictures) * config.encoder_latent
 
 
 def policy_of(schema: Schema, config: AgentConfig) -> GaussianPolicy:
     width, outputs = config.hidden_width, 2 * schema.action_size
+    inputs, hidden = input_size(schema, config), schema.places.get(PRIVILEGED, slice(0, 0))
+    inputs -= hidden.stop - hidden.start
+    if not inputs:
+        raise ConfigError(f"the policy sees nothing: all that is observed is {PRIVILEGED}")
     flashsac = config.network == "flashsac"
     last = UnitLinear(width, outputs, has_bias=True) if flashsac else Linear(width, outputs, OUTPUT_BOUND)
     if config.network == "mlp":
-        blocks = perceptron(schema.observation_size, width, config.hidden_depth, last)
+        blocks = perceptron(inputs, width, config.hidden_depth, last)
     else:
-        blocks = BLOCKS[config.network](schema.observation_size, width, config.hidden_depth, last)
+        blocks = BLOCKS[config.network](inputs, width, config.hidden_depth, last)
+    if is_asymmetric(schema):
+        before = input_size(schema, config) - schema.vector_size  # what the encoder gives
+        blocks = (("seen", Without(before + hidden.start, before + hidden.stop)), *blocks)
     bounds = FLASHSAC_LOG_STD if flashsac else None
     return GaussianPolicy(blocks, action_size=schema.action_size, squashed_log_std=bounds)
 
 
 def critics_of(schema: Schema, config: AgentConfig) -> QEnsemble:
-    inputs, width, depth = (
-        schema.observation_size + schema.action_size,
-        critic_width(config),
-        critic_depth(config),
-    )
+    # critics that are told what pictures show need no pictures, and the policy trains the encoder
+    unseen = input_size(schema, config) - schema.vector_size if is_asymmetric(schema) else 0
+    seen, width, depth = input_size(schema, config) - unseen, critic_width(config), critic_depth(config)
+    inputs = seen + schema.action_size
     outputs = {None: 1, "c51": config.bins, "tqc": config.quantiles}[config.distribution]
     last: Block = Scalar(width, 1, OUTPUT_BOUND) if outputs == 1 else Linear(width, outputs, OUTPUT_BOUND)
     if config.network == "flashsac" and outputs > 1:
@@ -56,9 +74,9 @@ def critics_of(schema: Schema, config: AgentConfig) -> QEnsemble:
     else:
         blocks = BLOCKS[config.network](inputs, width, depth, last)
     if config.distribution == "c51":
-        return CategoricalEnsemble(blocks, config.critics, schema.observation_size, limit=config.v_max)
+        return CategoricalEnsemble(blocks, config.critics, seen, unseen, limit=config.v_max)
     kind = QEnsemble if config.distribution is None else QuantileEnsemble
-    return kind(blocks, config.critics, schema.observation_size)
+    return kind(blocks, config.critics, seen, unseen)
 
 
 def simba(inputs: int, width: int, depth: int, last: Block) -> Blocks:
@@ -141,11 +159,13 @@ def least_size(schema: Schema, config: AgentConfig) -> int:
     """How many weights the networks have at least: what a file that names its own sizes has to hold before
     memory is taken for them.
     """
-    inputs = schema.observation_size + schema.action_size
+    inputs = input_size(schema, config) + schema.action_size
+    encoder = Encoder.of(schema, config)
     squares = 2 * EXPANSION if config.network in ("simba", "flashsac") else 1  # in each of the depth
 
     def weights(inputs: int, width: int, depth: int) -> int:
         return width * (inputs + width * squares * (depth - (squares == 1)))
 
     critics = config.critics * weights(inputs, critic_width(config), critic_depth(config))
-    return critics + weights(inputs, config.hidden_width, config.hidden_depth)
+    policy = weights(inputs, config.hidden_width, config.hidden_depth)
+    return critics + policy + (0 if encoder is None else encoder.size)

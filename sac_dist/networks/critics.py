@@ -23,7 +23,8 @@ class QEnsemble(Network):
     first block has a weight and is of [observation, action], the last is a Scalar.
     """
 
-    observation_size: int = 1
+    observation_size: int = 1  # what they see of it
+    unseen: int = 0  # of an observation's entries, the first ones: see build.critics_of
     last: ClassVar[type[Block]] = Scalar
 
     @classmethod
@@ -59,8 +60,13 @@ class QEnsemble(Network):
         return {name: parameter.index_select(0, members) for name, parameter in parameters.items()}
 
     def __call__(self, parameters: Parameters, observation: Tensor, action: Tensor) -> Tensor:
-        """Q values (E, B) of ``observation`` (B, observation_size) with ``action`` (B, action_size)."""
+        """Q values (E, B) of ``observation`` (B, unseen + observation_size) with ``action`` (B,
+        action_size).
+        """
         return self.values(self.outputs(parameters, observation, action))
+
+    def sees(self, observation: Tensor) -> Tensor:
+        return observation[..., self.unseen :] if self.unseen else observation
 
     def values(self, outputs: Tensor) -> Tensor:
         """The Q values (E, B) that ``outputs`` mean."""
@@ -75,19 +81,21 @@ class QEnsemble(Network):
     ) -> Tensor:
         """What the blocks give (E, B, …), in a pass of ``ops``."""
         critics = parameters[f"{self.blocks[0][0]}.weight"].shape[0]
-        x = torch.cat([observation, action], dim=-1).expand(critics, -1, -1)  # (B, inputs) → (E, B, inputs)
+        x = torch.cat([self.sees(observation), action], dim=-1).expand(
+            critics, -1, -1
+        )  # (B, inputs) → (E, B, inputs)
         return self.forward(parameters, x, ops=ops)
 
     def at_actions(self, parameters: Parameters, observation: Tensor, actions: Tensor) -> Tensor:
-        """Q values (E, N, B) of ``observation`` (B, observation_size) with each of ``actions`` (N, B,
-        action_size).
+        """Q values (E, N, B) of ``observation`` (B, unseen + observation_size) with each of ``actions``
+        (N, B, action_size).
 
         The first layer, a Linear, sees an observation once, not N times.
         """
         n, batch = actions.shape[:2]
         first = self.blocks[0][0]
         weight, bias, critics = parameters[f"{first}.weight"], parameters[f"{first}.bias"], self.critics
-        from_observation = observation.expand(critics, -1, -1) @ weight[:, : self.observation_size]
+        from_observation = self.sees(observation).expand(critics, -1, -1) @ weight[:, : self.observation_size]
         rows = actions.reshape(n * batch, -1).expand(critics, -1, -1)
         from_action = rows @ weight[:, self.observation_size :]
         x = from_action.view(critics, n, batch, -1) + (from_observation + bias).unsqueeze(1)

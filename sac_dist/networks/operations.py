@@ -32,6 +32,7 @@ class TorchOperations:
     ) -> None:
         self.statistics, self.seed = statistics, seed
 
+    concatenate = staticmethod(torch.cat)
     relu = staticmethod(torch.relu)
     exp = staticmethod(torch.exp)
     tanh = staticmethod(torch.tanh)
@@ -53,6 +54,7 @@ class TorchOperations:
 class NumpyOperations:
     """For acting: one observation (features,)."""
 
+    concatenate = staticmethod(np.concatenate)
     exp = staticmethod(np.exp)
     tanh = staticmethod(np.tanh)
     minimum = staticmethod(np.minimum)

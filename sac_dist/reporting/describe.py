@@ -26,7 +26,10 @@ def describe(demos: Transitions, name: str) -> str:
     facts = [
         ("episodes", f"{len(demos.ends):,}"),
         ("transitions", f"{len(demos):,}"),
-        ("observation", f"{demos.observation.shape[1]} numbers"),
+        (
+            "observation",
+            ", ".join([f"{demos.observation.shape[1]} numbers", *map(str, demos.schema.pictures)]),
+        ),
         ("action", f"{demos.action.shape[1]} numbers"),
         ("success", _success(demos)),
         (
@@ -50,6 +53,8 @@ def describe(demos: Transitions, name: str) -> str:
         f"  {'':12}  {'min':>10}  {'mean':>10}  {'max':>10}",
     ]
     for label, values in ranges:
+        if not values.size:  # observations that are pictures alone
+            continue
         figures = (values.min(), values.mean(dtype=np.float64), values.max())
         lines.append(f"  {label:12}" + "".join(f"  {figure:10.4g}" for figure in figures))
     return "\n".join(lines)

@@ -38,6 +38,9 @@ class EnvConfig:
     success: Literal["any", "last"] | None = option(
         None, "which steps of an episode may make it a success: any (default) or the last"
     )
+    frame_stack: int | None = option(
+        None, "pictures of the last so many steps that are seen at once; left out, the newest alone"
+    )
     # What the processes of a run cannot import by themselves, pickled (see acting/shipping.py); no file holds
     # it.
     shipped: bytes | None = field(default=None, repr=False, compare=False)
@@ -49,7 +52,7 @@ class EnvConfig:
             raise ConfigError(f"an environment's arguments are a mapping from names, not {self.kwargs!r}")
         if self.success not in (None, "any", "last"):
             raise ConfigError(f"success is {self.success!r}: it is any or last")
-        positive(self, "horizon")
+        positive(self, "horizon", "frame_stack")
 
     @property
     def name(self) -> str:
@@ -80,7 +83,8 @@ class EnvConfig:
         """Plain JSON. Of arguments that JSON cannot hold nothing is kept, and the name is in ``<>``."""
         name = self.name if self.is_named or self.name.startswith("<") else f"<{self.name}>"
         kwargs = plain(self.kwargs) if _is_plain(self.kwargs) else {}
-        return {"env": name, "env_kwargs": kwargs, "horizon": self.horizon, "success": self.success}
+        values = {"env": name, "env_kwargs": kwargs, "horizon": self.horizon, "success": self.success}
+        return values if self.frame_stack is None else values | {"frame_stack": self.frame_stack}
 
     def flat(self) -> dict[str, Any]:
         """What is set, without the level of ``env_kwargs``, as the source of demonstrations names it."""

@@ -10,16 +10,26 @@ from typing import Any
 import numpy as np
 
 from sac_dist.data.schema import Rows, Schema
-from sac_dist.data.segment import Counts, Replay, ReplaySegment, check_episodes, check_segment, shard_sizes
+from sac_dist.data.segment import (
+    Counts,
+    Replay,
+    ReplaySegment,
+    SegmentFrames,
+    check_episodes,
+    check_segment,
+    shard_sizes,
+)
 from sac_dist.data.transitions import begins_of
 from sac_dist.settings import ConfigError
 from sac_dist.system.files import read_npy, replacing, write_npy
 
+BESIDE = ("episodes", "frames")
+
 
 class ReplayFiles:
-    """Segments of the replay in ``folder``: rows in ``NUMBER.npy``, and where their episodes begin, shard
-    after shard, in ``NUMBER.episodes.npy``. A checkpoint lists the segments it needs; others are leftovers of
-    a crash.
+    """Segments of the replay in ``folder``: rows in ``NUMBER.npy``, and shard after shard where their
+    episodes begin in ``NUMBER.episodes.npy``, and pictures in ``NUMBER.frames.npy``. A checkpoint lists the
+    segments that it needs; others are leftovers of a crash.
 
     A segment that sac_dist 0.1 wrote has rows alone: there its episodes follow from the rows.
     """
@@ -44,28 +54,36 @@ class ReplayFiles:
         self.stop, self.capacity = segment.stop, segment.capacity
         if len(segment.rows):
             name = self._new_name()
-            for path, array in (
-                (self.folder / name, segment.rows),
-                (self._episodes_file(name), np.concatenate(segment.episodes)),
-            ):
-                with replacing(path) as temporary:
+            arrays: dict[str, Any] = {
+                name: segment.rows,
+                self._beside(name, "episodes"): np.concatenate(segment.episodes),
+            }
+            if segment.frames is not None:
+                arrays[self._beside(name, "frames")] = segment.frames.frames
+            for file, array in arrays.items():
+                with replacing(self.folder / file) as temporary:
                     write_npy(temporary, array)
-            self.listed.append(
-                {
-                    "file": name,
-                    "start": segment.start.tolist(),
-                    "stop": segment.stop.tolist(),
-                    "episodes": [len(begun) for begun in segment.episodes],
+            entry: dict[str, Any] = {
+                "file": name,
+                "start": segment.start.tolist(),
+                "stop": segment.stop.tolist(),
+                "episodes": [len(begun) for begun in segment.episodes],
+            }
+            if segment.frames is not None:
+                entry["frames"] = {
+                    part: getattr(segment.frames, part).tolist() for part in SegmentFrames._fields[1:]
                 }
-            )
+            self.listed.append(entry)
         oldest = segment.stop - shard_sizes(segment.capacity, len(segment.stop))
+        if segment.frames is not None:  # what is before the oldest transition may still be seen with it
+            oldest = segment.frames.oldest - self.schema.stack
         self.listed = [entry for entry in self.listed if (np.array(entry["stop"]) > oldest).any()]
         return {"capacity": segment.capacity, "segments": list(self.listed)}
 
     def prune(self) -> None:
         """Remove the files that the newest checkpoint does not list; after that is in place."""
         needed = {entry["file"] for entry in self.listed}
-        needed |= {self._episodes_file(entry["file"]).name for entry in self.listed}
+        needed |= {self._beside(entry["file"], part) for entry in self.listed for part in BESIDE}
         for path in self.folder.glob("*.npy"):
             if path.name not in needed:
                 path.unlink(missing_ok=True)
@@ -111,14 +129,19 @@ class ReplayFiles:
         for entry in saved["segments"]:
             for shard, part in zip(shards, self._read_entry(entry), strict=True):
                 shard.append(part)
-        stop = np.array(saved["segments"][-1]["stop"], np.int64)
+        last = saved["segments"][-1]
+        stop = np.array(last["stop"], np.int64)
         kept = np.minimum(stop, shard_sizes(saved["capacity"], len(stop)))
+        if self.schema.pictures:
+            kept = stop - np.array(last["frames"]["oldest"], np.int64)
         newest = [
             self._newest(shard, end, count)
             for shard, end, count in zip(shards, stop.tolist(), kept.tolist(), strict=True)
         ]
         rows, episodes = np.concatenate([rows for rows, _ in newest]), tuple(begun for _, begun in newest)
         segment = ReplaySegment(saved["capacity"], stop - kept, stop, rows, episodes)
+        if self.schema.pictures:
+            segment = segment._replace(frames=self._frames(saved["segments"], segment))
         check_segment(segment, self.schema)
         return segment
 
@@ -132,7 +155,8 @@ class ReplayFiles:
             parts = np.split(rows, counts.cumsum()[:-1])
             if "episodes" not in entry:
                 return [(part, None) for part in parts]
-            path, begun_counts = self._episodes_file(entry["file"]), np.array(entry["episodes"], np.int64)
+            path = self.folder / self._beside(entry["file"], "episodes")
+            begun_counts = np.array(entry["episodes"], np.int64)
             begun = read_npy(path)
             if begun.shape != (begun_counts.sum(),) or begun.dtype != np.int64:
                 raise ValueError(
@@ -143,6 +167,53 @@ class ReplayFiles:
             return list(zip(parts, episodes, strict=True))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is missing or damaged: {error}") from None
+
+    def _frames(self, entries: list[dict[str, Any]], segment: ReplaySegment) -> SegmentFrames:
+        """Those of all observations of ``segment``, from the files of a checkpoint's ``entries``."""
+        shards, numbers = [], []
+        kept = [self._frames_of(entry) for entry in entries]
+        for shard, (start, stop, begun) in enumerate(
+            zip(segment.start.tolist(), segment.stop.tolist(), segment.episodes, strict=True)
+        ):
+            parts = [part for part in (frames.of_shard(shard) for frames in kept) if len(part[1])]
+            number = 0
+            if start < stop:
+                number = next(
+                    int(frames.numbers[shard]) + starts.index(begun[0])
+                    for frames, starts in zip(kept, self._starts_of(entries, shard), strict=True)
+                    if begun[0] in starts
+                )
+            first = max(start + number - self.schema.stack + 1, int(begun[0]) + number) if start < stop else 0
+            end = stop + number + len(begun) if start < stop else 0
+            frames = np.zeros((end - first, self.schema.frame_size), np.uint8)
+            for slot, part, _ in parts:
+                low, high = max(slot, first), min(slot + len(part), end)
+                if low < high:
+                    frames[low - first : high - first] = part[low - slot : high - slot]
+            shards.append((first, frames))
+            numbers.append(number)
+        return SegmentFrames.of(shards, numbers, segment.start)
+
+    def _starts_of(self, entries: list[dict[str, Any]], shard: int) -> list[list[int]]:
+        """Where the episodes of each file's rows of a shard begin."""
+        found = []
+        for entry in entries:
+            counts = np.array(entry["episodes"], np.int64)
+            begun = read_npy(self.folder / self._beside(entry["file"], "episodes"))
+            found.append(np.split(begun, counts.cumsum()[:-1])[shard].tolist())
+        return found
+
+    def _frames_of(self, entry: dict[str, Any]) -> SegmentFrames:
+        path = self.folder / self._beside(entry["file"], "frames")
+        try:
+            counts = (np.array(entry["frames"][part], np.int64) for part in SegmentFrames._fields[1:])
+            frames = SegmentFrames(read_npy(path), *counts)
+            count = int((frames.stop - frames.first).sum())
+            if frames.frames.shape != (count, self.schema.frame_size) or frames.frames.dtype != np.uint8:
+                raise ValueError(f"pictures of {frames.frames.dtype} {frames.frames.shape}")
+        except (OSError, LookupError, TypeError, ValueError) as error:
+            raise ConfigError(f"{path} is missing or damaged: {error}") from None
+        return frames
 
     def _newest(self, parts: list[tuple[Rows, Counts | None]], stop: int, count: int) -> tuple[Rows, Counts]:
         """The last ``count`` rows of a shard's segments, and where their episodes begin; ``stop`` is one past
@@ -157,8 +228,9 @@ class ReplayFiles:
         oldest = max(int(starts.searchsorted(stop - count, side="right")) - 1, 0)
         return rows[len(rows) - count :], starts[oldest:] if count else starts[:0]
 
-    def _episodes_file(self, name: str) -> Path:
-        return (self.folder / name).with_suffix(".episodes.npy")
+    @staticmethod
+    def _beside(name: str, part: str) -> str:
+        return str(Path(name).with_suffix(f".{part}.npy"))
 
     def _new_name(self) -> str:
         """A name not in use: until the next checkpoint is in place, the last one needs all of its files."""

@@ -1,8 +1,7 @@
 """Arrays in anonymous memory that several processes map, and what belongs to having several.
 
 The memory has no name: nothing can be left in /dev/shm, its size limit (64 MB in Docker) does not apply, and
-    the kernel frees
-it with the last process that maps it, however that process ends.
+the kernel frees it with the last process that maps it, however that process ends.
 """
 
 from __future__ import annotations
@@ -88,6 +87,72 @@ class SharedArray:
             "a SharedArray can only be pickled to another process by multiprocessing: save a copy of "
             "its .array instead"
         )
+
+
+class DoubleBuffer:
+    """A row of float64 that is replaced whole, and float32 numbers that follow from it.
+
+    Where it is shared, one process at a time calls :meth:`write`; it writes beside the present row and then
+    says which counts, so that it may be killed anywhere. The float32 numbers are written in place: a reader
+    may see some of them a moment before the others.
+
+    Args:
+        size: numbers of the row.
+        followers: how many float32 follow from it, in ``numbers``.
+    """
+
+    numbers: npt.NDArray[np.float32]  # (followers,)
+
+    def __init__(self, size: int, followers: int) -> None:
+        self._size, self._followers = size, followers
+        self._shared: SharedArray | None = None
+        self._bind(np.zeros(2 * size + 1 + -(-followers // 2)))
+
+    def _bind(self, memory: npt.NDArray[np.float64]) -> None:
+        self._memory = memory
+        rows, turn, numbers = np.split(memory, [2 * self._size, 2 * self._size + 1])
+        self._rows, self._turn = rows.reshape(2, -1), turn.view(np.int64)
+        self.numbers = numbers.view(np.float32)[: self._followers]
+
+    def share_memory(self) -> None:
+        """From now on every process that it is sent to sees the same."""
+        if self._shared is None:
+            self._shared = SharedArray(self._memory.shape, np.float64)
+            self._shared.array[:] = self._memory
+            self._bind(self._shared.array)
+
+    def __getstate__(self) -> dict[str, Any]:
+        memory = self._memory if self._shared is None else None
+        return {"sizes": (self._size, self._followers), "shared": self._shared, "memory": memory}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._size, self._followers = state["sizes"]
+        self._shared = state["shared"]
+        # what Ray unpickles can only be read
+        self._bind(state["memory"].copy() if self._shared is None else self._shared.array)
+
+    @property
+    def first(self) -> float:
+        """The row's first number."""
+        return self._rows.item(self._turn.item(0) % 2, 0)
+
+    def read(self) -> npt.NDArray[np.float64]:
+        """A copy of the row (size,)."""
+        while True:
+            turn = self._turn.item(0)
+            memory_fence()
+            row = self._rows[turn % 2].copy()
+            memory_fence()
+            if self._turn.item(0) == turn:
+                return row
+
+    def write(self, row: npt.ArrayLike, numbers: npt.ArrayLike) -> None:
+        turn = self._turn.item(0) + 1
+        self._rows[turn % 2] = row
+        self.numbers[:] = numbers
+        memory_fence()
+        self._turn[0] = turn
+        memory_fence()
 
 
 def check_memory(nbytes: int, what: str) -> None:

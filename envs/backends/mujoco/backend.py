@@ -30,6 +30,7 @@ from envs.robots.spec import robot_spec
 
 PRESSED = 0.5  # N; a pad that presses less does not count as in contact
 MAX_SPEED = 1e4  # m/s and rad/s, of all together; a state faster than this is an explosion
+PICTURES_KEPT = 8  # scenes of which a model to draw is kept, each with an OpenGL context
 ORIGIN = np.zeros(3)
 INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -58,6 +59,7 @@ class MujocoBackend:
         self._substeps = round(CONTROL_TIMESTEP / card.timestep)
         self._look: Mapping[str, float] = {}
         self._picture: Any = None  # a Picture once render or show was called
+        self._seen: dict[int, Any] = {}  # by scene, a LeanPicture once see was called
         self._drawings: dict[int, Any] = {}  # by scene
 
     def _enter(self, scene: int) -> None:
@@ -138,6 +140,17 @@ class MujocoBackend:
     def render(self, camera: str, width: int, height: int, marks: Marks = ()) -> np.ndarray:
         return self._get_picture().render(self.data, camera, width, height, self._look, marks)
 
+    def see(self, cameras: tuple[str, ...], size: int) -> dict[str, np.ndarray]:
+        """(size, size, 3) uint8 of each camera, as a policy sees it; always of one size. BackendError as render."""
+        if self._scene not in self._seen:
+            from envs.backends.mujoco.lean import LeanPicture
+
+            while len(self._seen) >= PICTURES_KEPT:
+                self._seen.pop(next(iter(self._seen))).close()
+            self._seen[self._scene] = LeanPicture(self.card, self._scenes[self._scene], size)
+        seen: dict[str, np.ndarray] = self._seen[self._scene].see(self.data, cameras, size, self._look)
+        return seen
+
     def show(self, marks: Marks = ()) -> None:
         self._get_picture().show(self.data, marks)
 
@@ -165,13 +178,15 @@ class MujocoBackend:
             from envs.backends.mujoco.drawing import Drawing
             from envs.backends.mujoco.picture import Picture
 
-            self._drawings[scene] = Drawing(Picture(self.card, self._scenes[scene]).model)
+            self._drawings[scene] = Drawing(Picture.of(self.card, self._scenes[scene]).model)
         return self._drawings[scene]
 
     def close(self) -> None:
         if self._picture is not None:
             self._picture.close()
             self._picture = None
+        while self._seen:
+            self._seen.popitem()[1].close()
 
     def _get_picture(self) -> Any:
         if self._picture is not None and self._picture.scene is not self._scenes[self._scene]:
@@ -180,7 +195,7 @@ class MujocoBackend:
         if self._picture is None:
             from envs.backends.mujoco.picture import Picture
 
-            self._picture = Picture(self.card, self._scenes[self._scene])
+            self._picture = Picture.of(self.card, self._scenes[self._scene])
         return self._picture
 
     def _read(self) -> Readings:

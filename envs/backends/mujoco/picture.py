@@ -28,21 +28,25 @@ MARK = np.array([0.1, 0.9, 0.2, 0.45], np.float32)  # green, to be looked throug
 class Picture:
     """Draws a given state; made when the first picture is wanted, as the meshes and OpenGL take their time."""
 
-    def __init__(self, card: RobotCard, scene: Scene) -> None:
-        self.scene = scene
-        self.model = world_spec(
-            robot_spec(card, looks=True), card, table_of(card), scene, looks=True
-        ).compile()
+    def __init__(self, scene: Scene, model: mujoco.MjModel) -> None:
+        self.scene, self.model = scene, model
         self.data = mujoco.MjData(self.model)
         head = self.model.vis.headlight.diffuse.copy()
         self._usual = (self.model.cam_pos.copy(), self.model.light_diffuse.copy(), head)
-        texture = self.model.texture("room/wood")
-        pixels = wood(int(texture.width[0])).ravel()
-        start = int(texture.adr[0])
-        self.model.tex_data[start : start + pixels.size] = pixels
         self._renderer: Any = None
         self._viewer: Any = None
         self._viewer_threads: set[threading.Thread] = set()
+
+    @classmethod
+    def of(cls, card: RobotCard, scene: Scene) -> Picture:
+        """With looks, for people."""
+        spec = world_spec(robot_spec(card, looks=True), card, table_of(card), scene, looks=True)
+        picture = cls(scene, spec.compile())
+        texture = picture.model.texture("room/wood")
+        pixels = wood(int(texture.width[0])).ravel()
+        start = int(texture.adr[0])
+        picture.model.tex_data[start : start + pixels.size] = pixels
+        return picture
 
     def render(
         self,
@@ -66,10 +70,7 @@ class Picture:
             raise BackendError(f"no picture of {width}x{height} pixels: at most {MAX_WIDTH}x{MAX_HEIGHT}")
         if self._renderer is None or (self._renderer.width, self._renderer.height) != (width, height):
             self._close_renderer()
-            self._renderer = open_renderer(self.model, width, height)
-            self._release = weakref.finalize(
-                self, self._renderer.close
-            )  # OpenGL must be let go before the interpreter ends
+            self._keep(open_renderer(self.model, width, height))
         self._change(look)
         self._pose(state)
         self._renderer.update_scene(self.data, cameras[camera])
@@ -114,6 +115,11 @@ class Picture:
         self.model.cam_pos[:] = cameras + look.get("camera", 0.0)
         self.model.light_diffuse[:] = lights * look.get("light", 1.0)
         self.model.vis.headlight.diffuse[:] = head * look.get("light", 1.0)
+
+    def _keep(self, renderer: Any) -> None:
+        """OpenGL must be let go before the interpreter ends."""
+        self._renderer = renderer
+        self._release = weakref.finalize(self, renderer.close)
 
     def _close_renderer(self) -> None:
         if self._renderer is not None:

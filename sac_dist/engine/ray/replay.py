@@ -16,6 +16,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from sac_dist.data.hindsight import Hindsight, Later, spread
 from sac_dist.data.moments import Moments
+from sac_dist.data.pictures import Seen
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Rows, Schema
 from sac_dist.data.segment import Counts, ReplaySegment
@@ -292,7 +293,7 @@ class StoreSampler:
                 self._pause()
         return int(self._lengths.sum())
 
-    def sample_into(self, out: Rows, rng: np.random.Generator) -> None:
+    def sample_into(self, out: Rows, rng: np.random.Generator, seen: Seen | None = None) -> None:
         """Fill ``out`` (B, row width). Raises NoBatch where the replay is empty."""
         self.sample_with_goals(out, rng)
 
@@ -364,6 +365,8 @@ class StoreSampler:
 class StoreHindsight(Hindsight):
     """The stores find the goals, as they know the episodes; the learner's environment judges them."""
 
-    def sample_into(self, replay: Any, rows: Rows, rng: np.random.Generator) -> None:
+    def sample_into(
+        self, replay: Any, rows: Rows, rng: np.random.Generator, seen: Seen | None = None
+    ) -> None:
         which = spread(len(rows), self.ratio)
         self.relabel(rows, which, replay.sample_with_goals(rows, rng)[which])

@@ -145,8 +145,8 @@ class ShardedReplay:
         exact = segment.capacity == self.capacity and len(segment.stop) == len(self.sizes)
         if not exact:
             dealt = deal(segment, self.sizes)
-            counts = np.array([len(rows) for rows, _ in dealt])
-            rows, begins = np.concatenate([rows for rows, _ in dealt]), tuple(begins for _, begins in dealt)
+            counts = np.array([len(part.rows) for part in dealt])
+            rows, begins = np.concatenate([part.rows for part in dealt]), tuple(part.begins for part in dealt)
             segment = ReplaySegment(self.capacity, np.zeros_like(counts), counts, rows, begins)
         for store in range(len(self.ranks)):
             self._fill(store, segment)
