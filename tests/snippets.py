@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import runpy
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -75,8 +74,7 @@ def furnish(folder: Path) -> None:
 def run(block: Block, names: dict[str, Any]) -> None:
     """In the present folder. ``names``: those of the page's Python blocks before this."""
     if block.kind == "python":
-        with small_budgets():
-            exec(compile(block.text, str(block), "exec", dont_inherit=True), names)
+        run_python(block.text, str(block), names)
         return
     here = Path.cwd()
     try:
@@ -103,12 +101,16 @@ def run_command(command: str) -> None:
         status = runner.main(with_value(words[2:], "--episodes", "2"))
         assert status == 0, f"{command}: status {status}"
     elif first == "python" and words[0].endswith(".py"):
-        with small_budgets():
-            runpy.run_path(words[0], run_name="__main__")
+        run_python(Path(words[0]).read_text(encoding="utf-8"), words[0], namespace())
     else:
         assert first in SET_UP or command == "python -m pytest", (
             f"nobody runs {command!r}: <!-- not run: why -->"
         )
+
+
+def run_python(text: str, name: str, names: dict[str, Any]) -> None:
+    with small_budgets():
+        exec(compile(text, name, "exec", dont_inherit=True), names)
 
 
 def small(words: list[str]) -> list[str]:
@@ -125,6 +127,7 @@ def small(words: list[str]) -> list[str]:
         words = with_value(words, "--optimize", "2", only=True)
         interval = "60" if "--optimize" in words else "0"
         words = with_value(words, "--eval-interval", interval)
+        words = with_value(words, "--warmup-steps", "40", where_not="--offline")
         return [*words, "--no-video", "--compile", "off"]
     words = with_value(words, "--record-demos", "2", only=True)
     words = with_value(words, "--to", "3", only=True)
@@ -162,7 +165,8 @@ def small_budgets() -> Iterator[None]:
 
     def budgeted(config: Any, **rest: Any) -> Any:
         config = config if isinstance(config, Config) else Config.of(config)
-        small = {"steps": STEPS, "success_target": None, "eval_interval": 0, "video": False, "compile": "off"}
+        small = {"steps": STEPS, "success_target": None, "warmup_steps": 40, "eval_interval": 0}
+        small |= {"video": False, "compile": "off"}
         return train(replace(config, train=replace(config.train, **small)), **rest)
 
     engine.train = budgeted
