@@ -17,12 +17,10 @@ from sac_dist.acting.environment import make_env
 from sac_dist.acting.interface import check_interface
 from sac_dist.acting.observation import check_policy_fits, schema_of
 from sac_dist.acting.recording import record
-from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.ring import buffer_bytes
 from sac_dist.data.schema import Field, Schema
 from sac_dist.engine.machine import check_machine
 from sac_dist.engine.train import resume, train
-from sac_dist.exporting.export import export
 from sac_dist.formats import files
 from sac_dist.formats.check import check_fits, digest
 from sac_dist.reporting.describe import describe
@@ -190,14 +188,6 @@ def test_cameras_that_cannot_be_learned_from(env: type, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         check_interface(make_env(EnvConfig(env)), env.__name__)
     assert "\n" not in str(caught.value)
-
-
-def test_a_policy_of_pictures_is_not_exported_yet(tmp_path: Path) -> None:
-    made = config(tmp_path)
-    agent = SACAgent(schema_of(make_env(made.env)), AGENT)
-    saved = checkpoint.Checkpoint(agent.state_dict(), agent.schema, made, {})
-    with pytest.raises(ConfigError, match="sees pictures cannot be exported yet"):
-        export(saved, tmp_path / "policy.npz")
 
 
 def test_a_stack_of_numbers_is_refused() -> None:

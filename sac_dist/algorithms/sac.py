@@ -75,10 +75,9 @@ class SAC(Algorithm):
         )
         if self.encoder is None:
             return groups
-        unseen = (
-            self.q.unseen > 0
-        )  # by the critics: the policy's loss trains it, at its share of the step size
-        encoder = Group(ENCODER, config.critic_lr, self.encoder, copy=ENCODER_AVERAGE, with_policy=unseen)
+        # what the critics do not see the policy's loss trains, at its step size and its share of it
+        rate, unseen = (config.actor_lr, True) if self.q.unseen else (config.critic_lr, False)
+        encoder = Group(ENCODER, rate, self.encoder, copy=ENCODER_AVERAGE, with_policy=unseen)
         return (*groups, encoder)
 
     @property
