@@ -18,13 +18,12 @@ from typing import NamedTuple
 from sac_dist import evaluate, find_policy, make_env
 from sac_dist.acting.evaluation import Evaluation
 from sac_dist.reporting.model_card import Measured, model_card
-from sac_dist.reporting.sharing import published, training_seconds
+from sac_dist.reporting.sharing import FIRST, published, training_seconds
 from sac_dist.storage import checkpoint
 from sac_dist.system.files import models_dir
 from sac_dist.system.processor import machine
 
 EPISODES = 1000
-FIRST = 10_000  # training evaluates the episodes from 0 on
 SEEDS = 5
 
 

@@ -42,9 +42,10 @@ def play(
     window: bool = False,
     on_episode: Callable[[int, Episode], None] = lambda index, episode: None,
     note: Callable[[str], None] = silent,
+    first: int = 0,
 ) -> Evaluation:
-    """Play the fixed unseen episodes 0 … ``episodes`` - 1 in the policy's own environment, changed where
-    ``overrides`` says.
+    """Play the fixed unseen episodes ``first`` … ``first + episodes`` - 1 in the policy's own environment,
+    changed where ``overrides`` says.
 
     Draws into ``video`` (an mp4) or a window if asked. ``note`` gets lines that a user has to read first.
     Raise ConfigError if the policy does not fit the environment, and NoPicture, before the first step, where
@@ -75,7 +76,8 @@ def play(
                 fps = env.metadata.get("render_fps", DEFAULT_FPS)
                 on_frame = stack.enter_context(video_writer(video, fps))
             for index in range(episodes):
-                played.append(run_episode(env, act, evaluation_seed(index), on_frame, config.success))
+                seed = evaluation_seed(first + index)
+                played.append(run_episode(env, act, seed, on_frame, config.success))
                 on_episode(index, played[-1])
     finally:
         close(env)

@@ -16,7 +16,7 @@ from sac_dist.storage.hub import is_remote
 
 @dataclass(frozen=True)
 class Measured:
-    """Episodes that the policy was not trained on, and where they were played."""
+    """Episodes that neither training nor the choice of the checkpoint saw, and where they were played."""
 
     evaluation: Evaluation
     machine: str
@@ -88,7 +88,8 @@ def table(
     if "machine" in info:
         yield "trained on", str(info["machine"])
     yield "command", f"`{command}`"
-    yield "result", f"{measured.evaluation}; episodes that training does not see"
+    unseen = "episodes that neither training nor the choice of the checkpoint saw"
+    yield "result", f"{measured.evaluation}; {unseen}"
     yield "measured on", measured.machine
 
 

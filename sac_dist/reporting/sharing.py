@@ -22,6 +22,7 @@ from sac_dist.storage.run_folder import RunFolder
 from sac_dist.system.processor import machine
 
 EPISODES = 100
+FIRST = 10_000  # training evaluates the episodes from 0 on, and chooses its best checkpoint by them
 FILM_EPISODES, FILM_SECONDS, FILM_FRAMES = 4, 20.0, 1000
 
 
@@ -42,7 +43,8 @@ def share(
     path, policy = find_policy(model, overrides.name, note)
     hub.check_can_upload(repository)
     note(f"policy {path}: {episodes} episodes are measured, then it is filmed")
-    measured = Measured(play(policy, overrides, episodes, on_episode=on_episode, note=note), machine())
+    evaluation = play(policy, overrides, episodes, on_episode=on_episode, note=note, first=FIRST)
+    measured = Measured(evaluation, machine())
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         try:
