@@ -117,17 +117,16 @@ def small(words: list[str]) -> list[str]:
     """The command's arguments with a budget of a second or so."""
     words = [str(newest_run()) if "…" in word else word for word in words]
     words = without(words, "--success-target", "--video", "--time")
-    if {"--train", "--resume", "--offline", "--optimize"} & set(words):
+    if {"--train", "--resume", "--offline"} & set(words):
         words = with_value(
             words, "--steps", str(STEPS * (2 if "--resume" in words else 1)), where_not="--offline"
         )
         words = with_value(words, "--workers", "2", only=True)
         for flag in ("--offline-steps", "--bc-steps"):
             words = with_value(words, flag, "8", only="--offline" not in words or flag == "--bc-steps")
-        words = with_value(words, "--optimize", "2", only=True)
-        interval = "60" if "--optimize" in words else "0"
-        words = with_value(words, "--eval-interval", interval)
-        words = with_value(words, "--warmup-steps", "40", where_not="--offline")
+        words = with_value(words, "--eval-interval", "0")
+        if "--train" in words:
+            words = with_value(words, "--warmup-steps", "40")
         return [*words, "--no-video", "--compile", "off"]
     words = with_value(words, "--record-demos", "2", only=True)
     words = with_value(words, "--to", "3", only=True)

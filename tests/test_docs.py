@@ -129,7 +129,7 @@ def test_every_extra_that_a_page_installs_exists():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", pages(), ids=lambda path: path.stem)
 def test_the_snippets_of_a_page_run_as_they_stand(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
