@@ -86,7 +86,8 @@ setup(
     packages=[*find_packages(include=["sac_dist", "sac_dist.*", "envs", "envs.*"]), *DATA_FOLDERS],
     package_dir=DATA_FOLDERS,
     ext_modules=[MKL] if ON_X86_LINUX and not PURE else [],
-    package_data={name: ["**/*"] for name in DATA_FOLDERS} | {"sac_dist.settings.tuned": ["*.yaml"]},
+    package_data={name: ["**/*"] for name in DATA_FOLDERS}
+    | {"sac_dist.settings.tuned": ["*.yaml"], "sac_dist.reporting.watch": ["*.html"]},
     entry_points={"console_scripts": ["sac-dist = sac_dist.cli.main:main"]},
     python_requires=">=3.10",
     install_requires=[

@@ -198,7 +198,7 @@ def test_towards_steers_the_tool_to_a_point_and_a_yaw(robot: str, control: str) 
         now = env.readings
         turned = finger_yaw(now) - 0.3
         linear = np.clip(4.0 * (goal - now.tool_position), -env.arm.tool_speed, env.arm.tool_speed)
-        action = env.controller.towards(linear, -4.0 * turned, now, env.backend)
+        action = env.controller.towards(linear, np.array([0.0, 0.0, -4.0 * turned]), now, env.backend)
         assert action.shape == env.action_space.shape
         env.step(action)
     assert np.abs(env.readings.tool_position - goal).max() < 0.006 * env.size

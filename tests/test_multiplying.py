@@ -10,6 +10,7 @@ from sac_dist.acting.environment import make_env
 from sac_dist.acting.multiplying import multiply
 from sac_dist.acting.recording import record
 from sac_dist.cli import main as cli
+from sac_dist.data.schema import Field, Schema
 from sac_dist.data.transitions import Transitions
 from sac_dist.formats import files
 from sac_dist.formats.editing import edited
@@ -199,3 +200,14 @@ def test_the_path_lies_around_the_object_as_it_lay_around_the_source():
         turns.append(mover._turns[0] - fingers)
     assert np.abs(turns).max() <= np.pi / 4 + 1e-6, "the nearest side"
     env.close()
+
+
+def test_pictures_are_cut_with_their_transitions():
+    schema = Schema((Field("camera", (2, 2, 1), "uint8"), Field("state", (1,))), 1)
+    rows = np.zeros((7, schema.row_width), np.float32)
+    rows[:, schema.columns["observation"]] = np.array([[0, 1, 2, 10, 11, 12, 13]]).T
+    rows[[2, 6], schema.columns["truncated"]] = 1.0
+    frames = np.repeat(np.array([0, 1, 2, 3, 10, 11, 12, 13, 14], np.uint8)[:, None], schema.frame_size, 1)
+    cut = edited(Transitions(schema, rows, np.array([0, 3]), frames=frames), None, None, "1:3")
+    assert cut.observation[:, 0].tolist() == [1, 2, 11, 12] and cut.starts.tolist() == [0, 2]
+    assert cut.frames[:, 0].tolist() == [1, 2, 3, 11, 12, 13]

@@ -58,6 +58,18 @@ class Slow(Point):
         return super().step(action)
 
 
+class Helped(Point):
+    """A person acts in the steps 3, 4 and 5 of each episode, as in gym-hil: towards the origin."""
+
+    action_space = Box(-2, 2, (2,), np.float32)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        acts = self.steps in (2, 3, 4)
+        action = np.clip(-self.place, -1.6, 1.6) if acts else action
+        *others, info = super().step(action)
+        return *others, {**info, "is_intervention": acts, "teleop_action": action}
+
+
 class RaisesOnce(Slow):
     """Raises in the 30th step of the first process that gets so far: the file named by TOY_FLAG remembers it."""
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.backends.base import Backend, Readings
-from envs.controllers.kinematics import stop_at_limits, tool_to_joint_velocities
+from envs.controllers.kinematics import stop_at_limits, twist_to_joint_velocities, upright
 from envs.robots.arm import Arm
 
 
@@ -56,19 +56,15 @@ class Controller:
         return wanted if self.unbounded else stop_at_limits(wanted, readings.joint_positions, self.arm)
 
     def towards(
-        self, linear: np.ndarray, yaw_rate: float, readings: Readings, backend: Backend
+        self, linear: np.ndarray, turn: np.ndarray, readings: Readings, backend: Backend
     ) -> np.ndarray:
-        """The action (A,) that moves the tool at ``linear`` (3,) m/s and turns it about the vertical at
-        ``yaw_rate`` rad/s, while it is held pointing down; for scripts and people.
+        """The action (A,) that moves the tool at ``linear`` (3,) m/s and turns it at ``turn`` (3,) rad/s
+        about the base's axes, beside what holds it pointing down: a tilt goes back once it is not asked for
+        any more. For scripts and people.
         """
-        velocities = tool_to_joint_velocities(
-            backend.jacobian(),
-            readings.joint_positions,
-            readings.tool_rotation,
-            linear,
-            yaw_rate,
-            self.rest_pose,
-            self.arm,
+        twist = np.concatenate([linear, upright(readings.tool_rotation) + turn])
+        velocities = twist_to_joint_velocities(
+            backend.jacobian(), readings.joint_positions, twist, self.rest_pose, self.arm
         )
         return stop_at_limits(velocities, readings.joint_positions, self.arm) / self.arm.max_velocity
 

@@ -36,15 +36,16 @@ def tool_to_joint_velocities(
     """Joint velocities (J,) that move the tool at ``linear`` (3,) m/s and turn it about the vertical, while
     it is held upright; see :func:`twist_to_joint_velocities`.
     """
-    twist = np.concatenate([linear, upright(tool_rotation, yaw_rate)])
+    twist = np.concatenate([linear, upright(tool_rotation)])
+    twist[5] = yaw_rate
     return twist_to_joint_velocities(jacobian, joint_positions, twist, rest_pose, arm)
 
 
-def upright(tool_rotation: np.ndarray, yaw_rate: float) -> np.ndarray:
-    """(3,) rad/s that bring the tool to point down and turn it about the vertical."""
+def upright(tool_rotation: np.ndarray) -> np.ndarray:
+    """(3,) rad/s that bring the tool to point down."""
     approach = tool_rotation[:, 2]
     # approach × down, the axis and sine of the turn that brings the tool upright
-    return np.array([-TILT_GAIN * approach[1], TILT_GAIN * approach[0], yaw_rate])
+    return np.array([-TILT_GAIN * approach[1], TILT_GAIN * approach[0], 0.0])
 
 
 def twist_to_joint_velocities(

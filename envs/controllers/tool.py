@@ -83,9 +83,9 @@ class EndPosition(ToolControl):
         )
 
     def towards(
-        self, linear: np.ndarray, yaw_rate: float, readings: Readings, backend: Backend
+        self, linear: np.ndarray, turn: np.ndarray, readings: Readings, backend: Backend
     ) -> np.ndarray:
-        return np.append(linear / self.arm.tool_speed, yaw_rate / YAW_RATE)
+        return np.append(linear / self.arm.tool_speed, turn[2] / YAW_RATE)
 
 
 class EndPose(ToolControl):
@@ -105,9 +105,9 @@ class EndPose(ToolControl):
         )
 
     def towards(
-        self, linear: np.ndarray, yaw_rate: float, readings: Readings, backend: Backend
+        self, linear: np.ndarray, turn: np.ndarray, readings: Readings, backend: Backend
     ) -> np.ndarray:
-        turn = upright(readings.tool_rotation, yaw_rate) / YAW_RATE
+        turn = (upright(readings.tool_rotation) + turn) / YAW_RATE
         return np.concatenate([linear / self.arm.tool_speed, turn])
 
 

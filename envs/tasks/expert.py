@@ -62,7 +62,7 @@ class Expert:
         linear, yaw_rate, opening = self._plan(env, readings)
         speed = env.arm.tool_speed
         linear = np.clip(linear, -speed, speed)
-        arm = env.controller.towards(linear, yaw_rate, readings, env.backend)
+        arm = env.controller.towards(linear, np.array([0.0, 0.0, yaw_rate]), readings, env.backend)
         action = np.append(arm, 2.0 * opening - 1.0) if env.gripper_action else arm
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 

@@ -130,7 +130,7 @@ class Moved:
                 YAW_RATE,
             )
         )
-        action = env.controller.towards(linear, yaw_rate, at, env.backend)
+        action = env.controller.towards(linear, np.array([0.0, 0.0, yaw_rate]), at, env.backend)
         if env.gripper_action:
             action = np.append(action, self.path.command[min(here, len(self.path.command) - 1)])
         return np.clip(action, -1.0, 1.0).astype(np.float32)

@@ -33,6 +33,7 @@ class Episode:
     success: bool | None  # None: the environment does not say
     terminated: bool  # False: it was truncated
     unstable: bool = False  # the physics exploded, which ended it
+    intervened: int | None = None  # steps in which a person acted; None: nobody could
 
 
 def training_seed(seed: int, rank: int, generation: int, episode: int) -> int:
@@ -83,7 +84,7 @@ class Play:
             observation, reward, terminated, truncated, info = self.env.step(action.copy())
         except BackendError as error:  # its words are for users
             raise EnvironmentFault(str(error)) from error
-        self._info = info
+        self.info = info
         self.length += 1
         self.observation = self._vector(observation)
         try:
@@ -104,7 +105,7 @@ class Play:
 
     def episode(self) -> Episode:
         """The episode, once it is over."""
-        unstable = isinstance(self._info, dict) and bool(self._info.get("unstable"))
+        unstable = isinstance(self.info, dict) and bool(self.info.get("unstable"))
         return Episode(self.total_reward, self.length, self.success, self._terminated, unstable)
 
     def _take_success(self, info: Any) -> None:

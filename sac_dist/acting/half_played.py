@@ -27,6 +27,7 @@ from gymnasium.wrappers import (
 
 from sac_dist.acting.environment import ClippedRescaleAction, DefaultLimit, FlatAction
 from sac_dist.acting.episode import EnvironmentFault, Play
+from sac_dist.acting.interventions import TakenOver
 from sac_dist.acting.observation import FlatObservation
 from sac_dist.storage.arrays_in_json import from_json, to_json
 
@@ -41,6 +42,7 @@ STATELESS = (
     FlatAction,
     DefaultLimit,
     TimeLimit,
+    TakenOver,
 )
 
 

@@ -12,6 +12,7 @@ from gymnasium.wrappers import NormalizeObservation
 from sac_dist.acting.environment import has_default_limit
 from sac_dist.acting.episode import Play
 from sac_dist.acting.failures import reason
+from sac_dist.acting.interventions import IS_INTERVENTION
 from sac_dist.acting.observation import schema_of
 from sac_dist.acting.suitability import about_actions
 from sac_dist.data.schema import Schema
@@ -22,8 +23,9 @@ RESET = "gymnasium wants reset(self, *, seed=None, options=None) to return (obse
 STEP = "gymnasium wants step(self, action) to return (observation, reward, terminated, truncated, info)"
 
 
-def check_interface(env: gymnasium.Env, name: str) -> None:
-    """Reset ``env``, as ``make_env`` makes it, and take one step.
+def check_interface(env: gymnasium.Env, name: str) -> bool:
+    """Reset ``env``, as ``make_env`` makes it, and take one step. Returns whether its infos say what a person
+    does (acting/interventions.py).
 
     Where that fails the environment itself is looked at without its wrappers, which would be blamed for what
     it returns; not before, since it may need them (Meta-World's choose its task). Raises ConfigError in one
@@ -36,6 +38,7 @@ def check_interface(env: gymnasium.Env, name: str) -> None:
         first = play.observation
         _call(name, "step", STEP, play.step, _some_action(env.action_space))
         _check_cameras(schema_of(env), np.maximum(first, play.observation), name)
+        return IS_INTERVENTION in play.info
     except ConfigError:
         _check_bare(env.unwrapped, name)
         raise

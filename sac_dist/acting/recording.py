@@ -127,6 +127,18 @@ def collect(
         if is_wanted(episode.success):
             kept.append(env.episode(config.name))
             success.append(episode.success)
+    return of_episodes(kept, success, config, policy, seed, len(tried))
+
+
+def of_episodes(
+    kept: Sequence[Transitions],
+    success: Sequence[bool | None],
+    config: EnvConfig,
+    policy: str,
+    seed: int,
+    tried: int,
+) -> Transitions:
+    """Episodes that were recorded now, ``tried`` being how many were played for them."""
     return replace(
         Transitions.concatenate(kept),
         # an environment may speak of success only where there is one
@@ -135,7 +147,7 @@ def collect(
             "env": config.flat(),
             "policy": policy,
             "seed": seed,
-            "episodes tried": len(tried),
+            "episodes tried": tried,
             "sac_dist": __version__,
         },
     )
@@ -164,6 +176,11 @@ class Recorder(gymnasium.Wrapper):
         self.observations.append(np.array(observation, np.float32))
         self.steps.append((taken, float(reward), bool(terminated), bool(truncated)))
         return self.observations[-1], float(reward), terminated, truncated, info
+
+    def cut(self) -> None:
+        """The episode ends with its last step."""
+        action, reward, terminated, _ = self.steps[-1]
+        self.steps[-1] = action, reward, terminated, not terminated
 
     def episode(self, name: str) -> Transitions:
         """The episode's transitions. Raises ConfigError if a number in it is not finite."""

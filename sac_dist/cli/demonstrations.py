@@ -14,17 +14,22 @@ from sac_dist.settings import ConfigError
 def run_record(settings: dict[str, Any], episodes: int) -> int:
     config = take_environment(settings)
     policy, out = settings.pop("policy", "expert"), settings.pop("out", None)
-    seed, only_success = settings.pop("seed", 0), settings.pop("only_success", None)
-    refuse_rest(settings, "record-demos")
     if episodes < 1:
         raise ConfigError(f"--record-demos is {episodes}: it must be above 0")
     if out is None:
         raise ConfigError("--record-demos needs --out FILE, such as --out demos.npz")
-    from sac_dist.acting.recording import record
     from sac_dist.formats import files
-    from sac_dist.reporting.describe import describe
 
     files.check_new(out)
+    if policy == "human":
+        from sac_dist.cli.by_hand import run_by_hand
+
+        return run_by_hand(settings, config, episodes, out)
+    seed, only_success = settings.pop("seed", 0), settings.pop("only_success", None)
+    refuse_rest(settings, "record-demos")
+    from sac_dist.acting.recording import record
+    from sac_dist.reporting.describe import describe
+
     file = Path(out).absolute()  # an environment may change the folder
     demos = record(config, policy, episodes, seed, only_success, show_episode, show)
     files.write(demos, file)

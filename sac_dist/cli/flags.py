@@ -258,7 +258,7 @@ def add_modes(parser: Parser) -> None:
         "--policy",
         type=file_name,
         metavar="POLICY",
-        help="expert (default), random, or a policy as --model takes it",
+        help="expert (default), random, human (steers in a browser), or a policy as --model takes it",
     )
     record.add_argument(
         "--out", type=file_path, metavar="FILE", help="file to write, new; its suffix names the format"

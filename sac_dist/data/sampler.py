@@ -32,6 +32,7 @@ class Batches:
         agent: γ, and what is made of each reward before n of them are added.
         calibrated: algorithms (Cal-QL) whose batches carry ``return_to_go``, known for data alone.
         followed: algorithms (ReBRAC) whose batches of an offline phase carry ``next_action``, likewise.
+        corrections: what a person did in place of the policy, which counts as data in the online phase.
         n_step: steps whose rewards count before the value of the state after them; see :func:`add_steps`.
         hindsight: gives a share of the transitions other goals; single steps alone.
     """
@@ -47,8 +48,9 @@ class Batches:
         n_step: int = 1,
         hindsight: Hindsight | None = None,
         followed: Collection[str] = (),
+        corrections: ReplayBuffer | None = None,
     ) -> None:
-        self.hindsight = hindsight
+        self.hindsight, self.corrections = hindsight, corrections
         self.replay, self.data, self.config = replay, data, config
         self.batch_size, self.discount = batch_size, agent.discount
         self.calibrated, self.n_step = calibrated, n_step
@@ -83,13 +85,19 @@ class Batches:
 
     def online(self, steps: int, rng: np.random.Generator) -> Batch:
         """A batch for the online phase after ``steps`` environment steps."""
-        if self.data is None and not self.calibrated and self._seen is None:  # pictures take too much memory
+        by_blocks = self.data is None and self.corrections is None and self._seen is None
+        if by_blocks and not self.calibrated:  # pictures take too much memory
             if not self._drawn:
                 block = self._block.reshape(-1, self._block.shape[2])
-                self._sample(block, self._block_discounts.reshape(-1), None, rng)
+                self._sample(self.replay, block, self._block_discounts.reshape(-1), None, rng)
                 self._drawn = self._of_block[::-1]
             return self._drawn.pop()
-        self._mix(self._from_data(steps, rng), rng)
+        corrected = 0 if self.corrections is None else len(self.corrections)
+        from_data = self._from_data(steps, rng, corrected)
+        if corrected:
+            known = 0 if self.data is None else len(self.data)
+            corrected = int(rng.binomial(from_data, corrected / (known + corrected)))
+        self._mix(from_data - corrected, rng, corrected)
         return self._online
 
     def ahead(self) -> Numbers:
@@ -117,24 +125,31 @@ class Batches:
             self._mix(self.batch_size // 2 if len(self.replay) else self.batch_size, rng)
         return self._offline
 
-    def _from_data(self, steps: int, rng: np.random.Generator) -> int:
-        """How many transitions of a batch come from the data."""
+    def _from_data(self, steps: int, rng: np.random.Generator, corrected: int = 0) -> int:
+        """How many transitions of a batch come from the data and the corrections, of which there are
+        ``corrected``; of few corrections alone no more than there are.
+        """
         config = self.config
-        if self.data is None or config.demo_mode == "append":
+        if self.data is None:
+            return min(round(config.demo_ratio * self.batch_size), corrected)
+        if config.demo_mode == "append":
             return 0
         if config.demo_mode == "prefill":  # as if they lay in the buffer, where nothing overwrites them
             return int(rng.binomial(self.batch_size, len(self.data) / (len(self.data) + len(self.replay))))
         left = 1.0 if config.demo_anneal is None else max(0.0, 1 - steps / config.demo_anneal)
         return round(config.demo_ratio * left * self.batch_size)
 
-    def _mix(self, from_data: int, rng: np.random.Generator) -> None:
+    def _mix(self, from_data: int, rng: np.random.Generator, corrected: int = 0) -> None:
         if from_data:
             assert self.data is not None
             self._fill(slice(from_data), self.data, self.data.draw(from_data, rng), rng)
+        if corrected:
+            assert self.corrections is not None
+            self._draw(self.corrections, slice(from_data, from_data + corrected), rng)
+        if from_data + corrected < self.batch_size:
+            self._draw(self.replay, slice(from_data + corrected, self.batch_size), rng)
         if from_data < self.batch_size:
             rest = slice(from_data, self.batch_size)
-            seen = None if self._seen is None else self._seen.part(rest)
-            self._sample(self._rows[rest], self._discounts[rest], seen, rng)
             self._returns[rest] = -np.inf
             if self._next_actions is not None:
                 self._next_actions[rest] = np.nan
@@ -161,16 +176,28 @@ class Batches:
         if self._seen is not None:
             data.look(index, steps[:, -1], self._seen.part(where))
 
-    def _sample(self, rows: Rows, discounts: Numbers, seen: Seen | None, rng: np.random.Generator) -> None:
-        """Fill rows (B, row_width), discounts (B,) and pictures from the replay."""
+    def _draw(self, replay: ReplayBuffer, where: slice, rng: np.random.Generator) -> None:
+        """Fill a part of the batch from ``replay``."""
+        seen = None if self._seen is None else self._seen.part(where)
+        self._sample(replay, self._rows[where], self._discounts[where], seen, rng)
+
+    def _sample(
+        self,
+        replay: ReplayBuffer,
+        rows: Rows,
+        discounts: Numbers,
+        seen: Seen | None,
+        rng: np.random.Generator,
+    ) -> None:
+        """Fill rows (B, row_width), discounts (B,) and pictures from ``replay``."""
         if self.n_step == 1:
             if self.hindsight is None:
-                self.replay.sample_into(rows, rng, seen)
+                replay.sample_into(rows, rng, seen)
             else:
-                self.hindsight.sample_into(self.replay, rows, rng, seen)
+                self.hindsight.sample_into(replay, rows, rng, seen)
             self.schema.discounts(rows, self.discount, out=discounts)
         else:
-            sample_n_steps(self.replay, rows, discounts, rng, self.n_step, self.discount, self.bias, seen)
+            sample_n_steps(replay, rows, discounts, rng, self.n_step, self.discount, self.bias, seen)
 
 
 def sample_n_steps(

@@ -35,6 +35,8 @@ class Transitions:
     frames: Frames | None = None
     # plain JSON: "env" (EnvConfig's fields), "policy", "seed", … where known
     source: dict[str, Any] = field(default_factory=dict)
+    # (N,) a person acted in place of the policy; None: the file does not say
+    is_intervention: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def of_arrays(
@@ -108,19 +110,21 @@ class Transitions:
 
     def pick(self, episodes: Sequence[int]) -> Transitions:
         """These episodes, at least one, in this order."""
-        parts = [slice(self.starts[each], self.ends[each]) for each in episodes]
-        lengths = [part.stop - part.start for part in parts]
-        frames = None
+        parts = [np.arange(self.starts[each], self.ends[each]) for each in episodes]
+        rows, frames = np.concatenate(parts), None
         if self.frames is not None:
             shown = zip(episodes, parts, strict=True)
-            frames = np.concatenate([self.frames[p.start + e : p.stop + e + 1] for e, p in shown])
+            frames = np.concatenate(
+                [self.frames[part[0] + each : part[-1] + each + 2] for each, part in shown]
+            )
         return Transitions(
             self.schema,
-            np.concatenate([self.rows[part] for part in parts]),
-            np.cumsum([0, *lengths[:-1]]),
+            self.rows[rows],
+            np.cumsum([0, *map(len, parts[:-1])]),
             None if self.success is None else self.success[list(episodes)],
             frames,
             self.source,
+            None if self.is_intervention is None else self.is_intervention[rows],
         )
 
     @classmethod
@@ -146,7 +150,16 @@ class Transitions:
         success = np.concatenate(successes) if len(successes) == len(parts) else None
         rows = np.concatenate([part.rows for part in parts])
         frames = [part.frames for part in parts if part.frames is not None]
-        return cls(schema, rows, starts, success, np.concatenate(frames) if frames else None, parts[0].source)
+        marks = [part.is_intervention for part in parts if part.is_intervention is not None]
+        return cls(
+            schema,
+            rows,
+            starts,
+            success,
+            np.concatenate(frames) if frames else None,
+            parts[0].source,
+            np.concatenate(marks) if len(marks) == len(parts) else None,
+        )
 
 
 def begins_of(schema: Schema, rows: Rows) -> Starts:

@@ -24,6 +24,8 @@ from sac_dist.engine.processes import Child, settle_child
 from sac_dist.engine.start_method import context_on, start_context
 from sac_dist.engine.worker import Worker
 
+CORRECTIONS = 100_000  # steps of people that are kept as data: 83 minutes of one arm
+
 
 def replay_manager_main(_: connection.Connection, buffer: ReplayBuffer, address: str, key: bytes) -> None:
     """Entry point of the process."""
@@ -38,10 +40,14 @@ class LocalEngine(Engine):
 
     def __init__(self, inputs: EngineInputs) -> None:
         super().__init__(inputs)
-        train, self.reels = self.config.train, inputs.reels
+        train, self.reels, self.hand = self.config.train, inputs.reels, inputs.hand
         self.context = start_context(with_compiler=train.compiles)
         self._replay = ReplayBuffer(train.buffer_size, self.agent.schema, train.workers).for_shard(None)
         self.shards = [self._replay.for_shard(rank) for rank in range(train.workers)]
+        if train.interventions:
+            capacity = max(min(CORRECTIONS, train.buffer_size), train.workers)
+            corrections = ReplayBuffer(capacity, self.agent.schema, train.workers)
+            self.corrections = corrections.for_shard(None)
         self.data = None if inputs.data is None else DataSet(inputs.data, self.config.agent)
 
     @property
@@ -61,7 +67,10 @@ class LocalEngine(Engine):
             generation, state = state_of_start(start)
             observed = None if start else before_all
             shared = self.config, self.agent, replay, self.data, self.control
-            return (Task(rank, generation, *shared, state, observed, self.reels),)
+            corrections = self.corrections
+            if corrections is not None and works:
+                corrections = corrections.for_shard(rank)
+            return (Task(rank, generation, *shared, state, observed, self.reels, self.hand, corrections),)
 
         if works:
             return Child(self.context, f"worker-{rank}", Worker.main, make)

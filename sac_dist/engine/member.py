@@ -20,6 +20,7 @@ import torch
 from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import EnvironmentFault, Episode
 from sac_dist.acting.goals import GoalRewards
+from sac_dist.acting.hand import Hand
 from sac_dist.acting.reels import Reels
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.batch import Batch
@@ -103,6 +104,9 @@ class Task:
     # of each shard, what the statistics of observations know already; None: all that is written
     observed: list[int] | None = None
     reels: Reels | None = None  # shared memory: what a page shows; None: there is no page
+    hand: Hand | None = None  # shared memory: of who steers from the page
+    # shared memory: what people did in place of the policy; a worker's own shard
+    corrections: ReplayBuffer | None = None
 
 
 class Observations(Protocol):
@@ -177,6 +181,7 @@ class Member:
                 else None
             ),
             followed=task.config.followed,
+            corrections=task.corrections,
         )
         state = task.state or {}
         # whether there are statistics that go with the replay

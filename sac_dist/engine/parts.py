@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
+from sac_dist.acting.hand import Hand
 from sac_dist.acting.reels import Reels
 from sac_dist.algorithms.agent import SACAgent
+from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.segment import Replay, ReplaySegment
 from sac_dist.data.transitions import Transitions
 from sac_dist.engine.control import Control
@@ -89,6 +91,7 @@ class EngineInputs:
     stored: Callable[[], ReplaySegment | None]  # all that the run's files hold of the replay; None: nothing
     note: Callable[[str], None]  # shows the user a line
     reels: Reels | None = None  # what a page shows, where the parts share memory with it
+    hand: Hand | None = None  # of who steers from the page
 
 
 class Engine(ABC):
@@ -96,6 +99,8 @@ class Engine(ABC):
 
     def __init__(self, inputs: EngineInputs) -> None:
         self.config, self.agent, self.control = inputs.config, inputs.agent, inputs.control
+        # what people did in place of the policy; None: nobody can
+        self.corrections: ReplayBuffer | None = None
 
     @property
     @abstractmethod

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any, NoReturn
 
+from sac_dist.acting.environment import is_arm_task
+from sac_dist.acting.hand import Hand
 from sac_dist.acting.reels import Reels
 from sac_dist.acting.suitability import RewardWatch
 from sac_dist.algorithms.agent import SACAgent
@@ -16,6 +18,7 @@ from sac_dist.engine.checkpointing import Checkpointing, NotFiniteState
 from sac_dist.engine.children import MORE_REPORTS, Children, GivenUp
 from sac_dist.engine.compiler import CompilerTask, compiler_main, not_compiled, quick_uncompiled
 from sac_dist.engine.control import EPISODES, OFFLINE_UPDATES, STEPS, UPDATES, Control
+from sac_dist.engine.corrected import CorrectionsFile
 from sac_dist.engine.divergence import Diverged, all_finite, explain, origin
 from sac_dist.engine.ends import EndWatch
 from sac_dist.engine.evaluations import Evaluations
@@ -73,8 +76,10 @@ class Supervisor:
         data, stored = None if in_ring else demos, self.checkpoints.replay_files.stored
         shown = config.train.watch and config.train.engine == "local"
         self.reels = Reels(config.train.workers) if shown else None
+        self.hand = Hand() if config.train.interventions and is_arm_task(config.env) else None
+        self.corrections_file = CorrectionsFile(folder.interventions, config.env)
         self.engine = engine(
-            EngineInputs(config, self.agent, self.control, data, stored, reporter.note, self.reels)
+            EngineInputs(config, self.agent, self.control, data, stored, reporter.note, self.reels, self.hand)
         )
         self.evaluations = Evaluations(config, self.control, self.engine, reporter.note)
         try:
@@ -101,6 +106,8 @@ class Supervisor:
         assert saved.run is not None
         self.agent.load_state_dict(saved.agent)
         self.checkpoints.restore(saved, self.engine)
+        if self.engine.corrections is not None:
+            self.corrections_file.restore(self.engine.corrections)
         self.evaluations.best_score = saved.run["best_score"]
         self.evaluations.best_rate = saved.run.get("best_rate")
         self.evaluations.evaluated = saved.run.get("evaluated", self.control.clock())
@@ -150,9 +157,9 @@ class Supervisor:
         if train.watch:
             address, line = find_address(train.watch_host, train.watch_port)
             self.services.append(
-                watcher(context, self.config, self.folder.path, address, self.reels, self.control)
+                watcher(context, self.config, self.folder.path, address, self.reels, self.control, self.hand)
             )
-            note(line)
+            note(line if self.hand is None else f"{line} · steer it: {address.url}hand")
         others = [evaluations.evaluator, self.compiler, *self.services]
         watched = [*members, evaluations.evaluator]
         guard = Guard(watched, self.control, train.step_timeout, train.worker_memory, note)
@@ -260,6 +267,8 @@ class Supervisor:
 
     def _write_checkpoint(self) -> None:
         """Of members that stand still, and which go on with it."""
+        if self.engine.corrections is not None:
+            self.corrections_file.write(self.engine.corrections)
         try:
             clock = self.checkpoints.write(self.engine, self.children.members)
         except NotFiniteState:

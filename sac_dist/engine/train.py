@@ -20,6 +20,7 @@ from sac_dist.acting.observation import check_policy_fits, schema_of
 from sac_dist.acting.suitability import about_discount
 from sac_dist.data.schema import Schema
 from sac_dist.data.transitions import Transitions
+from sac_dist.engine.corrected import settle_interventions
 from sac_dist.engine.local import LocalEngine
 from sac_dist.engine.machine import check_machine, check_processes
 from sac_dist.engine.outcome import Outcome, TargetReached, TrainingFailed
@@ -127,8 +128,12 @@ def prepare(config: Config) -> Prepared:
     config, choice = settle(config, demos)
     tried = _try_environment(config)
     config, line = settle_unknown(config, tried.arm_task, tried.horizon, tried.her)
+    config, about_people = settle_interventions(
+        config, tried.arm_task, tried.says_interventions, tried.schema
+    )
+    check_watch(config.train)
     _check_demos(config, demos, tried.schema)
-    notes = [choice, *filter(None, [line]), *tried.notes]
+    notes = [choice, *filter(None, [line, about_people]), *tried.notes]
     notes += about_discount(config.agent.discount, tried.horizon)
     return Prepared(config, demos, tried.schema, notes)
 
@@ -171,6 +176,8 @@ def resume(
         )  # of runs from before there was the setting
         tried = _try_environment(replace(config, data=settled), saved.schema)
         schema = tried.schema
+        config, _ = settle_interventions(config, tried.arm_task, tried.says_interventions, tried.schema)
+        check_watch(config.train)
         _check_demos(config, demos, schema)
         with _engine(config) as engine:
             reporter = Reporter(folder.path, config, all_sinks, callbacks, saved.run["log"])
@@ -295,6 +302,7 @@ class Tried(NamedTuple):
     her: str  # DataConfig's, settled
     horizon: int | None  # steps of an episode at most
     arm_task: bool  # on the base class of this package's tasks
+    says_interventions: bool  # its infos say what a person does
 
 
 def _try_environment(config: Config, known: Schema | None = None) -> Tried:
@@ -322,7 +330,7 @@ def _start_once(config: EnvConfig, data: DataConfig, known: Schema | None, n_ste
         if known is not None:
             check_policy_fits(known, env, config.name)
         check_n_step(n_step, time_limit_of(env))
-        check_interface(env, config.name)
+        says = check_interface(env, config.name)
         schema, notes = schema_of(env), notes_on(env, config.name)
         horizon, arm_task = time_limit_of(env), isinstance(env.unwrapped, ArmEnv)
         her, about_goals = settle_her(env, config.name, data, n_step)
@@ -333,7 +341,7 @@ def _start_once(config: EnvConfig, data: DataConfig, known: Schema | None, n_ste
         notes.append(
             f"{config.name}: close fails, and whatever it holds is freed with its process: {obstacle}"
         )
-    return Tried(schema, notes, her, horizon, arm_task)
+    return Tried(schema, notes, her, horizon, arm_task, says)
 
 
 def _context(config: Config) -> BaseContext:

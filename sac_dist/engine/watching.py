@@ -14,6 +14,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import NamedTuple
 
+from sac_dist.acting.hand import Hand
 from sac_dist.acting.reels import Reels
 from sac_dist.engine.control import EPISODES, UPDATES, Control
 from sac_dist.engine.member import reported
@@ -39,9 +40,13 @@ class Address(NamedTuple):
 def check_watch(train: TrainConfig) -> None:
     """Raise ConfigError where a page is asked for and cannot be."""
     if train.watch:
-        if importlib.util.find_spec("viser") is None:
-            raise ConfigError("--watch needs viser: pip install 'sac-dist[view]'")
+        check_viser("--watch")
         find_address(train.watch_host, train.watch_port)
+
+
+def check_viser(flag: str) -> None:
+    if importlib.util.find_spec("viser") is None:
+        raise ConfigError(f"{flag} needs viser: pip install 'sac-dist[view]'")
 
 
 def find_address(host: str, port: int) -> tuple[Address, str]:
@@ -85,6 +90,7 @@ def watch_main(
     address: Address,
     reels: Reels | None,
     control: Control,
+    hand: Hand | None,
 ) -> None:
     """Entry point of the process."""
     settle_child()
@@ -93,13 +99,15 @@ def watch_main(
         sys.stdout = sys.stderr = nowhere  # of what visitors make fail, a terminal need not hear
         if reels is not None:
             reels.forget()
+        if hand is not None:
+            hand.let_go()
 
         def progress() -> tuple[int, int, int]:
             return control.clock(), control.total(UPDATES), control.total(EPISODES)
 
         online = not config.data.offline
         players = [f"worker-{rank}" for rank in range(config.train.workers)] if online else []
-        subject = Subject(config.env, reels, players, folder, progress)
+        subject = Subject(config.env, reels, players, folder, progress, hand=hand)
         serve(subject, address.host, address.port, address.token, lambda: None)
 
 
@@ -110,7 +118,8 @@ def watcher(
     address: Address,
     reels: Reels | None,
     control: Control,
+    hand: Hand | None,
 ) -> Child:
     """The part of a run."""
-    task = config, folder.absolute(), address, reels, control
+    task = config, folder.absolute(), address, reels, control, hand
     return Child(context, "watch", watch_main, lambda start: task, essential=False)

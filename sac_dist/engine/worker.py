@@ -5,13 +5,16 @@ networks.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from sac_dist.acting.episode import Play, training_seed
 from sac_dist.acting.half_played import EpisodeRecord, NotRepeated, exactness, go_on
+from sac_dist.acting.interventions import Corrections, TakenOver
 from sac_dist.acting.reels import Filming
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE_UPDATES, STEPS
 from sac_dist.engine.member import EpisodeDone, Member, Note, Task
@@ -32,7 +35,8 @@ class Worker(Member):
 
     def __init__(self, connection: Connection, task: Task) -> None:
         self.env_config = task.config.env
-        self.reels = task.reels
+        self.reels, self.hand, self.corrections = task.reels, task.hand, task.corrections
+        self.intervened = 0  # steps of the present episode in which a person acted
         self.film: Filming | None = None  # of the present episode; None: nobody looks
         self.episode = 0
         self.updates_owed = 0.0
@@ -81,9 +85,11 @@ class Worker(Member):
         while True:
             observation = play.observation
             action = self.choose(observation)
+            reward, terminated, truncated = play.step(action)
+            if self.corrections is not None:
+                action = self.correct(observation, action, reward, terminated, truncated)
             if self.record is not None:
                 self.record.add(action)
-            reward, terminated, truncated = play.step(action)
             self.replay.push(observation, action, reward, play.observation, terminated, truncated)
             self.control.count(self.rank, STEPS)
             if self.film is not None:
@@ -99,14 +105,39 @@ class Worker(Member):
         self.play = None
         self.episode += 1
         self.control.count(self.rank, EPISODES)
-        self.connection.send(EpisodeDone(play.episode(), self.metrics))
+        episode = play.episode()
+        if self.corrections is not None:
+            episode = replace(episode, intervened=self.intervened)
+        self.connection.send(EpisodeDone(episode, self.metrics))
+
+    def environment(self) -> gymnasium.Env:
+        if self.env is None:
+            self.env = super().environment()
+            if self.hand is not None:
+                self.env = TakenOver(self.env, self.hand, self.rank, lambda: self.control.beat(self.rank))
+            self.reader = Corrections(self.env)
+        return self.env
+
+    def correct(
+        self, observation: np.ndarray, action: np.ndarray, reward: float, terminated: bool, truncated: bool
+    ) -> np.ndarray:
+        """The action that the step was taken with. What a person did is data too."""
+        play, corrections = self.play, self.corrections
+        assert play is not None and corrections is not None
+        taken = self.reader.taken(play.info)
+        if taken is None:
+            corrections.begin_episode()
+            return action
+        self.intervened += 1
+        corrections.push(observation, taken, reward, play.observation, terminated, truncated)
+        return taken
 
     def due(self) -> str | None:
         """Phases change between episodes: a half-played one is played to its end first."""
         return ONLINE if self.half_played is not None else super().due()
 
     def begin_episode(self) -> Play:
-        env = self.environment()
+        env, self.intervened = self.environment(), 0
         half_played, self.half_played = self.half_played, None
         if half_played is not None:
             try:
@@ -128,8 +159,9 @@ class Worker(Member):
         return play
 
     def new_film(self, play: Play) -> Filming | None:
-        """Of this episode, if a page has asked for one."""
-        if self.reels is None or not self.reels.asked(self.rank):
+        """Of this episode, if a page has asked for one or a person steers."""
+        steered = self.hand is not None and self.hand.attends(self.rank)
+        if self.reels is None or not (steered or self.reels.asked(self.rank)):
             return None
         film = Filming(self.reels, self.rank, play.env)
         film.begin()

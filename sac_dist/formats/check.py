@@ -62,6 +62,7 @@ def checked(
     terminated: npt.NDArray[Any],
     truncated: npt.NDArray[Any] | None = None,
     success: npt.NDArray[Any] | None = None,
+    is_intervention: npt.NDArray[Any] | None = None,
     source: dict[str, Any] | None = None,
     breaks: Breaks = "refuse",
     one_episode: bool = False,
@@ -158,6 +159,12 @@ def checked(
         if frames.dtype != np.uint8 or frames.shape != expected:
             shape = f"is {frames.dtype} {frames.shape} instead of uint8 {expected}"
             raise refusal(name, None, "frames", f"{shape}: one for each transition, and one for each episode")
+    if is_intervention is not None:
+        by_person = _marks(name, "is_intervention", _column(is_intervention))
+        if by_person.shape != (count,):
+            shape = f"has the shape {by_person.shape} instead of ({count},)"
+            raise refusal(name, None, "is_intervention", shape)
+        read = replace(read, is_intervention=by_person)
     if success is None:
         return read
     success = _marks(name, "success", _column(success))

@@ -60,7 +60,7 @@ def trimmed(demos: Transitions, trim: str) -> Transitions:
         colon = ""
     if not colon:
         raise ConfigError(f"--trim {trim}: give steps as A:B, such as 5:, :40 or 5:-3")
-    parts, success = [], []
+    parts, success, kept, shown = [], [], [], []
     for number, (start, stop) in enumerate(zip(demos.starts, demos.ends, strict=True)):
         first, last, _ = cut.indices(int(stop - start))
         if first >= last:
@@ -69,10 +69,16 @@ def trimmed(demos: Transitions, trim: str) -> Transitions:
         if start + last < stop:
             rows[-1, demos.schema.columns["truncated"]] = 1.0
         parts.append(rows)
+        kept.append(np.arange(start + first, start + last))
+        shown.append(np.arange(start + first, start + last + 1) + number)
         success.append(demos.success is not None and demos.success[number] and start + last == stop)
     return replace(
         demos,
         rows=np.concatenate(parts),
         starts=np.cumsum([0, *map(len, parts[:-1])]),
         success=None if demos.success is None else np.array(success, bool),
+        frames=None if demos.frames is None else demos.frames[np.concatenate(shown)],
+        is_intervention=(
+            None if demos.is_intervention is None else demos.is_intervention[np.concatenate(kept)]
+        ),
     )

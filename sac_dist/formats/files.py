@@ -47,12 +47,13 @@ def read(path: str | Path) -> Transitions:
         ) from None
 
 
-def write(demos: Transitions, path: str | Path) -> None:
+def write(demos: Transitions, path: str | Path, again: bool = False) -> None:
     """Write ``demos`` to a new file, whole or not at all; ``minari:ID`` adds a dataset to Minari's folder.
+    ``again``: over the file that was written before.
 
     Raises ConfigError if the file exists, cannot be written, or its name does not say a kind.
     """
-    kind = _format_of_new(str(path))
+    kind = _kind_named(str(path)) if again else _format_of_new(str(path))
     assert kind.write is not None
     if demos.frames is not None and kind is not npz.FORMAT:
         raise ConfigError(f"{path}: demonstrations with pictures are written to .npz files alone")
@@ -97,10 +98,15 @@ def _format_of(name: str) -> Format:
 
 
 def _format_of_new(name: str) -> Format:
+    kind = _kind_named(name)
+    kind.check_new(name)
+    return kind
+
+
+def _kind_named(name: str) -> Format:
     check_path(name)
     for kind in FORMATS:
         if kind.names_new(name):
-            kind.check_new(name)
             return kind
     raise ConfigError(f"cannot tell what kind of file {name} should be: name it {NEW}")
 

@@ -19,7 +19,7 @@ from sac_dist.formats.format import Format, has_suffix, whole
 from sac_dist.settings import ConfigError
 
 REQUIRED = ("observation", "action", "reward", "next_observation", "terminated")
-OPTIONAL = ("truncated", "success", "source", "frames", "schema")
+OPTIONAL = ("truncated", "success", "is_intervention", "source", "frames", "schema")
 TEXTS = ("source", "schema")
 LONGEST_SOURCE = 2**20  # bytes
 
@@ -60,6 +60,8 @@ def write(demos: Transitions, path: Path) -> None:
     arrays: dict[str, Any] = {field: getattr(demos, field) for field in (*REQUIRED, "truncated")}
     if demos.success is not None:
         arrays["success"] = demos.success
+    if demos.is_intervention is not None:
+        arrays["is_intervention"] = demos.is_intervention
     arrays["source"] = np.array(json.dumps(demos.source))
     if demos.frames is not None:
         arrays |= {"frames": demos.frames, "schema": np.array(json.dumps(demos.schema.to_dict()))}

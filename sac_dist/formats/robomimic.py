@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,8 @@ def write(demos: Transitions, path: Path) -> None:
             demo.attrs["num_samples"] = int(length)
             if demos.success is not None:
                 demo.attrs["success"] = bool(demos.success[index])
+            if demos.is_intervention is not None:
+                demo["is_intervention"] = demos.is_intervention[rows].astype(np.int64)
             demo["actions"] = demos.action[rows]
             demo["rewards"] = demos.reward[rows]
             demo["dones"] = demos.terminated[rows].astype(np.int64)
@@ -136,7 +139,7 @@ def _demo(reader: Reader, demo: Any, name: str) -> Transitions | None:
             f"with {TO_OBSERVATIONS}"
         )
     success = reader.number(demo, "success")
-    return completed(
+    found = completed(
         name,
         observation=_vectors(reader, observation, keys, name),
         action=reader.array(demo, "actions"),
@@ -147,6 +150,10 @@ def _demo(reader: Reader, demo: Any, name: str) -> Transitions | None:
         one_episode=True,
         success=None if success is None else bool(success),
     )
+    by_person = reader.array(demo, "is_intervention").ravel() if "is_intervention" in demo else None
+    if found is None or by_person is None or len(by_person) != len(found):
+        return found
+    return replace(found, is_intervention=by_person != 0)
 
 
 def _keys(group: Any, name: str) -> list[str]:

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from sac_dist.data.schema import Rows, Schema
 from sac_dist.data.transitions import Transitions
+from sac_dist.formats import npz
 from sac_dist.formats.check import checked
 from sac_dist.formats.format import Format
 from sac_dist.settings import ConfigError
@@ -48,11 +51,24 @@ def read(path: Path) -> Transitions:
     return checked(
         str(path),
         **parts,
+        is_intervention=_by_people(folder.interventions, saved.schema, segment.rows),
         frames=np.concatenate(stored) if stored else None,
         source={"env": saved.config.env.flat(), "policy": "replay", "seed": saved.config.train.seed},
         breaks="cut",
         schema=saved.schema,
     )
+
+
+def _by_people(path: Path, schema: Schema, rows: Rows) -> npt.NDArray[np.bool_] | None:
+    """(N,) which of ``rows`` are those of the file of interventions; None: there is none."""
+    if not path.exists():
+        return None
+    those = npz.read(str(path)).rows
+    if those.shape[1] != rows.shape[1]:
+        raise ConfigError(f"{path} is of another run")
+    but_truncated = np.arange(schema.row_width) != schema.columns["truncated"]  # where they let go it is 1
+    known = {row.tobytes() for row in those[:, but_truncated]}
+    return np.array([row.tobytes() in known for row in rows[:, but_truncated]], bool)
 
 
 def _checked_list(replay: Any, path: Path) -> dict[str, Any]:

@@ -26,6 +26,8 @@ column                                        meaning
 ``data_log_prob``                             behaviour cloning: log-probability of the data's actions (nats)
 ``policy_weight_norm``,                       Euclidean norms of all weights of the policy and the critics
 ``critic_weight_norm``
+``intervention_rate``                         share of the training steps in which a person acted, 0 … 1: mean
+                                              over the episodes since the last row; with ``--interventions``
 ``offline_updates``                           updates of offline phases so far, in runs with demonstrations
 ============================================  ==========================================================
 
@@ -40,10 +42,13 @@ COLUMNS = (
     "train_return", "train_success", "train_length",
     "eval_step", "eval_return", "eval_success", "eval_length", "eval_episodes",
 )  # fmt: skip
+INTERVENTION_RATE = "intervention_rate"
 
 
 def scalar_tag(column: str) -> str:
     """The column's name in TensorBoard and W&B: train/…, eval/…, run/…, and update/… for all others."""
+    if column == INTERVENTION_RATE:
+        return f"train/{column}"
     group, _, name = column.partition("_")
     if column not in COLUMNS:
         return f"update/{column}"

@@ -38,6 +38,9 @@ def describe(demos: Transitions, name: str) -> str:
             f"{int((demos.truncated & ~demos.terminated).sum()):,} truncated",
         ),
     ]
+    if demos.is_intervention is not None:
+        count = int(demos.is_intervention.sum())
+        facts.append(("by a person", f"{count:,} transitions, {count / len(demos):.1%}"))
     if demos.source:
         facts.append(("source", _source(demos.source)))
     ranges: list[tuple[str, npt.NDArray[Any]]] = [

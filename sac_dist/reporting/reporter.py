@@ -14,7 +14,7 @@ from sac_dist.acting.episode import Episode
 from sac_dist.acting.evaluation import Evaluation
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.reporting.callbacks import Callback, TrainingRun
-from sac_dist.reporting.columns import COLUMNS
+from sac_dist.reporting.columns import COLUMNS, INTERVENTION_RATE
 from sac_dist.reporting.listeners import Listeners, ReportingFailed
 from sac_dist.reporting.sinks import Progress, Sink
 from sac_dist.settings import Config, ConfigError
@@ -136,6 +136,8 @@ class Reporter:
         self.episodes += 1
         self._recent.append((episode.total_reward, episode.length, episode.success))
         self._new_episodes = True
+        if episode.intervened is not None:
+            self._add_scalars({INTERVENTION_RATE: episode.intervened / episode.length})
         self._listeners.tell_sinks("episode", clock, episode)
         self._listeners.tell_callbacks("on_episode", clock, episode)
 

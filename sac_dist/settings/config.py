@@ -77,6 +77,11 @@ class Config:
         online = self.algorithms[self.data.online_algo]
         if isinstance(online, AlgorithmSettings) and online.needs_returns and self.data.demo_mode == "append":
             raise ConfigError("cal_ql in the online phase is for demo_mode mix or prefill, not append")
+        if self.train.interventions and self.data.demo_mode != "mix":
+            raise ConfigError(
+                f"interventions and demo_mode {self.data.demo_mode} contradict each other: what people do is "
+                "data of which each batch has a share, demo_mode mix"
+            )
         if self.data.demo_overwrite and self.followed:
             raise ConfigError(
                 f"demo_overwrite and {min(self.followed)} contradict each other: a replay does not know the "

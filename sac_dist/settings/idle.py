@@ -45,10 +45,20 @@ def these(*names: str) -> Callable[[Value], Collection[str]]:
 
 
 IDLE = (
-    Idle(these("watch_host", "watch_port"), lambda value: not value("watch"), "give --watch"),
     Idle(
-        these("demo_mode", "demo_ratio", "demo_anneal", "demo_overwrite"),
+        these("watch_host", "watch_port"),
+        lambda value: not value("watch") and not value("interventions"),
+        "give --watch",
+    ),
+    Idle(these("interventions"), lambda value: bool(value("offline")), "no arm moves in an offline phase"),
+    Idle(
+        these("demo_mode", "demo_anneal", "demo_overwrite"),
         lambda value: not value("demos") and not value("offline"),
+        "there are no demonstrations: give --demos",
+    ),
+    Idle(
+        these("demo_ratio"),
+        lambda value: not value("demos") and not value("offline") and not value("interventions"),
         "there are no demonstrations: give --demos",
     ),
     Idle(

@@ -18,7 +18,17 @@ RESUMABLE: dict[str, tuple[str, ...]] = {
     "train": (
         *("steps", "episodes", "time", "success_target", "workers", "eval_interval", "eval_episodes"),
         *("checkpoint_interval", "keep_interval", "step_timeout", "worker_memory"),
-        *("compile", "device", "engine", "wandb", "video", "watch", "watch_host", "watch_port"),
+        *(
+            "compile",
+            "device",
+            "engine",
+            "wandb",
+            "video",
+            "interventions",
+            "watch",
+            "watch_host",
+            "watch_port",
+        ),
     ),
     "data": ("offline_steps", "demos", "offline"),  # the files by new names: their content is compared
     "cluster": tuple(option.name for option in fields(ClusterConfig)),

@@ -76,6 +76,11 @@ class TrainConfig:
         "log to this project of Weights & Biases too; with WANDB_MODE=offline into the run's folder alone",
     )
     video: bool = option(True, "film the policy at the end of the training, for 10 s of drawing at most")
+    interventions: bool = option(
+        False,
+        "let a person take over a worker's arm in the middle of an episode, from the page of --watch or by a "
+        "device of the environment's own, and learn from what they do as from demonstrations",
+    )
     watch: bool = option(False, "show what happens in a browser, in 3D and as curves, by viser")
     watch_host: str = option(
         "127.0.0.1", "address that the page listens on; one that others can reach has a token in its URL"
@@ -128,6 +133,11 @@ class TrainConfig:
             raise ConfigError(
                 "--engine ray and --learner workers contradict each other: machines share no memory to "
                 "train in"
+            )
+        if self.engine == "ray" and self.interventions:
+            raise ConfigError(
+                "--engine ray and --interventions contradict each other: a page reaches the workers of its "
+                "own machine alone"
             )
         if self.device == "cuda" and not self.central:
             raise ConfigError("--device cuda needs --learner central: workers update on their own cores")

@@ -27,6 +27,7 @@ class RunFolder:
         self.last = self.checkpoints / "last.safetensors"
         self.best = self.checkpoints / "best.safetensors"
         self.replay = path / "replay"
+        self.interventions = path / "interventions.npz"  # what people did in place of the policy
         self.videos = path / "videos"
 
     def kept(self, steps: int) -> Path:

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from sac_dist.reporting.columns import INTERVENTION_RATE
 from sac_dist.reporting.metrics import read_metrics
 from sac_dist.settings import ConfigError
 
 POINTS = 400  # of a curve, at most
 CHARTS = {  # title → columns with their colours
     "success": (("train_success", "training", "#4c9be8"), ("eval_success", "evaluation", "#e8743b")),
+    "interventions": ((INTERVENTION_RATE, "a person acts", "#6b9e4b"),),
     "return": (("train_return", "training", "#4c9be8"), ("eval_return", "evaluation", "#e8743b")),
 }
 

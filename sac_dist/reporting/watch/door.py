@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from sac_dist.reporting.watch.steering import Steerers
 
 MOST = 8  # open pages
 LARGEST = 2**20  # bytes of a message from a page
 HERE = ("127.0.0.1", "localhost", "[::1]")
+HAND, SOCKET = "/hand", "/hand/socket"  # the page for who steers
+PAGE = Path(__file__).with_name("steer.html")
 # Kinds of messages that the page's own controls send; the others of viser's protocol could upload files or
 # open a way in from outside.
 TAKEN = ("GuiUpdateMessage", "ViewerCameraMessage")
 
 
 class Door:
-    """``token``: the first part of every path; None: only browsers of this machine come in."""
+    """``token``: the first part of every path; None: only browsers of this machine come in. ``steerers``: who
+    may steer, from a page of their own.
+    """
 
-    def __init__(self, token: str | None) -> None:
-        self.token = token
+    def __init__(self, token: str | None, steerers: Steerers | None = None) -> None:
+        self.token, self.steerers = token, steerers
         self.inside = 0
 
     def open(self, host: str, port: int) -> Any:
@@ -54,6 +62,9 @@ class Door:
 
     def _counting(self, handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
         async def handle(connection: Any) -> None:
+            if self.steerers is not None and connection.request.path == SOCKET:
+                await self._steered(connection, self.steerers)
+                return
             self.inside += 1
             try:
                 await handler(connection)
@@ -62,6 +73,12 @@ class Door:
 
         return handle
 
+    async def _steered(self, connection: Any, steerers: Steerers) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        with contextlib.suppress(ConnectionClosed):
+            await steerers.serve(connection)
+
     def _checking(self, answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def check(connection: Any, request: Any) -> Any:
             refused = self.refusal(request.path, request.headers)
@@ -69,6 +86,11 @@ class Door:
                 return connection.respond(refused, f"{refused.phrase}\n")
             if self.token is not None:
                 request.path = request.path[1 + len(self.token) :] or "/"
+            if self.steerers is not None and request.path == HAND:
+                page = connection.respond(HTTPStatus.OK, PAGE.read_text(encoding="utf-8"))
+                del page.headers["Content-Type"]
+                page.headers["Content-Type"] = "text/html; charset=utf-8"
+                return page
             return answer(connection, request)
 
         return check

@@ -44,13 +44,15 @@ class Source(Protocol):
 
 
 class Player:
-    """The episodes of a worker, or of a test: the next one is asked for when the last was seen."""
+    """The episodes of a worker, or of a test: the next one is asked for when the last was seen. ``begun``:
+    what is on the reel already is shown too.
+    """
 
-    def __init__(self, reels: Reels, reel: int, name: str) -> None:
+    def __init__(self, reels: Reels, reel: int, name: str, begun: bool = False) -> None:
         self._reels, self._reel = reels, reel
         self.name = name  # of the next film
         self.choice = 0
-        self._number = reels.look(reel).number
+        self._number = -1 if begun else reels.look(reel).number
         self._film: Film | None = None
         reels.ask(reel)
 
@@ -126,6 +128,14 @@ class Projector:
         self.current: Film | None = None
         self.position = 0.0  # frames
         self._ended_at: float | None = None
+
+    def newest(self) -> bytes | None:
+        """The frame of this moment, for who steers; None: there is nothing yet."""
+        film = self.current = self.source.film(False)
+        if film is None or not film.frames:
+            return None
+        self.position, self._ended_at = len(film.frames) - 1.0, None
+        return film.frames[-1]
 
     def frame(self, frames_on: float) -> bytes | None:
         """The frame that is due ``frames_on`` later than the last one; None: there is nothing yet."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from envs.backends.base import BackendError
+from sac_dist.acting.hand import Hand
 from sac_dist.acting.reels import Reels
 from sac_dist.reporting.watch.curves import Curves
 from sac_dist.reporting.watch.door import Door
 from sac_dist.reporting.watch.films import Again, Evaluations, Player, Projector, Source
 from sac_dist.reporting.watch.stage import Stage
+from sac_dist.reporting.watch.steering import Steerers
 from sac_dist.settings import EnvConfig
 
 TICK, IDLE_TICK = 0.05, 0.25  # s between frames, and between looks for visitors
@@ -34,19 +37,23 @@ class Subject:
     # clock, updates and episodes now
     progress: Callable[[], tuple[int, int, int]] | None = None
     policies: Sequence[str] = ()  # to choose from, by name
+    hand: Hand | None = None  # of who steers from the page
 
 
 def serve(subject: Subject, host: str, port: int, token: str | None, opened: Callable[[], None]) -> None:
     """Show ``subject`` for ever; ``opened`` is called once the port answers. Raises OSError if it is
     taken.
     """
-    door = Door(token)
+    hand = subject.hand
+    steerers = None if hand is None else Steerers(hand, trains=subject.folder is not None)
+    door = Door(token, steerers)
     server = door.open(host, port)
     opened()
-    page = Page(server, subject)
+    page = Page(server, subject, steerers)
     while True:
         started = time.monotonic()
         page.collect()
+        page.attend()
         if door.inside:
             page.tick()
         else:
@@ -56,8 +63,9 @@ def serve(subject: Subject, host: str, port: int, token: str | None, opened: Cal
 
 
 class Page:
-    def __init__(self, server: Any, subject: Subject) -> None:
-        self.server, self.subject = server, subject
+    def __init__(self, server: Any, subject: Subject, steerers: Steerers | None = None) -> None:
+        self.server, self.subject, self.steerers = server, subject, steerers
+        self._live = False  # the picture is of this moment
         self.evaluations = None if subject.reels is None else Evaluations(subject.reels)
         self.stage: Stage | None = None  # made for the first visitor
         self.projector: Projector | None = None
@@ -95,6 +103,16 @@ class Page:
             if chosen in self._source.options:
                 self._source.value = chosen
 
+    def attend(self) -> None:
+        """Tell the hand whom the person who steers looks at."""
+        hand, steerers, chosen = self.subject.hand, self.steerers, self._source.value
+        if hand is None or steerers is None:
+            return
+        self._live = steerers.present and chosen in self.subject.players
+        hand.attend(list(self.subject.players).index(chosen) if self._live else None)
+        hand.pace(max(_number(self._speed.value), 0.1))
+        steerers.direction = looking(self.server.get_clients())
+
     def rest(self) -> None:
         """Nobody looks."""
         if self.projector is not None and self.subject.reels is not None:
@@ -111,7 +129,11 @@ class Page:
         self._choose()
         if self.projector is not None:
             speed = 0.0 if self._pause.value is True else _number(self._speed.value)
-            frame = self.projector.frame(elapsed * speed * self.stage.fps)
+            frame = (
+                self.projector.newest()
+                if self._live
+                else self.projector.frame(elapsed * speed * self.stage.fps)
+            )
             if frame is not None and frame is not self._frame:
                 self._draw(frame)
         self._take_photo(now)
@@ -139,7 +161,8 @@ class Page:
     def _source_of(self, name: Any, reels: Reels) -> Source | None:
         """None for a name that nobody offered."""
         if name in self.subject.players:
-            return Player(reels, list(self.subject.players).index(name), name)
+            begun = self.subject.hand is not None
+            return Player(reels, list(self.subject.players).index(name), name, begun)
         if self.evaluations is None or name == NEWEST:
             return self.evaluations
         return next((Again(film) for film in self.evaluations.films if film.title == name), None)
@@ -193,6 +216,20 @@ class Page:
         text = "  \n".join(lines)
         if text != self._text.content:
             self._text.content = text
+
+
+def looking(clients: Mapping[int, Any]) -> float:
+    """The direction in which the first of a server's visitors looks, in rad about the vertical; 0 along the
+    base's x axis, and where nobody looks.
+    """
+    if not clients:
+        return 0.0
+    try:
+        camera = clients[min(clients)].camera
+        forward, left, _ = np.subtract(camera.look_at, camera.position)
+    except (AssertionError, AttributeError):  # it has not said yet
+        return 0.0
+    return math.atan2(left, forward)
 
 
 def _number(value: Any) -> float:
