@@ -96,8 +96,8 @@ class LeanPicture(Picture):
             ways = random.uniform(-1.0, 1.0, (self.model.ngeom, 3))
             shades = self._colours[:, :3] + look["colour"] * ways[self._painted]
             self.model.geom_rgba[:, :3] = np.clip(shades, 0.0, 1.0)
-        if look.get("texture", 0.0) != self._depth:
-            self._draw_pattern(look["texture"])
+        if (depth := look.get("texture", 0.0)) != self._depth:
+            self._draw_pattern(depth)
 
     def _draw_pattern(self, depth: float) -> None:
         """Darken random fields of table and floor by up to ``depth``."""
