@@ -145,9 +145,10 @@ def test_pictures_alone_and_a_given_goal() -> None:
     env.close()
 
 
-@pytest.mark.parametrize("quantity", ["camera", "light", "colour"])
+@pytest.mark.parametrize("quantity", ["camera", "light", "colour", "texture"])
 def test_looks_are_drawn_anew_each_episode(quantity: str) -> None:
     spans = {"camera": [0.01, 0.02], "light": [0.4, 0.7], "colour": [0.1, 0.3]}
+    spans["texture"] = [0.3, 0.6]
     plain, drawn = make(randomize={}), make(randomize={quantity: spans[quantity]})
     one, other = plain.reset(seed=2)[0], drawn.reset(seed=2)[0]
     assert (one["wrist"] != other["wrist"]).mean() > 0.02

@@ -62,9 +62,14 @@ QUANTITIES = {
         0.0,
         most=1.0,
     ),
+    "texture": Quantity(
+        "of 0 … 1, how much darker fields of a pattern on table and floor are, which a policy's camera sees",
+        0.0,
+        most=1.0,
+    ),
 }
 PHYSICS = ("mass", "friction", "damping", "gain")  # what a backend has to change
-LOOKS = ("camera", "light", "colour")  # the same, in pictures
+LOOKS = ("camera", "light", "colour", "texture")  # the same, in pictures
 
 
 class Randomization:

@@ -200,7 +200,8 @@ def add_modes(parser: Parser) -> None:
         "--preset",
         choices=PRESETS,
         help="book: networks (4 layers of 512) and step sizes of the book; offline: what --offline "
-        "takes by itself; rlpd, wsrl: going online with data, or from it (docs/offline.md); general: what a "
+        "takes by itself; rlpd, wsrl: going online with data, or from it (docs/offline.md); pixels: "
+        "policies that see (docs/cameras.md); general: what a "
         "task that nobody tuned takes by itself (docs/tuning.md); the others: "
         "published learners with their papers' numbers",
     )

@@ -184,5 +184,5 @@ class Child(Part):
     def kill(self) -> None:
         if self.generation >= 0 and self.process.is_alive():
             self.process.kill()
-        if self.generation >= 0:
+        if self.generation >= 0 and self.process.pid is not None:  # else its start failed
             self.process.join(5)

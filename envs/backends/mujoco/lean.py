@@ -27,6 +27,8 @@ WOOD, METAL, RUBBER = (0.72, 0.55, 0.36), (0.60, 0.62, 0.66), (0.15, 0.15, 0.17)
 FLOOR = (0.45, 0.47, 0.50)
 BESIDE, BEHIND, AHEAD = 0.10, 0.12, 0.0  # m of the wrist camera from the tool, of where it looks beyond it
 WRIST_FOVY, SCENE_FOVY = 100, 34  # degrees
+PATTERN, FIELDS = 32, 8  # sides of the texture, in pixels and in fields of one colour
+PATTERNED = ("table", "floor")
 SCENE_FROM = (1.12, -0.50, 0.38)  # m; nearer than the camera for people: a pixel is 7 mm of the table at 64
 NOT_DRAWN = (
     mujoco.mjtRndFlag.mjRND_SHADOW,
@@ -50,11 +52,15 @@ class LeanPicture(Picture):
         if "wrist" not in own:
             add_wrist(spec, card.size)
         add_lights(spec, table)
+        add_pattern(spec)
         spec.visual.global_.offwidth = spec.visual.global_.offheight = size
         spec.visual.quality.offsamples = spec.visual.quality.shadowsize = 0
         super().__init__(scene, spec.compile())
         paint(self.model, scene)
         self._colours = self.model.geom_rgba.copy()
+        self._depth = 0.0  # of the pattern that is drawn; without one no texture costs time
+        self._patterned = [self.model.geom(name).id for name in PATTERNED]
+        self.model.geom_matid[self._patterned] = -1
         self._option = mujoco.MjvOption()
         self._option.geomgroup[:] = 1
 
@@ -90,6 +96,18 @@ class LeanPicture(Picture):
             ways = random.uniform(-1.0, 1.0, (self.model.ngeom, 3))
             shades = self._colours[:, :3] + look["colour"] * ways[self._painted]
             self.model.geom_rgba[:, :3] = np.clip(shades, 0.0, 1.0)
+        if (depth := look.get("texture", 0.0)) != self._depth:
+            self._draw_pattern(depth)
+
+    def _draw_pattern(self, depth: float) -> None:
+        """Darken random fields of table and floor by up to ``depth``."""
+        self._depth, texture = depth, self.model.texture("pattern").id
+        self.model.geom_matid[self._patterned] = self.model.material("patterned").id
+        fields = np.random.default_rng(int(depth * 2**40)).uniform(0.0, 1.0, (FIELDS, FIELDS, 3))
+        pixels = np.kron(1.0 - depth * fields, np.ones((PATTERN // FIELDS, PATTERN // FIELDS, 1)))
+        self.model.tex_data[-pixels.size :] = (255 * pixels).astype(np.uint8).ravel()
+        self._renderer._gl_context.make_current()
+        mujoco.mjr_uploadTexture(self.model, self._renderer._mjr_context, texture)
 
     @property
     def _painted(self) -> np.ndarray:
@@ -142,6 +160,7 @@ def add_lights(spec: mujoco.MjSpec, table: Table) -> None:
         castshadow=False,
     )
     spec.worldbody.add_geom(
+        name="floor",
         type=mujoco.mjtGeom.mjGEOM_PLANE,
         pos=(0, 0, table.floor),
         size=(4, 4, 1),
@@ -149,6 +168,23 @@ def add_lights(spec: mujoco.MjSpec, table: Table) -> None:
         conaffinity=0,
         rgba=(*FLOOR, 1),
     )
+
+
+def add_pattern(spec: mujoco.MjSpec) -> None:
+    """A texture on table and floor, white until one is drawn."""
+    spec.add_texture(
+        name="pattern",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
+        rgb1=(1, 1, 1),
+        width=PATTERN,
+        height=PATTERN,
+    )
+    material = spec.add_material(name="patterned", texrepeat=(2, 2), specular=0, reflectance=0)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "pattern"
+    for geom in spec.geoms:
+        if geom.name in PATTERNED:
+            geom.material = "patterned"
 
 
 def paint(model: mujoco.MjModel, scene: Scene) -> None:
