@@ -196,12 +196,12 @@ def test_who_can_act_is_settled_before_a_run():
     config, schema = Config(EnvConfig("Pendulum-v1"), AGENT, TRAIN), Schema.vector(3, 1)
     stacked = Schema((Field("camera", (8, 8, 3), "uint8", stack=3),), 1)
     with pytest.raises(ConfigError, match="leave out --frame-stack"):
-        settle_interventions(config, True, False, stacked)
+        settle_interventions(config, True, stacked)
     with pytest.raises(ConfigError, match="Pendulum-v1 has no arm that people can steer"):
-        settle_interventions(config, False, False, schema)
-    assert settle_interventions(config, False, True, schema) == (config, None)
-    assert settle_interventions(config, True, False, schema)[0].train.watch
-    line = settle_interventions(Config(HELPED), False, True, schema)[1]
+        settle_interventions(config, False, schema)
+    assert settle_interventions(config, True, schema) == (config, None)
+    assert settle_interventions(Config(LIFT, AGENT, TRAIN), False, schema)[0].train.watch
+    line = settle_interventions(Config(HELPED), True, schema)[1]
     assert "give --interventions" in line
 
 
