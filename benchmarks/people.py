@@ -9,7 +9,7 @@ through the page. sparse_alone, sparse_corrected: the lift with the sparse rewar
 worker the person takes over after 1 s, for the first 100 of these. sparse_ten, sparse_hundred: the same with
 ten demonstrations by the person, and with those multiplied to 100.
 
-Evaluates 100 unseen episodes every 2,500 steps; writes runs in runs/people/ over earlier ones, and all figures to
+Evaluates 50 unseen episodes every 2,500 steps; writes runs in runs/people/ over earlier ones, and all figures to
 benchmarks/results/people.json.
 """
 
@@ -131,8 +131,7 @@ def config(name: str, seed: int, steps: int, folder: Path) -> Config:
         workers=2,
         seed=seed,
         steps=steps,
-        eval_episodes=100,
-        update_ratio=1.0,
+        eval_episodes=50,
         video=False,
         interventions=name == "sparse_corrected",
         run_dir=str(folder),
@@ -143,10 +142,10 @@ def config(name: str, seed: int, steps: int, folder: Path) -> Config:
 EXPERIMENTS = {
     "lift_alone": 30_000,
     "lift_shown": 30_000,
-    "sparse_alone": 40_000,
-    "sparse_corrected": 40_000,
-    "sparse_ten": 40_000,
-    "sparse_hundred": 40_000,
+    "sparse_alone": 60_000,
+    "sparse_corrected": 60_000,
+    "sparse_ten": 60_000,
+    "sparse_hundred": 60_000,
 }
 
 
@@ -178,7 +177,7 @@ def main() -> None:
     )
     parser.add_argument("experiments", nargs="*", choices=[*EXPERIMENTS, []], help="default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, help="default: 30,000 for lift_…, 40,000 for sparse_…")
+    parser.add_argument("--steps", type=int, help="default: 30,000 for lift_…, 60,000 for sparse_…")
     arguments = parser.parse_args()
     runs = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
     for name in arguments.experiments or list(EXPERIMENTS):
