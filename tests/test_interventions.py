@@ -19,7 +19,6 @@ from toy_envs import Helped
 from envs.backends.base import CONTROL_TIMESTEP
 from sac_dist.acting.environment import make_env
 from sac_dist.acting.episode import EnvironmentFault
-from sac_dist.acting.hand import Hand
 from sac_dist.acting.interventions import Corrections, TakenOver
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.cli import main as cli
@@ -326,17 +325,3 @@ def test_strangers_at_the_page_stop_no_training_and_do_not_act(tmp_path):
     run, lines = corrected_run(tmp_path, visit)
     assert not run.folder.interventions.exists() and not [line for line in lines if "restarting" in line]
     assert len(files.read(run.folder.path)) > 500
-
-
-def test_a_hand_is_shared_with_other_processes():
-    hand = Hand()
-    context = multiprocessing.get_context("forkserver")
-    child = context.Process(target=hold, args=(hand,))
-    child.start()
-    child.join(60)
-    command = hand.command()
-    assert command.motion.tolist() == [1, 0, 0, 0, 0, 0] and command.opening == 0.5 and command.takes_over
-
-
-def hold(hand: Hand) -> None:
-    hand.hold(np.array([1.0, 0, 0, 0, 0, 0]), 0.5, True)
