@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sac_dist.reporting.sinks import Sink
     from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AgentConfig",
     "Callback",

@@ -13,7 +13,7 @@ import torch
 from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.observation import schema_of
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.algorithms.sac import AVERAGE
+from sac_dist.algorithms.sac import AVERAGE, ENCODER_AVERAGE
 from sac_dist.data.moments import Moments
 from sac_dist.exporting.export import export
 from sac_dist.runner import Policy
@@ -27,15 +27,26 @@ def untrained(env: str | EnvConfig, **agent: Any) -> Checkpoint:
     made = make_env(config)
     schema = schema_of(made)
     close(made)
+    if schema.pictures:
+        agent = {
+            "encoder_channels": 4,
+            "encoder_depth": 2,
+            "encoder_strided": 1,
+            "encoder_latent": 6,
+            **agent,
+        }
     settings = AgentConfig(**{"hidden_width": 16, **agent})
     trained = SACAgent(schema, settings, seed=3)
     average, generator = trained.tensors.copies[AVERAGE], torch.Generator().manual_seed(0)
     average.add_(0.2 * torch.randn(average.shape, generator=generator))
+    if schema.pictures:
+        eyes = trained.tensors.copies[ENCODER_AVERAGE]
+        eyes.add_(0.1 * torch.randn(eyes.shape, generator=generator))
     for name, part in trained.policy.unpack(average).items():
         if name.endswith("running_variance"):
             part.abs_().add_(0.1)
     if trained.normalization is not None:
-        rows = np.random.default_rng(0).normal(1.0, 2.0, (500, schema.observation_size))
+        rows = np.random.default_rng(0).normal(1.0, 2.0, (500, schema.vector_size))
         trained.normalization.add(Moments.of(rows.astype(np.float32)))
     whole = Config(config, agent=settings, train=TrainConfig(workers=1))
     return Checkpoint(trained.state_dict(), schema, whole, {"steps": 7, "evaluation": "success 3/4"})

@@ -20,7 +20,7 @@ from envs.options import PATHS
 from sac_dist.acting.playback import find_policy
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.cli import main as cli
-from sac_dist.cli.flags import build_parser, file_name, file_path, task_options
+from sac_dist.cli.flags import build_parser, file_name, file_or_remote, file_path, task_options
 from sac_dist.cli.given import parse, take_environment
 from sac_dist.data.schema import Schema
 from sac_dist.engine.train import resume
@@ -231,7 +231,7 @@ def test_every_flag_that_names_a_file_is_known_to_the_test_below():
     named = {
         action.option_strings[0]
         for action in build_parser()._actions
-        if action.type in (file_name, file_path) or action.dest in ("run_dir", *PATHS)
+        if action.type in (file_name, file_path, file_or_remote) or action.dest in ("run_dir", *PATHS)
     }
     assert named == set(PATH_FLAGS)
 

@@ -28,6 +28,7 @@ SCHEMA = Schema(
 )
 SMALL: dict[str, Any] = {
     "encoder_channels": 4,
+    "encoder_strided": 1,
     "encoder_latent": 5,
     "hidden_width": 16,
     "hidden_depth": 1,
@@ -108,8 +109,7 @@ def test_acting_sees_what_an_update_sees() -> None:
 
 
 def test_the_critics_train_the_encoder_and_the_policy_does_not() -> None:
-    whole, critics_alone = agent_of(), agent_of()
-    critics_alone.scale_steps(policy=0.0)
+    whole, critics_alone = agent_of(), agent_of(actor_lr=1e-20)
     before = parameters(whole, ENCODER)
     for agent in (whole, critics_alone):
         agent.update(batch_of())
@@ -117,6 +117,11 @@ def test_the_critics_train_the_encoder_and_the_policy_does_not() -> None:
     assert (parameters(whole, ENCODER) == parameters(critics_alone, ENCODER)).all()
     moved = parameters(whole, ENCODER) != before
     assert moved.float().mean() > 0.9
+    left_alone = agent_of()
+    left_alone.scale_steps(policy=0.0)
+    left_alone.update(batch_of())
+    assert (parameters(left_alone, ENCODER) == before).all(), "a policy that is not trained sees otherwise"
+    assert (parameters(left_alone, CRITICS) == parameters(critics_alone, CRITICS)).all()
 
 
 def test_gradients_are_those_of_the_loss_through_both_networks() -> None:
@@ -253,9 +258,10 @@ def test_an_update_on_another_device_sees_pictures() -> None:
 def test_a_picture_that_is_too_small_is_refused_in_a_line() -> None:
     schema = Schema((Field("eye", (9, 9, 3), "uint8"),), 1)
     with pytest.raises(
-        ConfigError, match="eye of 9x9 is too small for 4 layers: give a smaller encoder_depth"
+        ConfigError, match="eye of 9x9 is too small for 4 layers, 3 of which halve it: give a smaller"
     ):
         SACAgent(schema, AgentConfig())
+    assert Encoder.of(schema, AgentConfig(encoder_depth=2)).eyes[0][1].sides == [(4, 4), (1, 1)]  # type: ignore[union-attr]
     SACAgent(schema, AgentConfig(encoder_depth=2))
 
 

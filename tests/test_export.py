@@ -28,7 +28,7 @@ from sac_dist.exporting.trace import Trace, TracedOperations
 from sac_dist.networks.blocks import Block, Linear
 from sac_dist.networks.network import Network
 from sac_dist.runner import Loop, Policy
-from sac_dist.runner.replay import replay
+from sac_dist.runner.replay import replay, seen_by_policy
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.system.files import models_dir
 
@@ -43,13 +43,14 @@ def steps_together(policy: Policy, checkpoint, episodes: int) -> float:
     """
     agent, largest = checkpoint.build_agent(), 0.0
     inner, own = make_own_env(checkpoint.config.env), make_own_env(checkpoint.config.env)
-    trained = as_vectors(inner, "it")
+    trained = as_vectors(inner, "it", checkpoint.config.env.frame_stack)
     for index in range(episodes):
         seen, _ = trained.reset(seed=evaluation_seed(index))
         observation, _ = own.reset(seed=evaluation_seed(index))
+        policy.begin()
         over = False
         while not over:
-            action, expected = policy(observation), agent.act(seen, deterministic=True)
+            action, expected = policy(seen_by_policy(observation)), agent.act(seen, deterministic=True)
             layer = trained
             while layer is not inner:
                 expected = layer.action(expected) if hasattr(layer, "action") else expected
@@ -113,6 +114,37 @@ def test_every_kind_of_space_in_its_own_shape_dtype_and_range(suffix: str, tmp_p
     if suffix != "pt2":
         policy = Policy.load(tmp_path / f"p.{suffix}")
         assert steps_together(policy, checkpoint, 5) <= TOLERANCE * 500  # half of the widest range
+
+
+@pytest.mark.parametrize("suffix", ["npz", "onnx", pytest.param("pt2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("env", "stack"), [("Painted", 3), ("Photographed", None), ("Told", 2)])
+def test_pictures_stacks_of_them_and_what_is_privileged(
+    env: str, stack: int | None, suffix: str, tmp_path: Path
+) -> None:
+    config = EnvConfig(f"toy_envs:{env}-v0", frame_stack=stack)
+    checkpoint = untrained(config, normalize_observations=True)
+    found = export(checkpoint, tmp_path / f"p.{suffix}")
+    assert found.differences.largest <= TOLERANCE
+    names = {"Painted": ["gone", "picture"], "Photographed": ["picture"], "Told": ["gone", "picture"]}
+    assert [field.name for field in found.card.fields] == names[env]
+    picture = found.card.fields[-1]
+    assert picture.dtype == np.uint8 and picture.stack == (stack or 1)
+    if suffix == "pt2":
+        return
+    policy = Policy.load(tmp_path / f"p.{suffix}")
+    assert steps_together(policy, checkpoint, 3) <= TOLERANCE
+    assert len(replay(policy, EnvConfig(), 1).returns) == 1
+
+
+def test_a_picture_alone_is_the_newest_of_a_stack(tmp_path: Path) -> None:
+    config = EnvConfig("toy_envs:Photographed-v0", frame_stack=3)
+    export(untrained(config), tmp_path / "p.npz")
+    policy, frames = Policy.load(tmp_path / "p.npz"), np.random.default_rng(0).integers(0, 256, (4, 16, 16))
+    frames = frames.astype(np.uint8)
+    alone = [policy(frame) for frame in frames]
+    assert (alone[0] == policy(frames[[0, 0, 0]])).all() and (alone[3] == policy(frames[1:])).all()
+    policy.begin()
+    assert (policy(frames[0]) == alone[0]).all() and (alone[0] != alone[1]).any()
 
 
 def test_wrappers_of_the_environment_itself_stay_its_own(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import toy_envs
+from imageio.v3 import imread
 from test_engine import config as point_config
 from test_engine import policy_of, same
 
@@ -17,21 +19,25 @@ from sac_dist.acting.environment import make_env
 from sac_dist.acting.interface import check_interface
 from sac_dist.acting.observation import check_policy_fits, schema_of
 from sac_dist.acting.recording import record
-from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.ring import buffer_bytes
 from sac_dist.data.schema import Field, Schema
 from sac_dist.engine.machine import check_machine
 from sac_dist.engine.train import resume, train
-from sac_dist.exporting.export import export
 from sac_dist.formats import files
 from sac_dist.formats.check import check_fits, digest
-from sac_dist.reporting.describe import describe
+from sac_dist.reporting.describe import describe, draw
 from sac_dist.settings import AgentConfig, Config, ConfigError, DataConfig, EnvConfig, TrainConfig
 from sac_dist.storage import checkpoint
 from sac_dist.system import shared
 
 pytestmark = pytest.mark.timeout(150)
-EYES: dict[str, Any] = {"encoder_channels": 4, "encoder_latent": 6, "encoder_depth": 3, "shift": 1}
+EYES: dict[str, Any] = {
+    "encoder_channels": 4,
+    "encoder_strided": 1,
+    "encoder_latent": 6,
+    "encoder_depth": 3,
+    "shift": 1,
+}
 AGENT = AgentConfig(hidden_width=16, hidden_depth=1, **EYES)
 
 
@@ -119,8 +125,60 @@ def test_recorded_pictures_come_back_from_a_file(tmp_path: Path) -> None:
     again = files.read(file)
     assert digest(again) == digest(demos) and again.schema == demos.schema
     assert (again.frames == demos.frames).all() and (again.rows == demos.rows).all()
-    with pytest.raises(ConfigError, match=r"with pictures are written to \.npz files alone"):
-        files.write(demos, tmp_path / "demos.hdf5")
+    with pytest.raises(ConfigError, match="pickles hold no pictures"):
+        files.write(demos, tmp_path / "demos.pkl")
+
+
+@pytest.mark.parametrize("env", ["Painted-v0", "Photographed-v0"])
+def test_pictures_in_robomimic_s_files(env: str, tmp_path: Path) -> None:
+    demos = record(EnvConfig(f"toy_envs:{env}"), "random", 3, seed=1, only_success=False)
+    files.write(demos, tmp_path / "demos.hdf5")
+    again = files.read(tmp_path / "demos.hdf5/pictures")
+    assert (again.frames == demos.frames).all() and (again.rows == demos.rows).all()
+    assert again.schema.pictures == demos.schema.pictures
+    check_fits(again, schema_of(make_env(EnvConfig(f"toy_envs:{env}"))), "demos.hdf5")
+    if env == "Painted-v0":
+        assert files.read(tmp_path / "demos.hdf5").frames is None
+    else:
+        with pytest.raises(ConfigError, match="name it FILE/pictures"):
+            files.read(tmp_path / "demos.hdf5")
+
+
+@pytest.mark.parametrize("env", ["Painted-v0", "Photographed-v0"])
+def test_pictures_in_minari_s_datasets(env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    demos = record(EnvConfig(f"toy_envs:{env}"), "random", 3, seed=1, only_success=False)
+    files.write(demos, "minari:toy/seen-v0")
+    again = files.read("minari:toy/seen-v0/pictures")
+    assert (again.frames == demos.frames).all() and (again.rows == demos.rows).all()
+    assert (files.read(f"{tmp_path}/toy/seen-v0/pictures").frames == demos.frames).all()
+    if env == "Painted-v0":
+        assert files.read("minari:toy/seen-v0").frames is None
+    else:
+        with pytest.raises(ConfigError, match="add /pictures to its name"):
+            files.read("minari:toy/seen-v0")
+
+
+def test_others_files_have_cameras_by_their_keys_and_may_lack_what_follows(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        for number, length in enumerate((3, 2)):
+            demo = file.create_group(f"data/demo_{number}")
+            demo["obs/robot0_eef_pos"] = random.normal(size=(length, 3))
+            demo["obs/b_image"] = random.integers(0, 256, (length, 8, 8, 3), np.uint8)
+            demo["obs/a_image"] = random.integers(0, 256, (length, 6, 6, 1), np.uint8)
+            demo["actions"], demo["rewards"] = random.uniform(-1, 1, (length, 2)), np.zeros(length)
+            demo["dones"] = np.arange(length) == length - 1
+    demos = files.read(tmp_path / "a.hdf5/pictures")
+    assert [field.name for field in demos.schema.pictures] == ["a_image", "b_image"]
+    with h5py.File(tmp_path / "a.hdf5") as file:
+        shown = file["data/demo_1/obs/b_image"][()]
+    assert (demos.pictures(4, 7)["b_image"] == np.concatenate([shown, shown[-1:]])).all()
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        del file["data/demo_1/obs/b_image"]
+    with pytest.raises(ConfigError, match="their pictures differ"):
+        files.read(tmp_path / "a.hdf5/pictures")
 
 
 def test_pictures_alone_are_recorded_read_and_described(tmp_path: Path) -> None:
@@ -129,6 +187,15 @@ def test_pictures_alone_are_recorded_read_and_described(tmp_path: Path) -> None:
     again = files.read(tmp_path / "only.npz")
     assert again.schema == demos.schema and again.rows.shape[1] == 2 + 3
     assert "observation   0 numbers, picture 16×16×1 uint8" in describe(again, "only.npz")
+
+
+@pytest.mark.slow
+def test_the_picture_of_demonstrations_shows_what_cameras_saw(tmp_path: Path) -> None:
+    demos = record(EnvConfig("toy_envs:Photographed-v0"), "random", 2, only_success=False)
+    draw(demos, tmp_path / "only.png")
+    drawn = imread(tmp_path / "only.png")
+    draw(replace(demos, frames=np.zeros_like(demos.frames)), tmp_path / "dark.png")
+    assert (imread(tmp_path / "dark.png") != drawn).any(), "it shows no frames"
 
 
 def test_what_is_damaged_in_a_file_is_refused(tmp_path: Path) -> None:
@@ -190,14 +257,6 @@ def test_cameras_that_cannot_be_learned_from(env: type, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         check_interface(make_env(EnvConfig(env)), env.__name__)
     assert "\n" not in str(caught.value)
-
-
-def test_a_policy_of_pictures_is_not_exported_yet(tmp_path: Path) -> None:
-    made = config(tmp_path)
-    agent = SACAgent(schema_of(make_env(made.env)), AGENT)
-    saved = checkpoint.Checkpoint(agent.state_dict(), agent.schema, made, {})
-    with pytest.raises(ConfigError, match="sees pictures cannot be exported yet"):
-        export(saved, tmp_path / "policy.npz")
 
 
 def test_a_stack_of_numbers_is_refused() -> None:

@@ -352,6 +352,18 @@ class Painted(Point):
         self.np_random.bit_generator.state = state["random"]
 
 
+class Told(Painted):
+    """Critics are told where the point is."""
+
+    observation_space = Dict(  # type: ignore[assignment]
+        {**Painted.observation_space, "privileged": Box(-10, 10, (2,), np.float32)}
+    )
+    get_state = set_state = None  # type: ignore[assignment]
+
+    def look(self) -> Any:
+        return {**super().look(), "privileged": self.place.astype(np.float32)}
+
+
 class Photographed(Painted):
     """Its picture alone, and no state."""
 

@@ -16,11 +16,13 @@ from envs import resolve
 from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import Episode, check_picture, run_episode
 from sac_dist.acting.evaluation import Evaluation, evaluation_seed
+from sac_dist.acting.inset import Inset
 from sac_dist.acting.interface import notes_on
 from sac_dist.acting.observation import check_policy_fits
 from sac_dist.acting.video import video_writer
 from sac_dist.book.policy_files import load_book_policy
 from sac_dist.settings import Config, ConfigError, EnvConfig, check_path
+from sac_dist.storage import hub
 from sac_dist.storage.checkpoint import Checkpoint, read
 from sac_dist.storage.run_folder import RunFolder, newest_runs
 from sac_dist.system.files import models_dir
@@ -41,9 +43,10 @@ def play(
     window: bool = False,
     on_episode: Callable[[int, Episode], None] = lambda index, episode: None,
     note: Callable[[str], None] = silent,
+    first: int = 0,
 ) -> Evaluation:
-    """Play the fixed unseen episodes 0 … ``episodes`` - 1 in the policy's own environment, changed where
-    ``overrides`` says.
+    """Play the fixed unseen episodes ``first`` … ``first + episodes`` - 1 in the policy's own environment,
+    changed where ``overrides`` says.
 
     Draws into ``video`` (an mp4) or a window if asked. ``note`` gets lines that a user has to read first.
     Raise ConfigError if the policy does not fit the environment, and NoPicture, before the first step, where
@@ -59,6 +62,8 @@ def play(
     try:
         check_policy_fits(policy.schema, env, config.name)
         agent = policy.build_agent()
+        if policy.schema.pictures:
+            env = Inset(env)
         if env.render_mode is not None:
             check_picture(env, evaluation_seed(0))
         for line in notes_on(env, config.name):
@@ -74,7 +79,8 @@ def play(
                 fps = env.metadata.get("render_fps", DEFAULT_FPS)
                 on_frame = stack.enter_context(video_writer(video, fps))
             for index in range(episodes):
-                played.append(run_episode(env, act, evaluation_seed(index), on_frame, config.success))
+                seed = evaluation_seed(first + index)
+                played.append(run_episode(env, act, seed, on_frame, config.success))
                 on_episode(index, played[-1])
     finally:
         close(env)
@@ -107,6 +113,8 @@ def film(
     env = make_env(config, "rgb_array")
     try:
         check_policy_fits(policy.schema, env, config.name)
+        if policy.schema.pictures:
+            env = Inset(env)
         act = partial(policy.build_agent().act, deterministic=True)
         with video_writer(path, env.metadata.get("render_fps", DEFAULT_FPS)) as append:
             try:
@@ -119,9 +127,11 @@ def film(
     return True
 
 
-def find_policy(path: Path | None, env: str, note: Callable[[str], None] = silent) -> tuple[Path, Checkpoint]:
-    """The policy at ``path`` (run folder, checkpoint or the book's prefix); without one, the newest run's,
-    else a shipped one.
+def find_policy(
+    path: str | Path | None, env: str, note: Callable[[str], None] = silent
+) -> tuple[str | Path, Checkpoint]:
+    """The policy at ``path`` (run folder, checkpoint, the book's prefix, or hf://owner/name[/FILE] on the
+    Hugging Face Hub), and where it is; without one, the newest run's, else a shipped one.
 
     ``env`` narrows the search without a path to that environment; "auto" does not, but of the shipped ones it
     takes the one for the environment that training would take. ``note`` gets a line for each newer run that
@@ -151,13 +161,25 @@ def find_policy(path: Path | None, env: str, note: Callable[[str], None] = silen
             f"no trained policy for {env} in runs/ or {models_dir()}: train one with --train, or name "
             "one with --model"
         )
+    if isinstance(path, str) and hub.is_remote(path):
+        return path, read_remote(path)
     check_path(path)
+    path = Path(path)
     if path.is_dir():
         folder = RunFolder(path)
         path = folder.best if folder.best.is_file() else folder.last
     elif not path.exists() and os.path.exists(f"{path}_policy"):  # False for too long a name
         return path, read_book(path)
     return path, read(path)
+
+
+def read_remote(name: str) -> Checkpoint:
+    """The policy hf://… from the local copy of its file. Raises ConfigError."""
+    local = hub.download(name)
+    try:
+        return read(local)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(str(local), name)) from None
 
 
 def read_book(prefix: Path) -> Checkpoint:

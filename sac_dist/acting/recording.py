@@ -25,6 +25,7 @@ from sac_dist.acting.playback import find_policy, silent
 from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.storage.checkpoint import Checkpoint
+from sac_dist.storage.hub import is_remote
 
 DEMONSTRATION_SEEDS = (
     2 * TRAINING_SEEDS
@@ -76,7 +77,7 @@ def record(
     if seed < 0:
         raise ConfigError(f"seed is {seed}: it must not be negative")
     policy = str(policy)
-    checkpoint = None if policy in WORDS else _read_policy(Path(policy))
+    checkpoint = None if policy in WORDS else _read_policy(policy)
     config = resolved(config if checkpoint is None else config.over(checkpoint.config.env))
     env = Recorder(make_env(config))
     try:
@@ -205,8 +206,8 @@ class Recorder(gymnasium.Wrapper):
         return Transitions(self.schema, rows, np.zeros(1, np.int64), frames=frames)
 
 
-def _read_policy(path: Path) -> Checkpoint:
-    if not path.exists() and not os.path.exists(f"{path}_policy"):
+def _read_policy(path: str) -> Checkpoint:
+    if not is_remote(path) and not os.path.exists(path) and not os.path.exists(f"{path}_policy"):
         raise ConfigError(
             f"there is no policy {path}: give expert, random, or a run folder, a checkpoint or the "
             "book's prefix"

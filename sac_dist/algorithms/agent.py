@@ -113,7 +113,7 @@ class SACAgent:
         groups, copies = self.tensors.groups, self.tensors.copies
         sees = self.networks.encoder is not None
         self._sample = self._actor(groups[POLICY].parameters, groups[ENCODER].parameters if sees else None)
-        self._average = self._actor(copies[AVERAGE], copies[ENCODER_AVERAGE] if sees else None)
+        self.act_by_average = self._actor(copies[AVERAGE], copies[ENCODER_AVERAGE] if sees else None)
         self.use(SOFT_ACTOR_CRITIC)
 
     def _actor(self, policy: Tensor, eyes: Tensor | None) -> Actor:
@@ -183,7 +183,7 @@ class SACAgent:
         """
         x: npt.NDArray[np.float32] = np.asarray(observation, dtype=np.float32)
         if deterministic:
-            return self._average(x, None)
+            return self.act_by_average(x, None)
         if self.repeated_noise is None:
             noise = torch.randn(self.schema.action_size, generator=self.generator, dtype=torch.float32)
         else:

@@ -75,11 +75,10 @@ class SAC(Algorithm):
         )
         if self.encoder is None:
             return groups
-        unseen = (
-            self.q.unseen > 0
-        )  # by the critics: the policy's loss trains it, at its share of the step size
-        encoder = Group(ENCODER, config.critic_lr, self.encoder, copy=ENCODER_AVERAGE, with_policy=unseen)
-        return (*groups, encoder)
+        rate = config.actor_lr if self.q.unseen else config.critic_lr
+        # at the policy's share of its step size, whatever trains it: a policy that is left alone would no
+        # longer see what it learned from
+        return (*groups, Group(ENCODER, rate, self.encoder, copy=ENCODER_AVERAGE, with_policy=True))
 
     @property
     def trains(self) -> frozenset[str]:

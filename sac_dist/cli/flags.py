@@ -18,10 +18,11 @@ from sac_dist.settings.algorithms import ALGORITHMS, settings_class
 from sac_dist.settings.config import SECTIONS
 from sac_dist.settings.option import flag_of, options_of
 from sac_dist.settings.presets import PRESETS
+from sac_dist.storage.hub import is_remote
 
 MODES = (
     *("train", "offline", "test", "resume", "record_demos", "convert", "inspect", "export", "export_book"),
-    *("doctor", "check_robot", "optimize", "multiply_demos", "edit_demos"),
+    *("push_to_hub", "doctor", "check_robot", "optimize", "multiply_demos", "edit_demos"),
 )
 TITLES = {
     "env": "environment",
@@ -160,6 +161,12 @@ def add_modes(parser: Parser) -> None:
         "--export-book", type=file_path, metavar="PREFIX", help="write the policy in the book's format"
     )
     modes.add_argument(
+        "--push-to-hub",
+        metavar="REPO",
+        help="share the policy with a model card, its curve and a film as owner/name on the Hugging Face "
+        "Hub, measured over --episodes (default 100) before",
+    )
+    modes.add_argument(
         "--doctor",
         action="store_true",
         help="what this machine has, what --env auto takes, how to get what is missing",
@@ -221,9 +228,10 @@ def add_modes(parser: Parser) -> None:
     test.add_argument(
         "--model",
         nargs="+",
-        type=file_path,
+        type=file_or_remote,
         metavar="PATH",
-        help="run folder, file or the book's prefix; default: newest run, else models/; several for --sweep",
+        help="run folder, file, the book's prefix, or hf://owner/name[/FILE] on the Hugging Face Hub; "
+        "default: newest run, else models/; several for --sweep",
     )
     test.add_argument(
         "--sweep",
@@ -308,6 +316,10 @@ def file_name(text: str) -> str:
 
 def file_path(text: str) -> Path:
     return Path(file_name(text))
+
+
+def file_or_remote(text: str) -> str | Path:
+    return text if is_remote(text) else file_path(text)
 
 
 def json_object(text: str) -> dict[str, Any]:

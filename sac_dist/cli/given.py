@@ -100,9 +100,9 @@ def take_environment(settings: dict[str, Any]) -> EnvConfig:
     return environment
 
 
-def take_model(settings: dict[str, Any]) -> Path | None:
+def take_model(settings: dict[str, Any]) -> str | Path | None:
     """The one policy of ``--model``."""
-    models: list[Path] = settings.pop("model", [])
+    models: list[str | Path] = settings.pop("model", [])
     if len(models) > 1:
         raise ConfigError(f"--model names {len(models)} policies: several go with --test --sweep alone")
     return models[0] if models else None

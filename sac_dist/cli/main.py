@@ -32,6 +32,7 @@ COMMANDS = {
     "inspect": ("demonstrations", "run_inspect"),
     "export": ("export", "run_export"),
     "export_book": ("export", "run_export_book"),
+    "push_to_hub": ("push", "run_push"),
     "doctor": ("doctor", "run_doctor"),
     "check_robot": ("check_robot", "run_check_robot"),
     "optimize": ("optimize", "run_optimize"),

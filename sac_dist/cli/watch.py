@@ -50,7 +50,7 @@ def run_watched(settings: dict[str, Any], overrides: EnvConfig, episodes: int | 
     return 0
 
 
-def find_policies(models: list[Path], env: str) -> dict[str, Any]:
+def find_policies(models: list[str | Path], env: str) -> dict[str, Any]:
     """By name: those of ``models``, of a run folder all that it has kept; without ``models`` as --test takes
     it. Raises ConfigError.
     """
@@ -59,16 +59,16 @@ def find_policies(models: list[Path], env: str) -> dict[str, Any]:
 
     if not models:
         path, policy = find_policy(None, env, show)
-        models = [path.parent.parent] if path.parent.name == "checkpoints" else []
+        models = [Path(path).parent.parent] if Path(path).parent.name == "checkpoints" else []
         if not models:
             return {str(path): policy}
-    found: dict[str, Any] = {}
+    files: list[str | Path] = []
     for model in models:
-        kept = sorted(RunFolder(model).best.parent.glob("*.safetensors")) if model.is_dir() else []
-        for file in kept or [model]:
-            path, policy = find_policy(file, env, show)
-            found[str(path)] = policy
-    return found
+        is_run = isinstance(model, Path) and model.is_dir()
+        kept = sorted(RunFolder(Path(model)).checkpoints.glob("*.safetensors")) if is_run else []
+        files += kept or [model]
+    found = (find_policy(file, env, show) for file in files)
+    return {str(path): policy for path, policy in found}
 
 
 def open_page(subject: Any, address: Any) -> None:

@@ -163,12 +163,12 @@ class Schema:
     @cached_property
     def places(self) -> dict[str, slice]:
         """Where each field of numbers lies in the observation of a row."""
-        return _side_by_side(field for field in self.fields if not field.is_picture)
+        return side_by_side(field for field in self.fields if not field.is_picture)
 
     @cached_property
     def spans(self) -> dict[str, slice]:
         """Where each field lies in an observation's vector, pictures included."""
-        return _side_by_side(self.fields)
+        return side_by_side(self.fields)
 
     # observations with pictures
 
@@ -200,7 +200,7 @@ class Schema:
     def observations_of(self, numbers: npt.NDArray[Any], frames: npt.NDArray[np.uint8]) -> Rows:
         """(n, observation_size) of what rows hold (n, vector_size) and frames (n, stack, frame_size)."""
         observations = np.empty((len(numbers), self.observation_size), np.float32)
-        places = _side_by_side(replace(field, stack=1) for field in self.pictures)
+        places = side_by_side(replace(field, stack=1) for field in self.pictures)
         for field in self.fields:
             part = (
                 frames[..., places[field.name]] if field.is_picture else numbers[:, self.places[field.name]]
@@ -276,7 +276,8 @@ def is_picture(space: spaces.Space) -> bool:
     return isinstance(space, spaces.Box) and len(space.shape) > 1 and space.dtype == np.uint8
 
 
-def _side_by_side(fields: Iterable[Field]) -> dict[str, slice]:
+def side_by_side(fields: Iterable[Field]) -> dict[str, slice]:
+    """Where each of ``fields`` lies in a vector of them."""
     places, end = {}, 0
     for field in fields:
         places[field.name] = slice(end, end + field.size)

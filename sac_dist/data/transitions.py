@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.data.schema import Rows, Schema
+from sac_dist.data.schema import Rows, Schema, side_by_side
 from sac_dist.settings import ConfigError
 
 Starts = npt.NDArray[np.int64]
@@ -56,6 +56,16 @@ class Transitions:
         rows = schema.rows(parts)
         ended = schema.ended(rows[:-1])
         return cls(schema, rows, np.append(0, np.flatnonzero(ended) + 1), success, frames, source or {})
+
+    def pictures(self, begin: int, stop: int) -> dict[str, Frames]:
+        """``frames`` begin … stop - 1 by camera, each (…, height, width, channels)."""
+        if self.frames is None:
+            return {}
+        places = side_by_side(replace(field, stack=1) for field in self.schema.pictures)
+        return {
+            field.name: self.frames[begin:stop, places[field.name]].reshape(-1, *field.shape)
+            for field in self.schema.pictures
+        }
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -21,6 +21,7 @@ from sac_dist.engine.member import reported
 from sac_dist.engine.processes import settle_child
 from sac_dist.settings import Config
 from sac_dist.storage import checkpoint
+from sac_dist.system.processor import machine
 
 TARGET_EPISODES = 100  # episodes that must confirm a success target
 IDLE_BEAT = 0.1  # s between signs of life without a request
@@ -151,6 +152,7 @@ def serve(connection: Connection, task: EvaluatorTask) -> None:
                 "steps": request.steps - request.offline_updates,
                 "offline_updates": request.offline_updates,
                 "evaluation": str(evaluation),
+                "machine": machine(),
             }
             try:
                 checkpoint.save_policy(task.best_path, snapshot, task.config, info)

@@ -17,7 +17,7 @@ from envs.controllers import GRIPPER
 from envs.robots.card import RobotCard
 from envs.tasks.arm import ArmEnv
 from sac_dist.acting.observation import in_order
-from sac_dist.data.schema import STATE
+from sac_dist.data.schema import PICTURE, PRIVILEGED, STATE, is_picture
 from sac_dist.runner.card import FORMAT, VERSION
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.settings.environment import plain
@@ -32,7 +32,11 @@ def parts_of(env: gymnasium.Env, config: EnvConfig, policy: Checkpoint, source: 
     """
     task = env.unwrapped
     arm = task if isinstance(task, ArmEnv) else None
-    fields = [field_of(path, space) for path, space in leaves(env.observation_space)]
+    fields = [
+        field_of(path, space, policy.schema.stack)
+        for path, space in leaves(env.observation_space)
+        if path != (PRIVILEGED,)
+    ]
     names = [field["name"] for field in fields]
     if len(set(names)) < len(names):
         raise ConfigError(f"the observation has two parts of one name: {', '.join(names)}")
@@ -66,7 +70,7 @@ def leaves(space: spaces.Space) -> Iterator[Leaf]:
         for name, part in ordered.spaces.items():
             yield from leaves_below((str(name),), part)
     else:
-        yield from leaves_below((STATE,), ordered)
+        yield from leaves_below((PICTURE if is_picture(ordered) else STATE,), ordered)
 
 
 def leaves_below(path: tuple[str, ...], space: spaces.Space) -> Iterator[Leaf]:
@@ -80,12 +84,15 @@ def leaves_below(path: tuple[str, ...], space: spaces.Space) -> Iterator[Leaf]:
         yield path, space
 
 
-def field_of(path: tuple[str, ...], space: spaces.Space) -> dict[str, Any]:
+def field_of(path: tuple[str, ...], space: spaces.Space, stack: int = 1) -> dict[str, Any]:
     name = "/".join(path)
-    field = {"name": name, "path": list(path)}
+    field: dict[str, Any] = {"name": name, "path": list(path)}
     if isinstance(space, spaces.Box) and space.dtype is not None:
         ends = {"low": numbers(space.low), "high": numbers(space.high)}
-        return field | {"shape": list(space.shape), "dtype": space.dtype.name} | ends
+        shape = list(space.shape)
+        if stack > 1 and len(path) == 1 and is_picture(space):
+            shape, field = [stack, *shape], field | {"stack": stack}
+        return field | {"shape": shape, "dtype": space.dtype.name} | ends
     if isinstance(space, spaces.MultiBinary):
         return field | {"shape": list(space.shape), "dtype": "int8", "low": 0, "high": 1}
     if isinstance(space, spaces.Discrete):

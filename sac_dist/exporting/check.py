@@ -10,8 +10,6 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from sac_dist.algorithms.agent import SACAgent
-from sac_dist.algorithms.sac import AVERAGE
-from sac_dist.data.schema import STATE
 from sac_dist.runner.card import Card
 from sac_dist.runner.networks import Flattening
 from sac_dist.runner.policy import Policy
@@ -48,15 +46,13 @@ def differences(
     card = written.card
     action = card.action
     half = (action.high.astype(np.float64) - action.low) / 2
-    sampler = agent.policy.actor(agent.tensors.copies[AVERAGE])
-    sampler = sampler if agent.normalization is None else agent.normalization.before(sampler)
     exact, generator, found = in_double(card, program), np.random.default_rng(1), []
     for _ in range(OBSERVATIONS):
         observation = card.random(generator)
         noise = generator.standard_normal(card.noise_size).astype(np.float32)
-        seen = observed(env, own, observation)
-        for theirs, given in ((agent.act(seen, deterministic=True), None), (sampler(seen, noise), noise)):
-            theirs = acted(env, own, theirs).astype(np.float64)
+        seen = observed(env, own, card, observation)
+        for given in (None, noise):
+            theirs = acted(env, own, agent.act_by_average(seen, given)).astype(np.float64)
             others = (
                 written(observation, given),
                 exact(observation, np.zeros_like(noise) if given is None else given),
@@ -87,12 +83,17 @@ def wrappers(env: gymnasium.Env, own: gymnasium.Env) -> list[gymnasium.Wrapper]:
     return found
 
 
-def observed(env: gymnasium.Env, own: gymnasium.Env, observation: dict[str, Any]) -> npt.NDArray[np.float32]:
+def observed(
+    env: gymnasium.Env, own: gymnasium.Env, card: Card, observation: dict[str, Any]
+) -> npt.NDArray[np.float32]:
     """What the trainer's wrappers make of the environment's own observation."""
-    space = own.observation_space
-    seen: Any = nested(space, observation if isinstance(space, spaces.Dict) else observation[STATE])
-    for wrapper in reversed(wrappers(env, own)):
-        if isinstance(wrapper, gymnasium.ObservationWrapper):
+    space, seen = own.observation_space, None
+    stacks = {field.name: field.stack for field in card.fields if field.stack > 1}
+    layers = [each for each in wrappers(env, own) if isinstance(each, gymnasium.ObservationWrapper)]
+    for step in range(max(stacks.values(), default=1)):
+        named = {name: part[step] if name in stacks else part for name, part in observation.items()}
+        seen = nested(space, named if isinstance(space, spaces.Dict) else next(iter(named.values())))
+        for wrapper in reversed(layers):
             seen = wrapper.observation(seen)
     return np.asarray(seen, np.float32)
 
@@ -108,7 +109,10 @@ def acted(env: gymnasium.Env, own: gymnasium.Env, action: npt.NDArray[Any]) -> n
 def nested(space: spaces.Space, part: Any) -> Any:
     """Named arrays as the environment has them: its Tuples as tuples."""
     if isinstance(space, spaces.Dict):
-        return {name: nested(inner, part[str(name)]) for name, inner in space.spaces.items()}
+        return {
+            name: nested(inner, part[str(name)]) if str(name) in part else inner.sample()  # privileged
+            for name, inner in space.spaces.items()
+        }
     if isinstance(space, spaces.Tuple):
         return tuple(nested(inner, part[str(k)]) for k, inner in enumerate(space.spaces))
     return part

@@ -48,12 +48,10 @@ def export(policy: Checkpoint, path: Path, source: str = "", overrides: EnvConfi
         raise ConfigError(f"--export {path}: the name has to end in {', '.join(WRITERS)}")
     if not path.parent.is_dir():
         raise ConfigError(f"--export {path}: there is no folder {path.parent}")
-    if policy.schema.pictures:
-        raise ConfigError(f"--export {path}: a policy that sees pictures cannot be exported yet")
     config = policy.config.env if overrides is None else overrides.over(policy.config.env)
     own = make_own_env(config)
     try:
-        env = as_vectors(own, config.name)
+        env = as_vectors(own, config.name, config.frame_stack)
         check_policy_fits(policy.schema, env, config.name)
         agent, card = policy.build_agent(), Card.of(parts_of(own, config, policy, source))
         program = program_of(agent, card.action)

@@ -98,6 +98,12 @@ class Graph:
         if operation == "cast":
             dtype = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(settings[0]))
             return self.node("Cast", inputs, name, to=dtype)
+        if operation == "transpose":
+            return self.node("Transpose", inputs, name, perm=list(settings))
+        if operation == "concatenate":
+            return self.node("Concat", inputs, name, axis=0)
+        if operation == "convolve":
+            return self.node("Conv", inputs, name, strides=[settings[0]] * 2)
         assert operation == "reshape", operation
         shape = self.constant(f"{name}.shape", np.array(settings, np.int64))
         return self.node("Reshape", [*inputs, shape], name)

@@ -33,6 +33,7 @@ FUNCTIONS: dict[str, Any] = {
     "exp": torch.exp,
     "tanh": torch.tanh,
     "rsqrt": torch.rsqrt,
+    "concatenate": lambda *parts: torch.cat(parts),
     "mean": lambda x: x.mean(dim=-1, keepdim=True),
     "mean_square": lambda x: x.square().mean(dim=-1, keepdim=True),
 }
@@ -75,6 +76,10 @@ def computed(step: Step, inputs: list[Tensor]) -> Tensor:
         return inputs[0].to(getattr(torch, step.settings[0]))
     if step.operation == "reshape":
         return inputs[0].reshape(step.settings)
+    if step.operation == "transpose":
+        return inputs[0].permute(step.settings)
+    if step.operation == "convolve":
+        return torch.conv2d(inputs[0], inputs[1], None, step.settings[0])
     result: Tensor = FUNCTIONS[step.operation](*inputs)
     return result
 

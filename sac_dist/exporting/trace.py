@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -91,7 +93,15 @@ class Value:
     def __neg__(self) -> Value:
         return self.trace.step("multiply", self, -1.0)
 
-    def __getitem__(self, part: slice) -> Value:
+    def reshape(self, *shape: int) -> Value:
+        return self.trace.step("reshape", self, settings=shape)
+
+    def permute(self, *axes: int) -> Value:
+        return self.trace.step("transpose", self, settings=axes)
+
+    def __getitem__(self, part: Any) -> Value:
+        """Of a vector."""
+        part = part[1] if isinstance(part, tuple) and len(part) == 2 and part[0] is ... else part
         if not isinstance(part, slice) or part.step is not None:
             raise unknown(f"[{part}]")
         last = 2**31 - 1 if part.stop is None else part.stop
@@ -125,6 +135,16 @@ class TracedOperations:
             return self.trace.step(name, *inputs)
 
         return call
+
+    def concatenate(self, parts: Sequence[Any], axis: int = -1) -> Any:
+        """Vectors side by side."""
+        return reduce(lambda before, part: self.trace.step("concatenate", before, part), parts)
+
+    def convolve(self, x: Value, weight: np.ndarray, bias: np.ndarray, stride: int) -> Value:
+        return self.trace.step("convolve", x, weight, settings=(stride,)) + bias.reshape(-1, 1, 1)
+
+    def float32(self, x: Value) -> Value:
+        return x
 
     def var_mean(self, x: Value) -> tuple[Value, Value]:
         mean = self.trace.step("mean", x)

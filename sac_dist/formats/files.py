@@ -55,8 +55,8 @@ def write(demos: Transitions, path: str | Path, again: bool = False) -> None:
     """
     kind = _kind_named(str(path)) if again else _format_of_new(str(path))
     assert kind.write is not None
-    if demos.frames is not None and kind is not npz.FORMAT:
-        raise ConfigError(f"{path}: demonstrations with pictures are written to .npz files alone")
+    if demos.frames is not None and kind is pickles.FORMAT:
+        raise ConfigError(f"{path}: the book's pickles hold no pictures: write .npz, .hdf5 or minari:ID")
     try:
         kind.write(demos, str(path))
     except OSError as error:

@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from sac_dist.data.schema import STATE, is_picture, named_parts
 from sac_dist.data.transitions import Transitions
 from sac_dist.formats.check import TOLERANCE, joined
 from sac_dist.formats.format import Format
@@ -27,7 +29,7 @@ from sac_dist.formats.hdf5 import Reader, opened
 from sac_dist.formats.trajectories import completed
 from sac_dist.settings import ConfigError
 
-PREFIX = "minari:"
+PREFIX, PICTURES = "minari:", "/pictures"
 NEW_ID = re.compile(PREFIX + r"([-\w]{2,}/)*[-\w]{2,}-v\d+")
 SOURCE = "sac_dist_source"  # our key among Minari's metadata
 SUCCESS = "success", "is_success"  # keys of infos
@@ -41,20 +43,22 @@ def is_dataset(folder: Path) -> bool:
 
 
 def read_id(name: str) -> Transitions:
-    """``minari:ID`` from Minari's own folder; nothing is downloaded. Raises ConfigError."""
-    folder = _folder(name)
+    """``minari:ID``, or with its pictures ``minari:ID/pictures``, from Minari's own folder; nothing is
+    downloaded. Raises ConfigError.
+    """
+    folder = _folder(name.removesuffix(PICTURES))
     if not is_dataset(folder):
         raise ConfigError(
             f"no dataset {name.removeprefix(PREFIX)} in HDF5 at {folder}: minari download "
             f"{name.removeprefix(PREFIX)}"
         )
-    return read_folder(folder, name)
+    return read_folder(folder, name, name.endswith(PICTURES))
 
 
-def read_folder(folder: Path, name: str) -> Transitions:
+def read_folder(folder: Path, name: str, pictures: bool) -> Transitions:
     """All episodes of the dataset in ``folder``. Raises ConfigError.
 
-    Observations are flattened in the order of their names, without pictures. Actions are scaled to [-1, 1]
+    Observations are flattened in the order of their names, ``pictures`` apart. Actions are scaled to [-1, 1]
     from a bounded Box; those outside were recorded before the environment clipped them, and are clipped. An
     episode is a success if its infos' ``success`` or ``is_success`` ever is. The last transition of one that
     lacks its last observation is left out unless it terminated.
@@ -90,7 +94,10 @@ def read_folder(folder: Path, name: str) -> Transitions:
                 f"{name} has {len(labels)} episodes and its metadata says "
                 f"{metadata.get('total_episodes')}: it is damaged"
             )
-        parts = [(label, _episode(reader, label, observation_space, action_space, name)) for label in labels]
+        seen = named_pictures(observation_space, name) if pictures else {}
+        parts = [
+            (label, _episode(reader, label, observation_space, action_space, name, seen)) for label in labels
+        ]
         return joined(name, parts, source)
 
 
@@ -120,9 +127,7 @@ def write(demos: Transitions, name: str) -> None:
         )
         buffers.append(
             minari.data_collector.EpisodeBuffer(
-                observations=np.append(
-                    demos.observation[rows], demos.next_observation[stop - 1 : stop], axis=0
-                ),
+                observations=_written(demos, index, rows),
                 actions=demos.action[rows],
                 rewards=demos.reward[rows],
                 terminations=demos.terminated[rows],
@@ -140,13 +145,32 @@ def write(demos: Transitions, name: str) -> None:
                 if isinstance(demos.source.get("policy"), str)
                 else None,
                 action_space=spaces.Box(-1, 1, demos.action.shape[1:], np.float32),
-                observation_space=spaces.Box(-np.inf, np.inf, demos.observation.shape[1:], np.float32),
+                observation_space=_space(demos),
                 data_format="hdf5",
             )
         dataset.storage.update_metadata({SOURCE: demos.source})
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # it was not there before
         raise
+
+
+def _written(demos: Transitions, episode: int, rows: slice) -> Any:
+    """The observations of an episode, as Minari has them: one more than its transitions."""
+    numbers = np.append(demos.observation[rows], demos.next_observation[rows.stop - 1 : rows.stop], axis=0)
+    if demos.frames is None:
+        return numbers
+    parts = demos.pictures(rows.start + episode, rows.stop + episode + 1)
+    return {**parts, STATE: numbers} if numbers.shape[1] else parts
+
+
+def _space(demos: Transitions) -> spaces.Space:
+    numbers = spaces.Box(-np.inf, np.inf, demos.observation.shape[1:], np.float32)
+    if demos.frames is None:
+        return numbers
+    parts: dict[str, spaces.Space] = {
+        field.name: spaces.Box(0, 255, field.shape, np.uint8) for field in demos.schema.pictures
+    }
+    return spaces.Dict({**parts, STATE: numbers} if numbers.shape[0] else parts)
 
 
 def _library(name: str) -> Any:
@@ -174,10 +198,16 @@ def _episode(
     observation_space: gymnasium.Space,
     action_space: spaces.Box,
     name: str,
+    seen: Mapping[str, tuple[str, spaces.Box]],
 ) -> Transitions | None:
     group, name = reader.root[label], f"{name}: {label}"
-    observations = np.concatenate(_columns(reader, group, "observations", observation_space, name), axis=1)
     rewards = reader.array(group, "rewards")
+    shown = {camera: _picture(reader, group, place, space, name) for camera, (place, space) in seen.items()}
+    count = len(next(iter(shown.values()))) if shown else 0
+    columns = _columns(reader, group, "observations", observation_space, name)
+    if not columns and not shown:
+        raise ConfigError(f"{name} has nothing but pictures as observations: add {PICTURES} to its name")
+    observations = np.concatenate(columns or [np.empty((count, 0), np.float32)], axis=1)
     if len(observations) not in (len(rewards), len(rewards) + 1):
         raise ConfigError(
             f"{name} has {len(observations)} observations for {len(rewards)} rewards: there must be one more"
@@ -198,7 +228,28 @@ def _episode(
         one_episode=True,
         success=any(reader.array(infos, key).any() for key in marks) if marks else None,
         notes={CLIPPED: outside},
+        pictures=shown,
     )
+
+
+def named_pictures(space: gymnasium.Space, name: str) -> dict[str, tuple[str, spaces.Box]]:
+    """Where the pictures of a dataset lie, by their cameras. Raises ConfigError if there are none."""
+    places = {
+        camera: ("observations" if part is space else f"observations/{camera}", part)
+        for camera, part in sorted(named_parts(space).items())
+        if isinstance(part, spaces.Box) and is_picture(part)
+    }
+    if not places:
+        raise ConfigError(f"{name} has no pictures")
+    return places
+
+
+def _picture(reader: Reader, group: Any, place: str, space: spaces.Box, name: str) -> npt.NDArray[Any]:
+    """(T + 1, height, width, channels)"""
+    values = reader.array(group, place)
+    if values.dtype != np.uint8 or values.shape[1:] != space.shape:
+        raise ConfigError(f"{name}: {place} is {values.dtype} {values.shape}, not of {space}")
+    return values[..., None] if values.ndim == 3 else values
 
 
 def _columns(
@@ -251,11 +302,13 @@ def _bounded(space: spaces.Box) -> bool:
 
 
 def _matches(name: str) -> bool:
-    return name.startswith(PREFIX) or is_dataset(Path(name))
+    return name.startswith(PREFIX) or is_dataset(Path(name.removesuffix(PICTURES)))
 
 
 def _read(name: str) -> Transitions:
-    return read_id(name) if name.startswith(PREFIX) else read_folder(Path(name), name)
+    if name.startswith(PREFIX):
+        return read_id(name)
+    return read_folder(Path(name.removesuffix(PICTURES)), name, name.endswith(PICTURES))
 
 
 FORMAT = Format(_matches, _read, (PREFIX,), check_new, write)

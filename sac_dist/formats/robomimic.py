@@ -1,7 +1,8 @@
 """robomimic's HDF5 files, data/demo_0/{actions,rewards,dones,obs,next_obs}:
 https://robomimic.github.io/docs/datasets/overview.html
 
-FILE/mask/KEY, which no file can be called, is the demos of one of its filter keys.
+FILE/mask/KEY, which no file can be called, is the demos of one of its filter keys; FILE/pictures reads the
+pictures too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sac_dist.data.transitions import Transitions
 from sac_dist.formats.check import joined
 from sac_dist.formats.format import Format, has_suffix, whole
 from sac_dist.formats.hdf5 import SUFFIXES, Reader, library, opened
-from sac_dist.formats.trajectories import completed, side_by_side
+from sac_dist.formats.trajectories import completed, is_pictures, side_by_side
 from sac_dist.settings import ConfigError
 
 GYM = 2  # robomimic's EnvType
@@ -35,12 +36,13 @@ def matches(name: str) -> bool:
 def read(name: str) -> Transitions:
     """The demos, or those of a filter key, in the order of their numbers. Raises ConfigError.
 
-    An observation is the keys of ``obs`` in sorted order, without pictures. One demo is one episode: it
+    An observation is the keys of ``obs`` in sorted order, pictures only where they are asked for, by their
+    keys as cameras. One demo is one episode: it
     terminates if its last transition is done, else it is truncated, and dones before that, which robomimic's
     ``done_mode`` 0 and 2 write at each state of success, end nothing. A demo without ``next_obs`` that does
     not end done is refused: its last transition, often the only one with a reward, could not be used.
     """
-    file, key = _split(name)
+    file, key, pictures = _split(name)
     path = Path(file)
     with opened(path) as reader:
         data = reader.root.get("data")
@@ -48,13 +50,16 @@ def read(name: str) -> Transitions:
             raise ConfigError(f"{path} has no group data: it is not a file of robomimic's")
         source = _source(reader, data)
         demos = sorted(data if key is None else _filtered(reader, data, key), key=_number)
-        return joined(name, [(demo, _demo(reader, data[demo], f"{file}: {demo}")) for demo in demos], source)
+        parts = [(demo, _demo(reader, data[demo], f"{file}: {demo}", pictures)) for demo in demos]
+        return joined(name, parts, source)
 
 
-def _split(name: str) -> tuple[str, str | None]:
-    """The file and the filter key of FILE/mask/KEY."""
-    found = re.fullmatch(r"(.+)/mask/([^/]+)", name)
-    return (found[1], found[2]) if found and Path(found[1]).is_file() else (name, None)
+def _split(name: str) -> tuple[str, str | None, bool]:
+    """The file, the filter key and whether pictures are asked for, of FILE/mask/KEY/pictures."""
+    found = re.fullmatch(r"(.+?)(?:/mask/([^/]+))?(/pictures)?", name)
+    if found and Path(found[1]).is_file():
+        return found[1], found[2], found[3] is not None
+    return name, None, False
 
 
 def _filtered(reader: Reader, data: Any, key: str) -> list[str]:
@@ -94,8 +99,15 @@ def write(demos: Transitions, path: Path) -> None:
             demo["actions"] = demos.action[rows]
             demo["rewards"] = demos.reward[rows]
             demo["dones"] = demos.terminated[rows].astype(np.int64)
-            demo[f"obs/{OBSERVATION}"] = demos.observation[rows]
-            demo[f"next_obs/{OBSERVATION}"] = demos.next_observation[rows]
+            for group, numbers, first in (
+                ("obs", demos.observation, 0),
+                ("next_obs", demos.next_observation, 1),
+            ):
+                if numbers.shape[1]:
+                    demo[f"{group}/{OBSERVATION}"] = numbers[rows]
+                begin = int(stop - length) + index + first
+                for key, shown in demos.pictures(begin, begin + int(length)).items():
+                    demo.create_dataset(f"{group}/{key}", data=shown, compression="gzip", compression_opts=1)
 
 
 def _number(demo: str) -> tuple[int, str]:
@@ -121,11 +133,11 @@ def _json(text: str | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _demo(reader: Reader, demo: Any, name: str) -> Transitions | None:
+def _demo(reader: Reader, demo: Any, name: str, pictures: bool) -> Transitions | None:
     if not hasattr(demo, "keys"):
         raise ConfigError(f"{name} is not a group")
     observation, following = demo.get("obs"), demo.get("next_obs")
-    keys = _keys(observation, name)
+    keys, cameras = _keys(observation, name, pictures)
     for key in ("rewards", "dones"):
         if key not in demo:  # MimicGen generates such
             raise ConfigError(f"{name} has no {key}: write it with {TO_OBSERVATIONS}")
@@ -139,16 +151,20 @@ def _demo(reader: Reader, demo: Any, name: str) -> Transitions | None:
             f"with {TO_OBSERVATIONS}"
         )
     success = reader.number(demo, "success")
+    seen = {key: reader.array(observation, key) for key in cameras}
+    if following is not None:
+        seen = {key: np.concatenate([all, reader.array(following, key)[-1:]]) for key, all in seen.items()}
     found = completed(
         name,
-        observation=_vectors(reader, observation, keys, name),
+        observation=_vectors(reader, observation, keys, name, len(rewards)),
         action=reader.array(demo, "actions"),
         reward=rewards,
-        next_observation=None if following is None else _vectors(reader, following, keys, name),
+        next_observation=None if following is None else _vectors(reader, following, keys, name, len(rewards)),
         terminated=dones,
         truncated=np.zeros(len(rewards), np.bool_),
         one_episode=True,
         success=None if success is None else bool(success),
+        pictures=seen,
     )
     by_person = reader.array(demo, "is_intervention").ravel() if "is_intervention" in demo else None
     if found is None or by_person is None or len(by_person) != len(found):
@@ -156,19 +172,24 @@ def _demo(reader: Reader, demo: Any, name: str) -> Transitions | None:
     return replace(found, is_intervention=by_person != 0)
 
 
-def _keys(group: Any, name: str) -> list[str]:
-    """What is no picture: a number or a vector per step."""
+def _keys(group: Any, name: str, pictures: bool) -> tuple[list[str], list[str]]:
+    """What is no picture, a number or a vector per step; and pictures, where they are asked for."""
     if group is None or not hasattr(group, "keys"):
         raise ConfigError(f"{name} has no group obs: write it with {TO_OBSERVATIONS}")
     keys = [key for key in sorted(group) if len(getattr(group[key], "shape", None) or ()) <= 2]
-    if not keys:
+    cameras = [key for key in sorted(group) if is_pictures(group[key])] if pictures else []
+    if pictures and not cameras:
+        raise ConfigError(f"{name} has no pictures, uint8 of (steps, height, width, channels)")
+    if not keys and not cameras:
         raise ConfigError(
-            f"{name} has nothing but pictures as observations: only vectors of numbers are read"
+            f"{name} has nothing but pictures as observations: name it FILE/pictures to read them"
         )
-    return keys
+    return keys, cameras
 
 
-def _vectors(reader: Reader, group: Any, keys: list[str], name: str) -> npt.NDArray[Any]:
+def _vectors(reader: Reader, group: Any, keys: list[str], name: str, count: int) -> npt.NDArray[Any]:
+    if not keys:
+        return np.empty((count, 0), np.float32)
     return side_by_side(f"{name}: {group.name}", {key: reader.array(group, key) for key in keys})
 
 

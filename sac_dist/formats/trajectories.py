@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sac_dist.data.schema import STATE, Field, Schema
 from sac_dist.data.transitions import Transitions
 from sac_dist.formats.check import checked, noted, refusal
 from sac_dist.settings import ConfigError
@@ -89,12 +91,15 @@ def completed(
     one_episode: bool,
     success: bool | None = None,
     notes: Mapping[str, int] | None = None,
+    pictures: Mapping[str, Arrays] | None = None,
 ) -> Transitions | None:
     """As :func:`check.checked`, of whoever recorded no next observations: they are the following rows'.
 
     A trajectory's ``observation`` may have one row more. Where it has not, the last transition of an episode
     is kept if it terminated (its next observation is never used, and its own stands there) and else left
     out, which the source's ``notes`` count, beside the ``notes`` given. None: there is no whole transition.
+    ``pictures`` are those of a trajectory's observations by camera, uint8 (T or T + 1, height, width,
+    channels).
     """
     count, lost_transitions = reward.size, 0
     for field, marks in (("terminated", terminated), ("truncated", truncated)):
@@ -125,6 +130,13 @@ def completed(
             return None
         observation, action, reward = observation[kept], action[kept], reward.reshape(-1)[kept]
         next_observation, terminated, truncated = next_observation[kept], terminated[kept], truncated[kept]
+    shown: dict[str, Any] = {}
+    if pictures:
+        numbers = (Field(STATE, (observation.shape[1],)),) if observation.shape[1] else ()
+        cameras = tuple(Field(key, value.shape[1:], "uint8") for key, value in pictures.items())
+        shown["schema"] = Schema(tuple(sorted((*cameras, *numbers), key=attrgetter("name"))), action.shape[1])
+        frames = side_by_side(name, pictures)
+        shown["frames"] = np.concatenate([frames, frames[-1:]])[: len(reward) + 1]
     return checked(
         name,
         observation=observation,
@@ -136,7 +148,13 @@ def completed(
         one_episode=one_episode,
         success=None if success is None else np.array([success]),
         source=noted({}, {**(notes or {}), WITHOUT_NEXT: lost_transitions}),
+        **shown,
     )
+
+
+def is_pictures(array: Any) -> bool:
+    """Whether it is uint8 (T, height, width, channels)."""
+    return len(getattr(array, "shape", None) or ()) == 4 and array.dtype == np.uint8
 
 
 def side_by_side(name: str, parts: Mapping[str, Arrays]) -> Arrays:

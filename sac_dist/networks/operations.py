@@ -1,4 +1,7 @@
-"""What a block may call beside the operators that tensors and numpy arrays share (``+ * @ …``)."""
+"""What a block may call beside the operators that tensors and numpy arrays share (``+ * @ …``).
+
+An encoder's blocks, which act in torch too, may besides call ``convolve`` and ``float32``.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,11 @@ class TorchOperations:
     rsqrt = staticmethod(torch.rsqrt)
     minimum = staticmethod(torch.minimum)
     maximum = staticmethod(torch.maximum)
+    convolve = staticmethod(torch.conv2d)  # (B, C, H, W), weight, bias, stride
+
+    @staticmethod
+    def float32(x: torch.Tensor) -> torch.Tensor:
+        return x.to(torch.float32)
 
     @staticmethod
     def mean_square(x: torch.Tensor) -> torch.Tensor:

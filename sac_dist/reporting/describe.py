@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sac_dist.acting.evaluation import wilson_interval
+from sac_dist.acting.inset import in_colours
+from sac_dist.data.schema import Field
 from sac_dist.data.transitions import Transitions
 from sac_dist.system.files import replacing
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 BARS, CUT = "#3b6fb6", "#d1495b"  # the learning curve's colours
 MOST_BINS = 40
 WIDEST_SOURCE = 100  # characters
+MOST_CAMERAS, FILMED = 4, 5  # of which pictures are shown, and how many of an episode
+FILM_HEIGHT = 1.1  # inches
 
 
 def describe(demos: Transitions, name: str) -> str:
@@ -64,8 +69,8 @@ def describe(demos: Transitions, name: str) -> str:
 
 
 def draw(demos: Transitions, path: str | os.PathLike[str]) -> None:
-    """Write a picture of the distributions of returns, lengths, rewards and of each entry of the actions;
-    ``path`` ends in .png.
+    """Write a picture of the distributions of returns, lengths, rewards and of each entry of the actions, and
+    of what cameras saw; ``path`` ends in .png.
     """
     from matplotlib.backends.backend_agg import (
         FigureCanvasAgg,  # slow to import; no pyplot: a user's own backend stays as it is
@@ -73,18 +78,42 @@ def draw(demos: Transitions, path: str | os.PathLike[str]) -> None:
     from matplotlib.figure import Figure
 
     size = demos.action.shape[1]
-    figure = Figure(figsize=(9, 5.2 + 0.16 * min(size, 40)), dpi=150, layout="constrained")
+    cameras = demos.schema.pictures[:MOST_CAMERAS]
+    heights = [2.4, 2.8 + 0.16 * min(size, 40), *[FILM_HEIGHT] * len(cameras)]
+    figure = Figure(figsize=(9, sum(heights)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplot_mosaic([["returns", "lengths", "rewards"], ["actions", "actions", "actions"]])
+    rows: list[Any] = [["returns", "lengths", "rewards"]]
+    rows += [[name] * 3 for name in ("actions", *films(cameras))]
+    panels = figure.subplot_mosaic(rows, height_ratios=heights)
     _histogram(panels["returns"], demos.returns, "return", "episodes")
     _histogram(panels["lengths"], demos.lengths, "length in transitions", "episodes")
     _histogram(panels["rewards"], demos.reward, "reward", "transitions", log=True)
     _actions(panels["actions"], demos.action)
+    for name, camera in films(cameras).items():
+        _film(panels[name], demos, camera)
     figure.suptitle(
         f"{len(demos.ends):,} episodes, {len(demos):,} transitions, success {_success(demos)}", fontsize=10
     )
     with replacing(path) as temporary:
         figure.savefig(temporary)
+
+
+def films(cameras: Sequence[Field]) -> dict[str, Field]:
+    """By the names of their panels."""
+    return {f"film of {camera.name}": camera for camera in cameras}
+
+
+def _film(axes: Axes, demos: Transitions, camera: Field) -> None:
+    """What a camera saw in the first and in the last episode, from beginning to end."""
+    strips = []
+    for episode in (0, len(demos.starts) - 1):
+        begin, end = int(demos.starts[episode]) + episode, int(demos.ends[episode]) + episode
+        pictures = demos.pictures(begin, end + 1)[camera.name]
+        chosen = np.linspace(0, len(pictures) - 1, FILMED).astype(int)
+        strips.append(np.concatenate([in_colours(pictures[each]) for each in chosen], axis=1))
+    axes.imshow(np.concatenate(strips, axis=1))
+    axes.set_title(f"{camera.name}, in the first and in the last episode", fontsize=9)
+    axes.set_axis_off()
 
 
 def _success(demos: Transitions) -> str:

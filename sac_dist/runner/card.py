@@ -32,11 +32,13 @@ class Field:
     high: Array
     # of a choice among n, from first on, and not a measure: (first, n) for each of its numbers
     choices: tuple[tuple[int, int], ...] | None = None
+    stack: int = 1  # pictures of the last so many steps, oldest first: the shape's first number
 
     @classmethod
     def of(cls, part: Mapping[str, Any]) -> Field:
         shape, dtype = tuple(int(size) for size in part["shape"]), np.dtype(part["dtype"])
-        if dtype.kind not in KINDS or min(shape, default=1) < 1 or not part["path"]:
+        stacked = part.get("stack", 1) in (1, *shape[:1])
+        if dtype.kind not in KINDS or min(shape, default=1) < 1 or not part["path"] or not stacked:
             raise ValueError(f"the field {part['name']}")
         choices = part.get("choices")
         return cls(
@@ -47,6 +49,7 @@ class Field:
             bounds(part["low"], shape, -np.inf),
             bounds(part["high"], shape, np.inf),
             None if choices is None else tuple((int(first), int(n)) for first, n in choices),
+            int(part.get("stack", 1)),
         )
 
     @property

@@ -154,6 +154,7 @@ class Loop:
         Raises Stopped if an observation was late, wrong or missing, or anything failed.
         """
         done, next_time = 0, time.monotonic()
+        self.policy.begin()
         self._why, self._deadline = None, None  # the watch begins with the first command
         if self._limiter is not None:
             self._limiter.rest_at(self._last)

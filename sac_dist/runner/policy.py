@@ -26,6 +26,9 @@ class ObservationError(ConfigError):
 class Policy:
     """An exported policy.
 
+    Where it sees the pictures of several steps, its field is a stack of them, oldest first. Given a picture
+    in place of a stack, it remembers those of the calls before, back to ``begin``.
+
     Args:
         check_range: refuse an observation with a number beyond its field's range (by more than a hundredth
             of it). Without: only NaN, infinite and huge numbers, for environments that leave their own
@@ -36,6 +39,11 @@ class Policy:
         self.card, self._network = card, network
         self._fields = [(field, field.path, *limits(field, check_range)) for field in card.fields]
         self._names = list(dict.fromkeys(field.path[0] for field in card.fields))
+        self._seen: dict[str, Array] = {}  # by field, the last pictures
+
+    def begin(self) -> None:
+        """Forget the pictures that it was shown: an episode begins."""
+        self._seen = {}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], check_range: bool = True) -> Policy:
@@ -90,6 +98,9 @@ class Policy:
                 except (IndexError, KeyError, TypeError, ValueError):
                     self._refuse_names(observation, field.name)
             array = value if type(value) is np.ndarray else as_array(field, value)
+            if field.stack > 1 and array.shape == field.shape[1:]:
+                before = self._seen.get(field.name, np.broadcast_to(array, field.shape))
+                array = self._seen[field.name] = np.concatenate([before[1:], array[None]])
             if array.shape != field.shape:
                 raise ObservationError(
                     f"{field.name} has the shape {array.shape}, and {field.shape} is needed"

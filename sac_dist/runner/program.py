@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 Array = npt.NDArray[Any]
 OBSERVATION, NOISE = 0, 1  # the numbers of the two inputs; then come the constants, then the steps
@@ -22,7 +23,9 @@ class Step(NamedTuple):
 
     operation: str
     inputs: tuple[int, ...]
-    settings: tuple[Any, ...] = ()  # slice: first and last + 1; cast: the dtype; reshape: the shape
+    # slice: first and last + 1; cast: the dtype; reshape: the shape; transpose: the axes; convolve: the
+    # stride
+    settings: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Program:
         for number, step in enumerate(found, start=2 + len(constants)):
             if not all(type(value) is int and 0 <= value < number for value in step.inputs):
                 raise ValueError(f"step {number} reads {step.inputs}")
-            if len(step.inputs) != (2 if step.operation in BINARY else 1):
+            if len(step.inputs) != (2 if step.operation in (*BINARY, "convolve") else 1):
                 raise ValueError(f"{step.operation} of {len(step.inputs)} values")
             function_of(step)
         if not found:
@@ -96,6 +99,22 @@ def reshape(shape: tuple[int, ...], x: Array) -> Array:
     return x.reshape(shape)
 
 
+def transpose(axes: tuple[int, ...], x: Array) -> Array:
+    return x.transpose(axes)
+
+
+def concatenate(first: Array, second: Array) -> Array:
+    return np.concatenate((first, second))
+
+
+def convolve(stride: int, x: Array, weight: Array) -> Array:
+    """(1, C, H, W) with weight (outputs, C, rows, columns): (1, outputs, H′, W′), as one product."""
+    windows = sliding_window_view(x[0], weight.shape[2:], axis=(1, 2))[:, ::stride, ::stride]
+    height, width = windows.shape[1:3]
+    patches = windows.transpose(0, 3, 4, 1, 2).reshape(-1, height * width)
+    return (weight.reshape(len(weight), -1) @ patches).reshape(1, -1, height, width)
+
+
 BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add,
     "subtract": np.subtract,
@@ -104,6 +123,7 @@ BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "matmul": np.matmul,
     "minimum": np.minimum,
     "maximum": np.maximum,
+    "concatenate": concatenate,
 }
 UNARY: dict[str, Callable[[Array], Array]] = {
     "relu": relu,
@@ -123,6 +143,10 @@ def function_of(step: Step) -> Callable[..., Array]:
         return itemgetter(slice(int(first), int(last)))
     if name == "cast":
         return partial(cast, np.dtype(step.settings[0]).name)
-    if name == "reshape":
-        return partial(reshape, tuple(int(size) for size in step.settings))
+    if name in ("reshape", "transpose"):
+        return partial(
+            reshape if name == "reshape" else transpose, tuple(int(each) for each in step.settings)
+        )
+    if name == "convolve":
+        return partial(convolve, int(step.settings[0]))
     return BINARY[name] if name in BINARY else UNARY[name]

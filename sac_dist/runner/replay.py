@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from sac_dist.acting.environment import close, make_own_env
 from sac_dist.acting.episode import Episode, success_of
 from sac_dist.acting.evaluation import Evaluation, evaluation_seed
+from sac_dist.data.schema import PRIVILEGED
 from sac_dist.runner.policy import Policy
 from sac_dist.settings import EnvConfig
 
@@ -32,10 +34,12 @@ def replay(
     try:
         for index in range(episodes):
             observation, _ = env.reset(seed=evaluation_seed(index))
+            policy.begin()
             total, length, success, over = 0.0, 0, None, False
             while not over:
                 noise = None if generator is None else generator.standard_normal(policy.card.noise_size)
-                observation, reward, terminated, truncated, info = env.step(policy(observation, noise))
+                action = policy(seen_by_policy(observation), noise)
+                observation, reward, terminated, truncated, info = env.step(action)
                 total, length, over = total + float(reward), length + 1, bool(terminated or truncated)
                 said = success_of(info)
                 if config.success == "last":
@@ -47,3 +51,10 @@ def replay(
     finally:
         close(env)
     return Evaluation.of(played)
+
+
+def seen_by_policy(observation: Any) -> Any:
+    """Without what only critics see."""
+    if not isinstance(observation, dict):
+        return observation
+    return {name: part for name, part in observation.items() if name != PRIVILEGED}

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from copy import copy
 
 from sac_dist.runner.messages import LARGEST_MESSAGE, answer, greeting
 from sac_dist.runner.policy import Policy
@@ -30,10 +31,12 @@ def serve(policy: Policy, host: str, port: int, tell: Callable[[str], None]) -> 
     quiet = logging.Logger("policy server", logging.CRITICAL)  # no traceback for what is no WebSocket
 
     async def attend(connection: ServerConnection) -> None:
+        own = copy(policy)  # which remembers the pictures of this client
+        own.begin()
         try:
             await connection.send(hello)
             async for message in connection:
-                await connection.send(answer(policy, message))
+                await connection.send(answer(own, message))
         except ConnectionClosed:  # it went away
             return
 

@@ -62,11 +62,9 @@ class AgentConfig:
     dropped_quantiles: int = option(2, "tqc: of the quantiles of all critics so many a critic are left out")
     dropout: float = option(0.0, "share of the critics' units that each update leaves out, as DroQ does")
     layer_norm: bool = option(True, "layer normalisation in the critics, as RLPD does")
-    encoder_channels: int = option(32, "pictures: channels of each convolution of the encoder")
+    encoder_channels: int = option(16, "pictures: channels of each convolution of the encoder")
     encoder_depth: int = option(4, "pictures: 3x3 convolutions of the encoder")
-    encoder_strided: int = option(
-        1, "pictures: of these so many, from the first on, halve the sides; 2 take a fourth of the time"
-    )
+    encoder_strided: int = option(3, "pictures: of these so many, from the first on, halve the sides")
     encoder_latent: int = option(50, "pictures: numbers that a camera's picture becomes")
     shift: int = option(4, "pictures: pixels by which each update moves them at most, as DrQ does; 0: none")
     entropy_backup: bool = option(
@@ -112,10 +110,9 @@ class AgentConfig:
             "encoder_depth",
             "encoder_latent",
         )
-        if not 0 <= self.encoder_strided <= self.encoder_depth or self.shift < 0:
+        if min(self.encoder_strided, self.shift) < 0:
             raise ConfigError(
-                f"encoder_strided ({self.encoder_strided}) must lie in [0, encoder_depth], shift "
-                f"({self.shift}) must not be negative"
+                f"encoder_strided ({self.encoder_strided}) and shift ({self.shift}) must not be negative"
             )
         if self.target_critics is not None and self.target_critics > self.critics:
             raise ConfigError(

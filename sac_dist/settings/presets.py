@@ -52,6 +52,12 @@ GENERAL: dict[str, Any] = {
     **{"actor_lr": 3e-4, "critic_lr": 3e-4, "alpha_lr": 3e-4, "discount": 0.99, "tau": 0.005, "n_step": 1},
     **{"normalize_observations": True, "normalize_returns": True, "warmup_steps": 1000},
 }
+# For policies that see pictures, on CPUs; docs/cameras.md has what they are worth. Step sizes as in SERL
+# (arXiv:2401.16013, 3e-4) and above: an encoder does not bear the defaults' 1.5e-3 as well.
+PIXELS: dict[str, Any] = {
+    **{"hidden_width": 128, "actor_lr": 5e-4, "critic_lr": 5e-4, "alpha_lr": 5e-4},
+    **{"update_ratio": 1.0, "buffer_size": 100_000},
+}
 # Published learners, each with its paper's numbers for observations that are vectors. The target entropy
 # (half of most papers') and what is evaluated (the policy's average) are this package's.
 USUAL: dict[str, Any] = {
@@ -115,6 +121,7 @@ PRESETS = {
         "general": GENERAL,
         "offline": OFFLINE,
         "goals": GOALS,
+        "pixels": PIXELS,
         "redq": REDQ,
         "droq": DROQ,
         "tqc": TQC,
