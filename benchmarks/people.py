@@ -9,7 +9,7 @@ through the page. sparse_alone, sparse_corrected: the lift with the sparse rewar
 worker the person takes over after 1 s, for the first 100 of these. sparse_ten, sparse_hundred: the same with
 ten demonstrations by the person, and with those multiplied to 100.
 
-An update to each step; γ is 0.98 where the reward is sparse and episodes may last 120 steps. Evaluates 50
+An update to each step; a quarter of each batch of lift_shown is from the demonstrations, else half; γ is 0.98 where the reward is sparse and episodes may last 120 steps. Evaluates 50
 unseen episodes every 2,500 steps; writes runs in runs/people/ over earlier ones, and all figures to
 benchmarks/results/people.json.
 """
@@ -139,7 +139,8 @@ def config(name: str, seed: int, steps: int, folder: Path) -> Config:
         run_dir=str(folder),
     )
     agent = AgentConfig(discount=0.95 if name.startswith("lift") else 0.98)
-    return Config(env, agent, settings, DataConfig(demos=tuple(map(str, demos))))
+    ratio = 0.25 if name.startswith("lift") else DataConfig.demo_ratio
+    return Config(env, agent, settings, DataConfig(demos=tuple(map(str, demos)), demo_ratio=ratio))
 
 
 EXPERIMENTS = {
