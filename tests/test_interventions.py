@@ -266,7 +266,12 @@ def corrected_run(tmp_path, visit, **train_settings):
         TrainConfig(
             **{
                 **dict(
-                    workers=1, steps=10**6, warmup_steps=10**6, buffer_size=10_000, compile="off", video=False
+                    workers=1,
+                    steps=10**6,
+                    warmup_steps=10**6,
+                    buffer_size=200_000,
+                    compile="off",
+                    video=False,
                 ),
                 **dict(success_target=None, eval_interval=0, interventions=True, watch_port=18_800),
                 **dict(run_dir=str(tmp_path / "run")),
