@@ -19,7 +19,6 @@ from toy_envs import Helped
 from envs.backends.base import CONTROL_TIMESTEP
 from sac_dist.acting.environment import make_env
 from sac_dist.acting.episode import EnvironmentFault
-from sac_dist.acting.hand import Hand
 from sac_dist.acting.interventions import Corrections, TakenOver
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.cli import main as cli
@@ -196,12 +195,12 @@ def test_who_can_act_is_settled_before_a_run():
     config, schema = Config(EnvConfig("Pendulum-v1"), AGENT, TRAIN), Schema.vector(3, 1)
     stacked = Schema((Field("camera", (8, 8, 3), "uint8", stack=3),), 1)
     with pytest.raises(ConfigError, match="leave out --frame-stack"):
-        settle_interventions(config, True, False, stacked)
+        settle_interventions(config, True, stacked)
     with pytest.raises(ConfigError, match="Pendulum-v1 has no arm that people can steer"):
-        settle_interventions(config, False, False, schema)
-    assert settle_interventions(config, False, True, schema) == (config, None)
-    assert settle_interventions(config, True, False, schema)[0].train.watch
-    line = settle_interventions(Config(HELPED), False, True, schema)[1]
+        settle_interventions(config, False, schema)
+    assert settle_interventions(config, True, schema) == (config, None)
+    assert settle_interventions(Config(LIFT, AGENT, TRAIN), False, schema)[0].train.watch
+    line = settle_interventions(Config(HELPED), True, schema)[1]
     assert "give --interventions" in line
 
 
@@ -267,7 +266,12 @@ def corrected_run(tmp_path, visit, **train_settings):
         TrainConfig(
             **{
                 **dict(
-                    workers=1, steps=10**6, warmup_steps=10**6, buffer_size=10_000, compile="off", video=False
+                    workers=1,
+                    steps=10**6,
+                    warmup_steps=10**6,
+                    buffer_size=200_000,
+                    compile="off",
+                    video=False,
                 ),
                 **dict(success_target=None, eval_interval=0, interventions=True, watch_port=18_800),
                 **dict(run_dir=str(tmp_path / "run")),
@@ -326,17 +330,3 @@ def test_strangers_at_the_page_stop_no_training_and_do_not_act(tmp_path):
     run, lines = corrected_run(tmp_path, visit)
     assert not run.folder.interventions.exists() and not [line for line in lines if "restarting" in line]
     assert len(files.read(run.folder.path)) > 500
-
-
-def test_a_hand_is_shared_with_other_processes():
-    hand = Hand()
-    context = multiprocessing.get_context("forkserver")
-    child = context.Process(target=hold, args=(hand,))
-    child.start()
-    child.join(60)
-    command = hand.command()
-    assert command.motion.tolist() == [1, 0, 0, 0, 0, 0] and command.opening == 0.5 and command.takes_over
-
-
-def hold(hand: Hand) -> None:
-    hand.hold(np.array([1.0, 0, 0, 0, 0, 0]), 0.5, True)

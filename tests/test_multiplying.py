@@ -12,6 +12,7 @@ from sac_dist.acting.recording import record
 from sac_dist.cli import main as cli
 from sac_dist.data.schema import Field, Schema
 from sac_dist.data.transitions import Transitions
+from sac_dist.engine.settling import recorded_env
 from sac_dist.formats import files
 from sac_dist.formats.editing import edited
 from sac_dist.settings import ConfigError, EnvConfig
@@ -211,3 +212,28 @@ def test_pictures_are_cut_with_their_transitions():
     cut = edited(Transitions(schema, rows, np.array([0, 3]), frames=frames), None, None, "1:3")
     assert cut.observation[:, 0].tolist() == [1, 2, 11, 12] and cut.starts.tolist() == [0, 2]
     assert cut.frames[:, 0].tolist() == [1, 2, 3, 11, 12, 13]
+
+
+def test_the_reward_becomes_that_of_the_sparse_task(tmp_path):
+    config = task("SawyerLift-v0")
+    sparse = record(EnvConfig(config.id, {**config.kwargs, "reward": "sparse"}), "expert", 2)
+    demos = record(config, "expert", 2)
+    assert not np.array_equal(demos.reward, sparse.reward)
+    files.write(demos, tmp_path / "x.npz")
+    flags = ["--edit-demos", str(tmp_path / "x.npz"), "--out", str(tmp_path / "y.npz")]
+    assert cli.main([*flags, "--reward", "sparse"]) == 0
+    changed = files.read(tmp_path / "y.npz")
+    np.testing.assert_array_equal(changed.rows, sparse.rows)
+    assert recorded_env(changed).kwargs["reward"] == "sparse"
+
+
+@pytest.mark.parametrize(
+    ("env", "reward", "reason"),
+    [("SawyerLift-v0", "dense", "sparse alone"), ("Pendulum-v1", "sparse", "arm tasks without goals")],
+)
+def test_other_rewards_are_refused(env, reward, reason, tmp_path, capsys):
+    demos = record(EnvConfig(env), "random", 1, only_success=False)
+    files.write(demos, tmp_path / "x.npz")
+    flags = ["--edit-demos", str(tmp_path / "x.npz"), "--out", str(tmp_path / "y.npz")]
+    assert cli.main([*flags, "--reward", reward]) == 2
+    assert reason in capsys.readouterr().err

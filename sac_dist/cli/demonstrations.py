@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sac_dist.cli.given import refuse_rest, take_environment
 from sac_dist.cli.terminal import show
 from sac_dist.cli.test import show_episode
 from sac_dist.settings import ConfigError
+
+if TYPE_CHECKING:
+    from sac_dist.data.transitions import Transitions
 
 
 def run_record(settings: dict[str, Any], episodes: int) -> int:
@@ -61,21 +64,42 @@ def run_multiply(settings: dict[str, Any], name: str) -> int:
 
 def run_edit(settings: dict[str, Any], name: str) -> int:
     keep, drop, trim, out = (settings.pop(flag, None) for flag in ("keep", "drop", "trim", "out"))
+    reward = settings.pop("reward", None)
     refuse_rest(settings, "edit-demos")
-    if out is None or keep is drop is trim is None:
-        raise ConfigError("--edit-demos FILE needs --keep, --drop or --trim, and --out FILE")
+    if out is None or keep is drop is trim is reward is None:
+        raise ConfigError("--edit-demos FILE needs --keep, --drop, --trim or --reward sparse, and --out FILE")
+    if reward not in (None, "sparse"):
+        raise ConfigError(f"--edit-demos --reward {reward}: files tell enough for sparse alone")
     from sac_dist.formats import files
-    from sac_dist.formats.editing import edited
+    from sac_dist.formats.editing import edited, with_sparse_reward
 
     files.check_new(out)
     demos = files.read(name)
     changed = edited(demos, keep, drop, trim)
+    if reward is not None:
+        check_arm_task(demos, name)
+        changed = with_sparse_reward(changed)
     files.write(changed, out)
     counts = " of ".join(
         f"{len(each.ends):,} episodes with {len(each):,} transitions" for each in (changed, demos)
     )
     show(f"{out}: {counts}")
     return 0
+
+
+def check_arm_task(demos: Transitions, name: str) -> None:
+    """Raise ConfigError unless the demonstrations say that they are of a task with this package's sparse
+    reward.
+    """
+    from sac_dist.acting.environment import is_arm_task
+    from sac_dist.engine.settling import recorded_env
+
+    env = recorded_env(demos)
+    if env is None or not is_arm_task(env) or env.kwargs.get("goal_conditioned") or demos.success is None:
+        raise ConfigError(
+            f"--reward sparse: {name} is not of one of this package's arm tasks without goals, or does not "
+            "say what succeeded"
+        )
 
 
 def run_convert(settings: dict[str, Any], names: list[str]) -> int:

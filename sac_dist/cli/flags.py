@@ -134,7 +134,8 @@ def add_modes(parser: Parser) -> None:
         "--edit-demos",
         type=file_name,
         metavar="FILE",
-        help="choose (--keep, --drop) and cut (--trim) the episodes in FILE, into --out",
+        help="choose (--keep, --drop) and cut (--trim) the episodes in FILE, or give them the task's sparse "
+        "reward (--reward sparse), into --out",
     )
     modes.add_argument(
         "--convert",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sac_dist.acting.environment import is_arm_task
 from sac_dist.data.ring import ReplayBuffer
 from sac_dist.data.schema import Schema
 from sac_dist.data.segment import ReplaySegment
@@ -15,9 +16,7 @@ from sac_dist.formats import files
 from sac_dist.settings import Config, ConfigError, EnvConfig
 
 
-def settle_interventions(
-    config: Config, arm_task: bool, says_so: bool, schema: Schema
-) -> tuple[Config, str | None]:
+def settle_interventions(config: Config, says_so: bool, schema: Schema) -> tuple[Config, str | None]:
     """``config`` with the page through which people act, where the environment has no device of its own, and
     a line. ``says_so``: whether its infos say what a person does.
 
@@ -32,13 +31,13 @@ def settle_interventions(
             "--interventions are for single pictures: what a person does begins in the middle of an episode, "
             "and the pictures before it are not kept; leave out --frame-stack"
         )
-    if arm_task:
-        return replace(config, train=replace(config.train, watch=True)), None
     if says_so:
         return config, None
-    raise ConfigError(
-        f"--interventions: {name} has no arm that people can steer, and its infos say no is_intervention"
-    )
+    if not is_arm_task(config.env):
+        raise ConfigError(
+            f"--interventions: {name} has no arm that people can steer, and its infos say no is_intervention"
+        )
+    return replace(config, train=replace(config.train, watch=True)), None
 
 
 class CorrectionsFile:

@@ -76,7 +76,8 @@ class Supervisor:
         data, stored = None if in_ring else demos, self.checkpoints.replay_files.stored
         shown = config.train.watch and config.train.engine == "local"
         self.reels = Reels(config.train.workers) if shown else None
-        self.hand = Hand() if config.train.interventions and is_arm_task(config.env) else None
+        steered = config.train.interventions and config.train.watch and is_arm_task(config.env)
+        self.hand = Hand() if steered else None
         self.corrections_file = CorrectionsFile(folder.interventions, config.env)
         self.engine = engine(
             EngineInputs(config, self.agent, self.control, data, stored, reporter.note, self.reels, self.hand)

@@ -128,9 +128,7 @@ def prepare(config: Config) -> Prepared:
     config, choice = settle(config, demos)
     tried = _try_environment(config)
     config, line = settle_unknown(config, tried.arm_task, tried.horizon, tried.her)
-    config, about_people = settle_interventions(
-        config, tried.arm_task, tried.says_interventions, tried.schema
-    )
+    config, about_people = settle_interventions(config, tried.says_interventions, tried.schema)
     check_watch(config.train)
     _check_demos(config, demos, tried.schema)
     notes = [choice, *filter(None, [line, about_people]), *tried.notes]
@@ -176,7 +174,7 @@ def resume(
         )  # of runs from before there was the setting
         tried = _try_environment(replace(config, data=settled), saved.schema)
         schema = tried.schema
-        config, _ = settle_interventions(config, tried.arm_task, tried.says_interventions, tried.schema)
+        config, _ = settle_interventions(config, tried.says_interventions, tried.schema)
         check_watch(config.train)
         _check_demos(config, demos, schema)
         with _engine(config) as engine:

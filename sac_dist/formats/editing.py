@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from envs.tasks.terms import FALL_REWARD, SUCCESS_REWARD
 from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError
 
@@ -82,3 +83,18 @@ def trimmed(demos: Transitions, trim: str) -> Transitions:
             None if demos.is_intervention is None else demos.is_intervention[np.concatenate(kept)]
         ),
     )
+
+
+def with_sparse_reward(demos: Transitions) -> Transitions:
+    """With the reward that an arm task gives with reward="sparse" (envs/tasks/arm.py): of a step that ends
+    its episode, by whether it succeeded. ``success`` is known, and the environment by its source.
+    """
+    assert demos.success is not None
+    rows = demos.rows.copy()
+    ended = np.where(demos.success, SUCCESS_REWARD, FALL_REWARD)
+    rewards = np.zeros(len(demos), np.float32)
+    rewards[demos.ends - 1] = ended * demos.terminated[demos.ends - 1]
+    rows[:, demos.schema.columns["reward"]] = rewards
+    env = demos.source["env"]
+    kwargs = {**env.get("env_kwargs", {}), "reward": "sparse"}
+    return replace(demos, rows=rows, source={**demos.source, "env": {**env, "env_kwargs": kwargs}})
