@@ -133,7 +133,8 @@ def test_a_block_computes_the_same_by_either_kind_of_operations(block: Block) ->
     found = np.stack([forward(row) for row in x.numpy()])
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
     public = [{name for name in vars(ops) if name[0] != "_"} for ops in (NumpyOperations, TorchOperations)]
-    assert public[0] == public[1]  # what one has the other has too
+    # what one has the other has too, but for what encoders call, which act in torch
+    assert public[0] == public[1] - {"convolve", "float32"}
 
 
 @pytest.mark.slow

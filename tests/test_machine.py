@@ -272,7 +272,7 @@ def test_a_run_that_cannot_be_made_leaves_no_folder(tmp_path, monkeypatch):
     def fail(*_):
         raise ConfigError("no memory")
 
-    tried = engine_train.Tried(Schema.vector(2, 2), [], "none", 200, False)
+    tried = engine_train.Tried(Schema.vector(2, 2), [], "none", 200, False, False)
     monkeypatch.setattr(engine_train, "Supervisor", fail)
     monkeypatch.setattr(engine_train, "_try_environment", lambda *_: tried)
     train = TrainConfig(workers=1, compile="off", run_dir=str(tmp_path / "run"))
