@@ -66,6 +66,7 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(command, tmp_path):
     assert result.stdout == "0\n" and not result.stderr, result.stderr
 
 
+@pytest.mark.slow
 def test_a_missing_compiler_and_the_wrong_pyrep_are_named_with_what_to_do(tmp_path):
     (tmp_path / "pyrep").mkdir()
     (tmp_path / "pyrep/__init__.py").write_text("raise SystemExit('the file manager was imported')")

@@ -189,6 +189,7 @@ def test_policies_are_kept_at_intervals(tmp_path):
     assert not torch.equal(policies[0], policies[1])
 
 
+@pytest.mark.slow
 def test_learns_the_toy_stops_at_the_success_target_and_says_so_when_resumed(tmp_path, capfd):
     run = train(
         config(tmp_path, workers=2, steps=20_000, success_target=0.9, eval_interval=500, eval_episodes=10)

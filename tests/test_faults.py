@@ -403,6 +403,7 @@ def test_a_diverging_run_ends_at_its_last_good_checkpoint_and_goes_on_with_small
     assert_sound(run)
 
 
+@pytest.mark.slow
 def test_the_message_shows_the_batch_and_whether_smaller_steps_would_help(tmp_path):
     pattern = (
         r"^training diverged at update \d+: critic_loss inf.*its batch: reward_min .*reward_max 1e\+12, "
@@ -435,6 +436,7 @@ def test_a_run_that_diverges_at_once_says_so_and_leaves_its_row(tmp_path):
     assert not (tmp_path / "run/checkpoints/last.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_networks_that_are_not_finite_is_never_written(tmp_path, monkeypatch):
     copy, calls = SACAgent.state_dict, []
 
@@ -478,6 +480,7 @@ def test_the_report_nearest_to_the_cause_is_shown():
     assert origin([actor, follower, cause]) is cause
 
 
+@pytest.mark.slow
 def test_a_row_holds_the_size_of_gradients_and_weights(tmp_path):
     run = train(config(tmp_path))
     last = rows(run.folder.path)[-1]

@@ -32,6 +32,7 @@ def output(folder: Path, *arguments: str, given: str | None = None) -> tuple[int
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_is_told_what_to_change(tmp_path):
     (tmp_path / "script.py").write_text(PROGRAM + "main()\n")
     status, errors = output(tmp_path, "script.py")

@@ -227,6 +227,7 @@ def refused(tmp_path: Path, temporary: Path, *flags: str, handles: int = 1024) -
     return last
 
 
+@pytest.mark.slow
 def test_too_few_file_handles_are_met_before_the_start(tmp_path, temporary):
     line = refused(tmp_path, temporary, handles=60)
     assert (
@@ -235,6 +236,7 @@ def test_too_few_file_handles_are_met_before_the_start(tmp_path, temporary):
     )
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_met_before_the_start(tmp_path, temporary):
     line = refused(tmp_path, temporary, "--buffer-size", "100000000000")
     assert "100,000,000,000 transitions: that is 3433227.5 MiB" in line and "--buffer-size at most" in line

@@ -69,6 +69,7 @@ def test_without_the_compiled_file_nothing_is_loaded(monkeypatch: pytest.MonkeyP
     not mkl.held_back() or mkl.library() is None,
     reason="MKL holds nothing back here, or mkl.c is not compiled",
 )
+@pytest.mark.slow
 def test_mkl_uses_avx512_where_sac_dist_comes_before_torch() -> None:
     try:
         without = python(ASK)

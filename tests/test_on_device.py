@@ -134,6 +134,7 @@ def test_a_central_learner_learns_there(tmp_path: Path, device: str) -> None:
     assert run.outcome.reason == "success_target" and run.outcome.steps < 20_000
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_said_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--device cuda needs --learner central"):
         TrainConfig(device="cuda")

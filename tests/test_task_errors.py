@@ -228,6 +228,7 @@ def test_a_training_says_it_before_it_has_a_folder(
     assert words in trained(capsys, "--env", id, *flags)
 
 
+@pytest.mark.slow
 def test_a_training_with_a_bad_option_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     write("ranges.yaml", "masss: [1, 2]")
     for flags, words in (
