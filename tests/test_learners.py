@@ -196,12 +196,12 @@ def test_what_does_not_go_together_is_refused():
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@each_learner
-def test_a_compiled_learner_is_the_recorded_one(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["droq", "xqc", "flashsac tqc"])  # each kind of block and distribution
+def test_a_compiled_learner_is_the_recorded_one(name, tmp_path, monkeypatch):
     if (obstacle := compile_obstacle()) is not None:
         pytest.skip(obstacle)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    recorded, compiled = SACAgent(SCHEMA, config), SACAgent(SCHEMA, config)
+    recorded, compiled = SACAgent(SCHEMA, LEARNERS[name]), SACAgent(SCHEMA, LEARNERS[name])
     compile_update(compiled, 32)
     compiled.set_rng_state(recorded.rng_state())
     choice = choose(compiled, 32, compiled=True)
