@@ -67,8 +67,6 @@ def furnish(folder: Path) -> None:
         (folder / name).symlink_to(ROOT / name)
     for name in ("so101", "panda"):
         write_arm(folder, name)
-    for example in ("own_task.py", "own_environment.py"):
-        (folder / example).write_text((ROOT / "examples" / example).read_text(encoding="utf-8"))
 
 
 def run(block: Block, names: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from sac_dist.exporting.torch_file import DESCRIPTION_FILE
 from sac_dist.exporting.trace import Trace, TracedOperations
 from sac_dist.networks.blocks import Block, Linear
 from sac_dist.networks.network import Network
-from sac_dist.runner import Loop, Policy
+from sac_dist.runner import Loop, ObservationError, Policy
 from sac_dist.runner.replay import replay, seen_by_policy
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.system.files import models_dir
@@ -145,6 +145,9 @@ def test_a_picture_alone_is_the_newest_of_a_stack(tmp_path: Path) -> None:
     assert (alone[0] == policy(frames[[0, 0, 0]])).all() and (alone[3] == policy(frames[1:])).all()
     policy.begin()
     assert (policy(frames[0]) == alone[0]).all() and (alone[0] != alone[1]).any()
+    with pytest.raises(ObservationError):
+        policy(np.full((16, 16), np.nan))
+    assert (policy(frames[1]) == policy(frames[[0, 0, 1]])).all(), "what was refused is forgotten"
 
 
 def test_wrappers_of_the_environment_itself_stay_its_own(tmp_path: Path) -> None:
@@ -264,7 +267,6 @@ def test_the_file_is_not_written_if_it_acts_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "p.npz"
-    path.write_text("what was there")
 
     def write_another(temporary: Path, card, program) -> None:
         constants = list(program.constants)
@@ -274,7 +276,15 @@ def test_the_file_is_not_written_if_it_acts_otherwise(
     monkeypatch.setitem(exporting.WRITERS, ".npz", write_another)
     with pytest.raises(ConfigError, match=r"p.npz is not written: its actions would differ .* is allowed"):
         export(untrained("toy_envs:Point-v0"), path)
-    assert path.read_text() == "what was there" and list(tmp_path.iterdir()) == [path]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "p.npz"
+    path.write_text("demonstrations")
+    with pytest.raises(ConfigError, match=r"p.npz exists: remove it or choose another name"):
+        export(untrained("toy_envs:Point-v0"), path)
+    assert path.read_text() == "demonstrations"
 
 
 def test_rounding_excuses_little() -> None:

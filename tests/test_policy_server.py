@@ -103,7 +103,8 @@ HUGE = {"dtype": "float32", "shape": [10**9, 10**9], "base64": "AAAA"}
         (request(1, NAN), "achieved_goal[0] is nan, no finite number"),
         (json.dumps({"version": 1, "observation": {**NAN, "observation": HUGE}}), "cannot be read"),
         (json.dumps({"version": 1, "observation": {"achieved_goal": {"base64": 3}}}), "cannot be read"),
-        (json.dumps({"version": 1, "observation": NAN, "noise": "x"}), "cannot be read"),
+        (json.dumps({"version": 1, "observation": NAN, "noise": "x"}), "noise has to be 2 finite numbers"),
+        (json.dumps({"version": 1, "observation": NAN, "noise": [10**400]}), "noise has to be"),
     ],
 )
 def test_nonsense_is_answered_with_a_line(message: str | bytes, line: str, served) -> None:
@@ -156,7 +157,11 @@ def test_a_page_in_a_browser_is_refused(served) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
-    [(["--port", "70000"], "--port is 70000"), (["--host", "192.0.2.1", "--port", "0"], "cannot serve on")],
+    [
+        (["--port", "70000"], "--port is 70000"),
+        (["--host", "192.0.2.1", "--port", "0"], "cannot serve on"),
+        (["--host", "a..b", "--port", "0"], "cannot serve on a..b:0: no name of a machine"),
+    ],
 )
 def test_a_mistake_is_a_line(arguments: list[str], line: str, tmp_path: Path, capsys) -> None:
     assert main(["serve", str(exported(tmp_path)), *arguments]) == 2

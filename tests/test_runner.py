@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -128,6 +130,10 @@ def drop(name: str):
         (lambda parts: parts["observation"][0].update(dtype="O"), "is damaged"),
         (lambda parts: parts["action"].update(low=[None, -1]), "is damaged"),
         (lambda parts: parts["action"].update(held=[9]), "is damaged"),
+        (lambda parts: parts["action"].update(shape=[10**12]), "is damaged"),
+        (lambda parts: parts["action"].update(dtype="S0"), "is damaged"),
+        (lambda parts: parts["observation"][0].update(choices=[[0, 10**9]] * 2), "is damaged"),
+        (lambda parts: parts["observation"][0].update(choices=[[10**30, 2]] * 2), "is damaged"),
         (lambda parts: parts["program"][0].__setitem__(0, "eval"), "is damaged"),
         (lambda parts: parts["program"][0].__setitem__(1, [0, 99]), "is damaged"),
         *[
@@ -141,6 +147,17 @@ def test_a_damaged_description_is_a_line(change, line: str, tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=line) as error:
         Policy.load(path)
     assert str(error.value).startswith(str(path)) and len(str(error.value).splitlines()) == 1
+
+
+def test_one_bit_of_an_onnx_file_is_seen(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    path = exported(tmp_path, suffix="onnx")
+    data = bytearray(path.read_bytes())
+    place = data.index(b'"training"') + 1
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match="is damaged: its checksum is another"):
+        Policy.load(path)
 
 
 def test_nothing_in_a_file_is_code(tmp_path: Path) -> None:
@@ -227,7 +244,7 @@ def test_the_range_has_a_little_room_and_can_be_left_out(tmp_path: Path, point: 
             free([wrong, 0.0])
 
 
-@pytest.mark.parametrize("noise", [[1.0], [np.nan, 0.0]])
+@pytest.mark.parametrize("noise", [[1.0], [np.nan, 0.0], "x", [10**400, 0], [1j, 0]])
 def test_noise_is_one_finite_number_for_each_of_the_action(noise, point: Policy) -> None:
     with pytest.raises(ObservationError, match="noise has to be 2 finite numbers"):
         point([0.0, 0.0], noise)
@@ -336,6 +353,34 @@ def test_ctrl_c_stops_the_robot(point: Policy) -> None:
     assert arm.sent[1:] == [STOP]
 
 
+def test_a_second_ctrl_c_does_not_lose_the_stop(point: Policy) -> None:
+    arm, tried = Arm(), []
+
+    def send(action: np.ndarray) -> None:
+        if action.tolist() == STOP and not tried:
+            tried.append(1)
+            raise KeyboardInterrupt
+        arm.send(action)
+
+    with pytest.raises(KeyboardInterrupt):
+        Loop(point, lambda: [1.0, 1.0], send, period=0.01, stop=STOP).run(2)
+    assert arm.sent[2:] == [STOP]
+
+
+def test_sigterm_stops_the_robot(point: Policy) -> None:
+    arm = Arm()
+
+    def observe():
+        if len(arm.sent) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return [1.0, 1.0]
+
+    with pytest.raises(SystemExit) as ended:
+        Loop(point, observe, arm.send, period=0.01, stop=STOP, patience=1.0).run(10)
+    assert ended.value.code == 128 + signal.SIGTERM and arm.sent[2:] == [STOP]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_another_thread_may_stop_it(point: Policy) -> None:
     arm = Arm()
     loop = Loop(point, lambda: [1.0, 1.0], arm.send, period=0.01, stop=STOP, patience=1.0)
@@ -353,11 +398,18 @@ def test_a_gripper_keeps_what_it_was_sent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"stop": STOP}, r"the period is None: the policy's file has none, so give period=…"),
+        ({"stop": STOP}, "the policy's file has no control period: give period=…"),
         ({"period": 0.1}, "does not know what makes this robot stand still: give stop=…"),
         ({"period": 0.1, "stop": [2.0, 0.0]}, "stop is no action of the robot"),
         ({"period": 0.1, "stop": [0.0]}, "stop is no action of the robot"),
-        ({"period": 0.1, "stop": STOP, "patience": 0.05}, "patience is 0.05 s, less than the period"),
+        ({"period": 0.1, "stop": STOP, "patience": 0.05}, "patience is 0.05 s: it has to lie between"),
+        ({"period": 0.1, "stop": STOP, "patience": np.inf}, "patience is inf s"),
+        ({"period": np.inf, "stop": STOP}, "the period is inf s"),
+        ({"period": 0.1, "stop": "x"}, "stop is 'x'"),
+        ({"period": 0.1, "stop": STOP, "limits": Limits(acceleration=[2, np.inf])}, "the limit acceleration"),
+        ({"period": 0.1, "stop": STOP, "limits": Limits(acceleration=1e-320)}, "the limit acceleration"),
+        ({"period": 0.1, "stop": STOP, "limits": Limits(low=np.zeros((3, 2)) - 1)}, "the limit low"),
+        ({"period": 0.1, "stop": STOP, "limits": Limits(high="x")}, "the limit high"),
         ({"period": 0.1, "stop": STOP, "limits": Limits(speed=0)}, "the limit speed is 0"),
         ({"period": 0.1, "stop": STOP, "limits": Limits(low=0.5, high=0.4)}, "low is above high"),
     ],
@@ -411,6 +463,7 @@ def test_it_plays_a_policy_in_its_environment(tmp_path: Path, capsys: pytest.Cap
     ("arguments", "line"),
     [
         (["--episodes", "0"], "--episodes is 0"),
+        (["--sample", "-1"], "--sample is -1"),
         (["--env", "toy_goals:Goal-v0"], "the policy takes state"),
         (["--env", "Nowhere-v0"], "there is no environment Nowhere-v0"),
         (["--env-kwargs", "3"], "invalid json_object value"),

@@ -24,7 +24,7 @@ def run_export(settings: dict[str, Any], path: Path) -> int:
     show(f"{inputs} → action {list(action.shape)} {action.dtype}")
     show(
         f"over {OBSERVATIONS:,} random observations its actions are the trainer's within "
-        f"{found.largest:.1e}; the trainer's own rounding there is {found.rounding:.1e}"
+        f"{found.largest:.1e}, which passes: the trainer's own rounding there is {found.rounding:.1e}"
     )
     return 0
 

@@ -38,6 +38,9 @@ COMMANDS = {
     "optimize": ("optimize", "run_optimize"),
 }
 
+# but for that of a robot's own computer: docs/deploy.md
+PARTS_OF_EVERY_INSTALLATION = ("torch", "gymnasium", "mujoco", "safetensors", "matplotlib", "tqdm", "imageio")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 when training failed, 2 for a mistake of the caller,
@@ -50,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run(parse(sys.argv[1:] if arguments is None else arguments))
     except ConfigError as error:
         warn(f"sac-dist: {' '.join(str(error).split())}")
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in PARTS_OF_EVERY_INSTALLATION:
+            raise
+        warn(f"sac-dist: {error.name} is not installed: without it only sac_dist.runner works")
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

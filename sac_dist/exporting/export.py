@@ -15,6 +15,7 @@ from sac_dist.exporting.npz_file import write_npz
 from sac_dist.exporting.onnx_file import write_onnx
 from sac_dist.exporting.program import program_of
 from sac_dist.exporting.torch_file import read_pt2, write_pt2
+from sac_dist.formats.format import check_new_file
 from sac_dist.runner.card import Card
 from sac_dist.runner.networks import in_numpy, read
 from sac_dist.runner.policy import Policy, probes
@@ -46,8 +47,7 @@ def export(policy: Checkpoint, path: Path, source: str = "", overrides: EnvConfi
     check_path(path)
     if path.suffix not in WRITERS:
         raise ConfigError(f"--export {path}: the name has to end in {', '.join(WRITERS)}")
-    if not path.parent.is_dir():
-        raise ConfigError(f"--export {path}: there is no folder {path.parent}")
+    check_new_file(str(path))
     config = policy.config.env if overrides is None else overrides.over(policy.config.env)
     own = make_own_env(config)
     try:

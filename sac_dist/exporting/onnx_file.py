@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sac_dist.runner.card import Card, Field
-from sac_dist.runner.networks import DESCRIPTION, one_hot
+from sac_dist.runner.networks import CHECKSUM, DESCRIPTION, NO_CHECKSUM, one_hot
 from sac_dist.runner.program import NOISE, OBSERVATION, Program
 from sac_dist.settings import ConfigError
 
@@ -40,9 +41,10 @@ def write_onnx(path: Path, card: Card, program: Program) -> None:
         graph.made(), opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
     model.producer_name, model.producer_version = "sac_dist", card.parts["sac_dist"]
-    onnx.helper.set_model_props(model, {DESCRIPTION: json.dumps(card.parts)})
+    onnx.helper.set_model_props(model, {DESCRIPTION: json.dumps(card.parts), CHECKSUM: NO_CHECKSUM})
     onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+    data = model.SerializeToString()
+    path.write_bytes(data.replace(NO_CHECKSUM.encode(), sha256(data).hexdigest().encode()))
 
 
 class Graph:

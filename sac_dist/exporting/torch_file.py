@@ -9,6 +9,7 @@ The second argument is noise: zeros for the mean. ``torch.export.load(file, extr
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ def write_pt2(path: Path, card: Card, program: Program) -> None:
     example = {field.name: torch.from_numpy(np.zeros(field.shape, field.dtype)) for field in card.fields}
     module = TorchPolicy(card, program)
     exported = torch.export.export(module, (example, torch.zeros(card.noise_size)), strict=False)
-    torch.export.save(exported, path, extra_files={DESCRIPTION_FILE: json.dumps(card.parts)})
+    buffer = io.BytesIO()  # a full disk ends the process where torch writes to it
+    torch.export.save(exported, buffer, extra_files={DESCRIPTION_FILE: json.dumps(card.parts)})
+    path.write_bytes(buffer.getvalue())
 
 
 def read_pt2(path: Path, card: Card) -> Network:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_serve(given[1:]) if given[:1] == ["serve"] else run_replay(given)
     except ConfigError as error:
         print(f"sac_dist.runner: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # … | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:  # a full disk behind >
+        print(f"sac_dist.runner: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -63,6 +70,8 @@ def run_replay(given: Sequence[str]) -> int:
     options = parser.parse_args(given)
     if options.episodes < 1:
         raise ConfigError(f"--episodes is {options.episodes}: it must be above 0")
+    if options.sample is not None and options.sample < 0:
+        raise ConfigError(f"--sample is {options.sample}: a seed is 0 or above")
     policy = Policy.load(options.file, check_range=options.range_check)
     try:
         from sac_dist.runner.replay import replay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ FORMAT, VERSION = "sac_dist policy", 1
 LARGEST = 1e15  # of a number of an observation, as in training
 WIDEST = 1e6  # a bound beyond ± this says nothing of what is observed
 ROUNDING = 0.01  # share of its range that a number may lie beyond it
+MOST = 100_000_000  # numbers of a field or an action
 KINDS = "fiub"  # of dtypes: numbers and truth values
 Array = npt.NDArray[Any]
 Random = np.random.Generator | np.random.RandomState
@@ -38,9 +40,16 @@ class Field:
     def of(cls, part: Mapping[str, Any]) -> Field:
         shape, dtype = tuple(int(size) for size in part["shape"]), np.dtype(part["dtype"])
         stacked = part.get("stack", 1) in (1, *shape[:1])
-        if dtype.kind not in KINDS or min(shape, default=1) < 1 or not part["path"] or not stacked:
-            raise ValueError(f"the field {part['name']}")
         choices = part.get("choices")
+        numbers = math.prod(shape) + sum(max(int(n), 0) for _, n in choices or ())
+        if (
+            dtype.kind not in KINDS
+            or min(shape, default=1) < 1
+            or not part["path"]
+            or not stacked
+            or numbers > MOST
+        ):
+            raise ValueError(f"the field {part['name']}")
         return cls(
             str(part["name"]),
             tuple(map(str, part["path"])),
@@ -83,6 +92,8 @@ class Action:
     @classmethod
     def of(cls, part: Mapping[str, Any]) -> Action:
         shape, dtype = tuple(int(size) for size in part["shape"]), np.dtype(part["dtype"])
+        if dtype.kind not in KINDS or min(shape, default=0) < 1 or math.prod(shape) > MOST:
+            raise ValueError("the action's shape or dtype")
         low, high = (bounds(part[end], shape, np.nan).astype(dtype) for end in ("low", "high"))
         if not (low < high).all():  # false for a bound that is missing, too
             raise ValueError("the action's range")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,8 @@ from sac_dist.settings.option import ConfigError
 Array = npt.NDArray[Any]
 LOG = logging.getLogger("sac_dist.runner")
 PATIENCE = 2.0  # control periods that may pass from one command to the next
+LONGEST = 3600.0  # s of a period and of patience
+LEAST = 1e-9  # of a limit of speed or acceleration
 
 
 class Stopped(RuntimeError):
@@ -44,8 +48,8 @@ class Limiter:
     """Follows the policy's actions within ``limits``; begins at ``start``, at rest."""
 
     def __init__(self, limits: Limits, low: Array, high: Array, start: Array, period: float) -> None:
-        self.low = low if limits.low is None else np.maximum(low, limits.low)
-        self.high = high if limits.high is None else np.minimum(high, limits.high)
+        self.low = low if limits.low is None else np.maximum(low, numbers("low", limits.low, low.shape))
+        self.high = high if limits.high is None else np.minimum(high, numbers("high", limits.high, low.shape))
         if not (self.low <= self.high).all():
             raise ConfigError("the limits leave no command: low is above high")
         self.step, self.change = (
@@ -72,9 +76,19 @@ class Limiter:
 
 
 def checked(name: str, limit: npt.ArrayLike, shape: tuple[int, ...]) -> Array:
-    values = np.asarray(limit, np.float64)
-    if not (values > 0).all() or values.shape not in ((), shape):
-        raise ConfigError(f"the limit {name} is {limit!r}: it has to be above 0, one for all or one for each")
+    values = numbers(name, limit, shape)
+    if not ((values >= LEAST) & (values <= 1 / LEAST)).all():
+        raise ConfigError(f"the limit {name} is {limit!r}: it has to lie in {LEAST:g} … {1 / LEAST:g}")
+    return values
+
+
+def numbers(name: str, limit: npt.ArrayLike, shape: tuple[int, ...]) -> Array:
+    try:
+        values = np.asarray(limit, np.float64)
+    except (TypeError, ValueError):
+        values = np.array(np.nan)
+    if np.isnan(values).any() or values.shape not in ((), shape):
+        raise ConfigError(f"the limit {name} is {limit!r}: it has to be a number for all or one for each")
     return values
 
 
@@ -120,12 +134,17 @@ class Loop:
         card, action = policy.card, policy.card.action
         self.policy, self.observe, self.send = policy, observe, send
         found = card.control_period if period is None else period
-        if found is None or not found > 0:
-            raise ConfigError(f"the period is {found}: the policy's file has none, so give period=…")
+        if found is None:
+            raise ConfigError("the policy's file has no control period: give period=…")
+        if not 0 < found <= LONGEST:
+            raise ConfigError(f"the period is {found} s: it has to lie above 0 and within {LONGEST:g}")
         self.period = found
         self.patience = PATIENCE * found if patience is None else patience
-        if not self.patience >= self.period:
-            raise ConfigError(f"patience is {self.patience} s, less than the period of {self.period} s")
+        if not self.period <= self.patience <= LONGEST:
+            raise ConfigError(
+                f"patience is {self.patience} s: it has to lie between the period, {self.period} s, and "
+                f"{LONGEST:g} s"
+            )
         self.stop_action = self._command("stop", action.stop if stop is None else stop)
         self._held = action.held if stop is None else ()
         self._last = self.stop_action if start is None else self._command("start", start)
@@ -142,7 +161,10 @@ class Loop:
             raise ConfigError(
                 f"the policy's file does not know what makes this robot stand still: give {name}=…"
             )
-        command = np.asarray(values, action.dtype)
+        try:
+            command = np.asarray(values, action.dtype)
+        except (TypeError, ValueError):
+            raise ConfigError(f"{name} is {values!r}: {action.shape} numbers are needed") from None
         if command.shape != action.shape or not ((command >= action.low) & (command <= action.high)).all():
             raise ConfigError(f"{name} is no action of the robot: {action.shape} numbers in its range")
         return command
@@ -151,8 +173,13 @@ class Loop:
         """Act so many steps, or until :meth:`stop`; the robot is sent its stop action at the end, however it
         ends. Returns the steps.
 
-        Raises Stopped if an observation was late, wrong or missing, or anything failed.
+        Raises Stopped if an observation was late, wrong or missing, or anything failed. SIGTERM, where nobody
+        handles it, raises SystemExit once the robot stands still.
         """
+        with ended_by_sigterm():
+            return self._run(steps)
+
+    def _run(self, steps: int | None) -> int:
         done, next_time = 0, time.monotonic()
         self.policy.begin()
         self._why, self._deadline = None, None  # the watch begins with the first command
@@ -196,6 +223,9 @@ class Loop:
             except Exception as error:
                 failure = f"the stop action could not be sent: {described(error)}"
                 self._why = f"{why}; {failure}" if why else failure
+            except BaseException:  # a second Ctrl-C
+                self.send(action)
+                raise
 
     def _act(self, action: Array) -> bool:
         """Send it, unless the robot was stopped meanwhile."""
@@ -218,6 +248,25 @@ class Loop:
                     continue
                 self.stop(f"no new command within {self.patience:g} s: the observation is late")
                 LOG.error("the robot was stopped: %s", self._why)  # run may never come back to say so
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises SystemExit in the main thread, where it would else end the process at once."""
+    if threading.current_thread() is not threading.main_thread() or (
+        signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def described(error: BaseException) -> str:

@@ -55,7 +55,12 @@ def answer(policy: Policy, message: str | bytes) -> str:
         return json.dumps({"version": VERSION, "id": id, "action": action.tolist()})
     except ConfigError as error:
         line = str(error)
-    except (ValueError, TypeError, RecursionError) as error:  # no JSON, a noise that is no numbers
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ) as error:  # no JSON, a noise that is no numbers
         line = f"the message cannot be read: {short(error)}"
     return json.dumps({"version": VERSION, "id": id, "error": line})
 

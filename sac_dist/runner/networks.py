@@ -8,6 +8,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ Array = npt.NDArray[Any]
 Network = Callable[[dict[str, Array], Array | None], Array]  # fields and noise → action
 MOST = 2**31  # bytes of a file
 DESCRIPTION = "policy"  # the description's name in a file
+CHECKSUM, NO_CHECKSUM = "sha256", "0" * 64  # in ONNX's metadata: of the file with the latter in its place
 FAULTS = (LookupError, OverflowError, TypeError, ValueError, EOFError, RuntimeError, NotImplementedError)
 
 
@@ -57,10 +59,9 @@ def read_npz(data: bytes) -> tuple[Card, Network]:
     card = Card.of(parts)
     try:
         constants = [arrays[f"constant{number}"] for number in range(len(arrays))]
-        program = Program.from_json(parts["program"], constants)
+        return card, in_numpy(card, Program.from_json(parts["program"], constants))
     except FAULTS as error:
         raise ConfigError(f"is damaged: {line_of(error)}") from None
-    return card, in_numpy(card, program)
 
 
 def in_numpy(card: Card, program: Program) -> Network:
@@ -101,11 +102,13 @@ def read_onnx(data: bytes) -> tuple[Card, Network]:
     options.log_severity_level = 4  # what is wrong is said below, in a line
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        found = session.get_modelmeta().custom_metadata_map.get(DESCRIPTION, "null")
-        parts = json.loads(found)
+        found = session.get_modelmeta().custom_metadata_map
+        parts = json.loads(found.get(DESCRIPTION, "null"))
     except Exception as error:  # onnxruntime's own derive from that alone
         raise ConfigError(f"is not a model of ONNX, or is cut off: {line_of(error)}") from None
-    card = Card.of(parts)
+    card, checksum = Card.of(parts), found.get(CHECKSUM, NO_CHECKSUM)
+    if sha256(data.replace(checksum.encode(), NO_CHECKSUM.encode())).hexdigest() != checksum:
+        raise ConfigError("is damaged: its checksum is another")
 
     def network(fields: dict[str, Array], noise: Array | None) -> Array:
         if noise is not None:

@@ -71,7 +71,10 @@ class Policy:
         Raises ObservationError for a name, shape, dtype or number that the policy was not made for.
         """
         if noise is not None:
-            noise = np.asarray(noise, np.float32).ravel()
+            try:
+                noise = np.asarray(noise, np.float32).ravel()
+            except (OverflowError, TypeError, ValueError):
+                raise ObservationError(f"noise has to be {self.card.noise_size} finite numbers") from None
             if noise.size != self.card.noise_size or not np.isfinite(noise).all():
                 raise ObservationError(f"noise has to be {self.card.noise_size} finite numbers")
         action = self._network(self._checked(observation), noise)
@@ -89,7 +92,7 @@ class Policy:
             observation = {self._names[0]: observation}
         elif len(observation) != len(self._names):
             self._refuse_names(observation)
-        checked = {}
+        checked, seen = {}, []
         for field, path, low, high in self._fields:
             value = observation
             for part in path:
@@ -100,7 +103,8 @@ class Policy:
             array = value if type(value) is np.ndarray else as_array(field, value)
             if field.stack > 1 and array.shape == field.shape[1:]:
                 before = self._seen.get(field.name, np.broadcast_to(array, field.shape))
-                array = self._seen[field.name] = np.concatenate([before[1:], array[None]])
+                array = np.concatenate([before[1:], array[None]])
+                seen.append(field.name)
             if array.shape != field.shape:
                 raise ObservationError(
                     f"{field.name} has the shape {array.shape}, and {field.shape} is needed"
@@ -110,6 +114,7 @@ class Policy:
             if low is not None and not ((array >= low) & (array <= high)).all():
                 refuse_number(field, array, low, high)
             checked[field.name] = array
+        self._seen.update((name, checked[name]) for name in seen)  # pictures of an observation that is taken
         return checked
 
     def _refuse_names(self, observation: Any, missing: str | None = None) -> NoReturn:
@@ -153,7 +158,7 @@ def limits(field: Field, check_range: bool) -> tuple[Array | None, Array | None]
 def as_array(field: Field, value: Any) -> Array:
     try:
         return np.asarray(value)
-    except (TypeError, ValueError):  # rows of several lengths
+    except Exception:  # rows of several lengths, or what another library's array raises
         raise ObservationError(f"{field.name} is no array of numbers") from None
 
 

@@ -57,12 +57,14 @@ def serve(policy: Policy, host: str, port: int, tell: Callable[[str], None]) -> 
             logger=quiet,
         ) as server:
             address = next(iter(server.sockets)).getsockname()
-            tell(f"serving on ws://{address[0]}:{address[1]}, until Ctrl-C")
+            name = f"[{address[0]}]" if ":" in address[0] else address[0]
+            tell(f"serving on ws://{name}:{address[1]}, until Ctrl-C")
             if host not in ("127.0.0.1", "localhost", "::1"):
                 tell("whoever reaches this address may ask the policy for actions: there is no password")
             await over.wait()
 
     try:
         asyncio.run(main())
-    except OSError as error:
-        raise ConfigError(f"cannot serve on {host}:{port}: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no name of a machine"
+        raise ConfigError(f"cannot serve on {host}:{port}: {reason}") from None

@@ -79,7 +79,9 @@ def read(path: Path) -> Checkpoint:
     except FileNotFoundError:
         raise ConfigError(f"no such checkpoint: {path}") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not a checkpoint of sac_dist: {error}") from None
+        what = f"an exported policy is played by python -m sac_dist.runner {path}"
+        exported = path.suffix in (".npz", ".onnx", ".pt2")
+        raise ConfigError(f"{path} is not a checkpoint of sac_dist: {what if exported else error}") from None
     if not isinstance(meta, dict) or "version" not in meta:
         raise ConfigError(
             f"{path} is not a checkpoint of sac_dist: it is a safetensors file of something else"
