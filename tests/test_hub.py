@@ -131,7 +131,7 @@ def test_what_stops_an_upload_does_so_before_anything_is_measured(hub, policy, c
     hub.shutdown()
     hub.server_close()
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    assert "me/swing: " in refused(capsys, "--push-to-hub", "me/swing", *given)
+    assert "me/swing at http://127.0.0.1" in refused(capsys, "--push-to-hub", "me/swing", *given)
 
 
 def test_without_the_library_a_line_says_how_to_get_it(policy, capsys, monkeypatch):

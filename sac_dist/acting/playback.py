@@ -162,6 +162,7 @@ def find_policy(
             "one with --model"
         )
     if isinstance(path, str) and hub.is_remote(path):
+        note(f"asking {hub.hub_address()} for {path}")
         return path, read_remote(path)
     check_path(path)
     path = Path(path)

@@ -94,9 +94,14 @@ def _one_line(repository: str, file: str) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:  # of the library below: no network, a connection that breaks, a full disk
-        raise ConfigError(f"{repository}: {_first(error)}") from None
+        raise ConfigError(f"{repository} at {hub_address()}: {_first(error)}") from None
     finally:
         logging.set_verbosity(before)
+
+
+def hub_address() -> str:
+    """HF_ENDPOINT, or the Hugging Face Hub."""
+    return str(_library().HfApi().endpoint)
 
 
 def _first(error: BaseException) -> str:
