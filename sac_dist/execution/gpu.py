@@ -34,6 +34,22 @@ def unlock_pages(memory: Tensor) -> None:
     torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())
 
 
+class Parcel:
+    """Tensors of one type, which go to ``device`` in one copy; ``views`` are theirs there."""
+
+    def __init__(self, tensors: list[Tensor], device: torch.device) -> None:
+        self.shapes = [tensor.shape for tensor in tensors]
+        sizes = [shape.numel() for shape in self.shapes]
+        self.given = torch.empty(sum(sizes), dtype=tensors[0].dtype, pin_memory=device.type == "cuda")
+        self.there = self.given.to(device)
+        pieces = self.there.split(sizes)
+        self.views = [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+
+    def send(self, tensors: list[Tensor]) -> None:
+        torch.cat([tensor.reshape(-1) for tensor in tensors], out=self.given)
+        self.there.copy_(self.given, non_blocking=True)
+
+
 class DeviceUpdate:
     """An update on a copy of ``agent``'s memory on ``device``; ``make`` gives it for the copy's tensors.
 
@@ -58,18 +74,17 @@ class DeviceUpdate:
         self.stream: torch.cuda.Stream | None = own if beside is None else beside.stream
         if self.stream is not None and not agent.memory.is_pinned():
             lock_pages(agent)
-        self.shapes: list[torch.Size] = []
+        self.parcels: dict[torch.dtype, Parcel] = {}
         self.names: list[str] = []
 
-    def _prepare(self, batch: Batch, shapes: list[torch.Size]) -> None:
+    def _prepare(self, batch: Batch, given: dict[torch.dtype, list[Tensor]]) -> None:
         """Memory for inputs of these shapes, of the fields that ``batch`` has, and the update on it."""
-        self.shapes, self.calls = shapes, 0
-        sizes = [shape.numel() for shape in shapes]
-        self.given = torch.empty(sum(sizes), dtype=torch.float32, pin_memory=self.stream is not None)
-        self.inputs = self.given.to(self.device)
-        views = [piece.view(shape) for piece, shape in zip(self.inputs.split(sizes), shapes, strict=True)]
-        *fields, noise, lrs, steps = views
-        batch = Batch(*(fields.pop(0) if field is not None else None for field in batch))  # type: ignore[arg-type]
+        self.calls = 0
+        self.parcels = {kind: Parcel(tensors, self.device) for kind, tensors in given.items()}
+        views = {kind: iter(parcel.views) for kind, parcel in self.parcels.items()}
+        fields = (None if field is None else next(views[field.dtype]) for field in batch)
+        batch = Batch(*fields)  # type: ignore[arg-type]
+        noise, lrs, steps = views[torch.float32]
 
         def run() -> Tensor:
             self.tensors.steps.copy_(steps)
@@ -81,12 +96,17 @@ class DeviceUpdate:
 
     def __call__(self, tensors: Tensors, batch: Batch, noise: Tensor, lrs: Tensor) -> Metrics:
         """``tensors``, the agent's own, bring the counts of Adam's steps, and are overwritten."""
-        given = [*(field for field in batch if field is not None), noise, lrs, tensors.steps]
-        if (shapes := [tensor.shape for tensor in given]) != self.shapes:
-            self._prepare(batch, shapes)
-        torch.cat([tensor.reshape(-1) for tensor in given], out=self.given)
+        given: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in (*batch, noise, lrs, tensors.steps):
+            if tensor is not None:
+                given.setdefault(tensor.dtype, []).append(tensor)
+        if {kind: [tensor.shape for tensor in of_kind] for kind, of_kind in given.items()} != {
+            kind: parcel.shapes for kind, parcel in self.parcels.items()
+        }:
+            self._prepare(batch, given)
         with torch.cuda.stream(self.stream):
-            self.inputs.copy_(self.given, non_blocking=True)
+            for kind, parcel in self.parcels.items():
+                parcel.send(given[kind])
             values = self.run() if self.stream is None else self._replay(self.stream)
             self.agent.memory.copy_(self.memory, non_blocking=True)
             values = values.cpu()
