@@ -199,8 +199,11 @@ def test_a_camera_that_is_not_there_is_named_with_those_that_are() -> None:
         make(cameras="left").reset(seed=0)
 
 
-def test_coppeliasim_has_no_such_cameras() -> None:
-    with pytest.raises(BackendError, match="for the backend mujoco, not coppelia"):
+def test_coppeliasim_s_cameras_need_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envs.backends.choice.coppelia_obstacle", lambda: None)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(BackendError, match="^cameras of CoppeliaSim need OpenGL .* install xvfb.* xvfb-run -a$"):
         make(backend="coppelia")
 
 

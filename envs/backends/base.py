@@ -94,6 +94,12 @@ class Backend(Protocol):
         """
         ...
 
+    def see(self, cameras: tuple[str, ...], size: int) -> dict[str, np.ndarray]:
+        """(size, size, 3) uint8 of each camera, as a policy sees it; always of one size. Raises BackendError for
+        a camera that is not there.
+        """
+        ...
+
     def show(self, marks: Marks = ()) -> None:
         """Open the interactive window if it is not open, and draw this instant in it; MuJoCo draws ``marks``
         too.

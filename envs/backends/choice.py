@@ -14,6 +14,7 @@ from envs.backends.coppelia.probe import probe, strange
 from envs.objects.scene import Scene
 from envs.robots.card import RobotCard
 from envs.tasks import BOTH_SIMULATORS, TASKS
+from envs.tasks.sight import MODES
 
 BACKENDS = ("auto", "mujoco", "coppelia")
 
@@ -47,7 +48,8 @@ def resolve(id: str, options: Mapping[str, Any] | None = None) -> Resolved:
         return Resolved(task, backend, "as asked")
     if options.get("scene") is not None:
         return Resolved(task, "coppelia", "CoppeliaSim, as a scene was given")
-    if options.get("robot", "sawyer") != "sawyer" or task not in BOTH_SIMULATORS:
+    sees = options.get("observation") in MODES  # MuJoCo draws many times as quickly
+    if sees or options.get("robot", "sawyer") != "sawyer" or task not in BOTH_SIMULATORS:
         no_mujoco = mujoco_obstacle()
         if no_mujoco is not None:
             raise BackendError(f"{id} needs MuJoCo: {no_mujoco}; pip install mujoco")
@@ -109,6 +111,7 @@ def start_backend(
     card: RobotCard,
     scenes: tuple[Scene, ...],
     mujoco_only: str | None = None,
+    sees: bool = False,
     scene: str | None = None,
     window: bool = False,
     reinit_every: int | None = None,
@@ -116,7 +119,7 @@ def start_backend(
 ) -> Backend:
     """A running simulator: by name, or from a factory. ``card`` and ``scenes`` are MujocoBackend's, what
     follows them CoppeliaBackend's; ``as_the_book`` makes it a BookBackend. ``mujoco_only`` says what
-    CoppeliaSim does not have.
+    CoppeliaSim does not have, ``sees`` that a policy's cameras are asked for.
 
     Raises:
         BackendError: it is missing or does not start, or is given what only the other one has.
@@ -124,7 +127,7 @@ def start_backend(
     """
     if not isinstance(backend, str):
         return backend()
-    if mujoco_only is not None and backend == "auto" and scene is None:
+    if (mujoco_only is not None or sees) and backend == "auto" and scene is None:
         backend = "mujoco"
     name = resolve("SawyerGrasp-v0", {"backend": backend, "scene": scene}).backend
     if name == "mujoco":
@@ -149,6 +152,11 @@ def start_backend(
     obstacle = coppelia_obstacle()
     if obstacle is not None:
         raise BackendError(f"backend coppelia does not work: {obstacle}")
+    if sees and not has_display():  # where its OpenGL may end the process
+        raise BackendError(
+            "cameras of CoppeliaSim need OpenGL on a display, and DISPLAY is not set: apt-get install xvfb, and "
+            "begin the command with xvfb-run -a"
+        )
     from envs.backends.coppelia.backend import CoppeliaBackend
 
     if as_the_book:

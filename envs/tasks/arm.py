@@ -155,6 +155,7 @@ class ArmEnv(ViewedTask, gymnasium.Env[np.ndarray, np.ndarray]):
             self.card,
             self.scenes,
             self._mujoco_only(objects),
+            self.sight is not None,
             scene,
             render_mode == "human",
             reinit_every,
@@ -422,8 +423,6 @@ class ArmEnv(ViewedTask, gymnasium.Env[np.ndarray, np.ndarray]):
         """What of the task CoppeliaSim's scenes do not have, for a message."""
         if self.needs_mujoco:
             return type(self).__name__.removesuffix("Env")
-        if self.sight is not None:
-            return f"observation {self.observation_mode}"
         if self.card.model is not None:
             return f"robot {self.card.name}"
         if objects != "box":

@@ -15,6 +15,7 @@ try:
     from pyrep.const import JointType
     from pyrep.robots.end_effectors.gripper import Gripper
 
+    from envs.backends.coppelia.cameras import Cameras
     from envs.backends.coppelia.card import Card, read_card
     from envs.backends.coppelia.launch import end, launch, own_encoding, version
     from envs.backends.coppelia.probe import strange
@@ -27,7 +28,6 @@ try:
         find_parts,
         fitting_sides,
         idle_cameras,
-        make_camera,
         physics_timestep,
         take_control,
         workplace,
@@ -125,7 +125,8 @@ class CoppeliaBackend:
         self._object_sides = fitting_sides(parts.target)
         self._measure_gripper(parts)
         self.workplace = workplace(self._scene, self._card, parts.table, target, self._base)
-        self._camera: Any = None
+        middle = np.append(self.workplace.target_region.mean(axis=1), self._table_top - self._base[2])
+        self._cameras = Cameras(self._base, middle, self.arm.size, self._tool(), parts.gripper)
 
     def _measure_gripper(self, parts: Parts) -> None:
         fingers = parts.gripper.joints
@@ -147,7 +148,6 @@ class CoppeliaBackend:
     def reset(self, joint_positions: np.ndarray, object_xy: np.ndarray, object_yaw: float) -> Readings:
         self._relaunch_if_due()
         self._simulator.stop()
-        self._camera = None  # what was made while the simulation ran went with its stop
         for joint, position in zip(self._joints, joint_positions, strict=True):
             sim.simSetJointPosition(joint, float(position))
             sim.simSetJointTargetVelocity(joint, 0.0)
@@ -198,16 +198,10 @@ class CoppeliaBackend:
         return jacobian
 
     def render(self, camera: str, width: int, height: int, marks: Marks = ()) -> np.ndarray:
-        if self._camera is None:
-            self._camera = make_camera(self._base)
-        self._camera.set_resolution([width, height])
-        picture = (255 * self._camera.capture_rgb()).astype(np.uint8)
-        if not picture.any():
-            raise BackendError(
-                "CoppeliaSim draws only black: its vision sensors need OpenGL and a display, else "
-                "xvfb-run before the command (see docs/coppeliasim.md)"
-            )
-        return picture
+        return self._cameras.show(width, height)
+
+    def see(self, cameras: tuple[str, ...], size: int) -> dict[str, np.ndarray]:
+        return self._cameras.see(cameras, size)
 
     def show(self, marks: Marks = ()) -> None:
         if not self._window:

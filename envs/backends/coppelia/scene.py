@@ -16,7 +16,6 @@ from pyrep.objects.joint import Joint
 from pyrep.objects.object import Object
 from pyrep.objects.proximity_sensor import ProximitySensor
 from pyrep.objects.shape import Shape
-from pyrep.objects.vision_sensor import VisionSensor
 from pyrep.robots import arms, end_effectors
 from pyrep.robots.arms.arm import Arm as ArmObject
 from pyrep.robots.end_effectors.baxter_gripper import BaxterGripper
@@ -35,7 +34,6 @@ GRIPPER_PLACE = (
     0.0076,
     0.026,
 )  # m from the flange to the gripper's own origin: its fingers' middle then lies on the flange's axis
-CAMERA_PLACE, CAMERA_AIM = np.array([1.6, 0.9, 0.6]), np.array([0.5, 0.0, 0.0])  # m from the base
 FRICTION = 1.0  # of object and pads in a built scene
 REGION_SIZE, TABLE_MARGIN = 0.2, 0.05  # m: how far random targets lie from the scene's, and from an edge
 DROP = 0.02  # m; in a control step gravity makes 0.012 of it
@@ -134,7 +132,7 @@ def take_control(joint: Joint) -> None:
 
 
 def idle_cameras() -> None:
-    """Cameras of the scene, which nobody looks at, do not draw at each step."""
+    """Cameras of the scene do not draw at each step, but where somebody looks."""
     for camera in sim.simGetObjectsInTree(sim.sim_handle_scene, ObjectType.VISION_SENSOR.value, 0):
         sim.simSetExplicitHandling(camera, 1)
 
@@ -189,19 +187,6 @@ def physics_timestep() -> float:
     number = sim.ffi.new("float *")
     sim.lib.simGetFloatParameter(sim.sim_floatparam_dynamic_step_size, number)
     return float(number[0])
-
-
-def make_camera(base: np.ndarray) -> VisionSensor:
-    """A camera that looks at the workplace from the front left; ``base`` (3,) m is the robot's."""
-    camera = VisionSensor.create([640, 480], explicit_handling=True, view_angle=50.0, far_clipping_plane=10.0)
-    place, aim = base + CAMERA_PLACE, base + CAMERA_AIM
-    forward = (aim - place) / np.linalg.norm(aim - place)
-    left = np.cross([0.0, 0.0, 1.0], forward)
-    left /= np.linalg.norm(left)
-    pose = np.eye(4)
-    pose[:3] = np.column_stack([left, np.cross(forward, left), forward, place])
-    camera.set_matrix(pose)
-    return camera
 
 
 def build(simulator: Any) -> None:

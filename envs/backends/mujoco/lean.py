@@ -13,8 +13,8 @@ import numpy as np
 from envs.backends.base import BackendError
 from envs.backends.mujoco.parts import pads, robot_bodies
 from envs.backends.mujoco.picture import Picture, open_renderer
-from envs.backends.mujoco.room import CAMERAS, SAWYER_MIDDLE
 from envs.backends.mujoco.world import object_name, world_spec
+from envs.backends.views import room_views, wrist_view
 from envs.objects.library import SAWYER_WIDTH, find_objects
 from envs.objects.scene import Scene
 from envs.robots.arm import Table
@@ -25,11 +25,8 @@ from envs.robots.workplace import table_of
 
 WOOD, METAL, RUBBER = (0.72, 0.55, 0.36), (0.60, 0.62, 0.66), (0.15, 0.15, 0.17)
 FLOOR = (0.45, 0.47, 0.50)
-BESIDE, BEHIND, AHEAD = 0.10, 0.12, 0.0  # m of the wrist camera from the tool, of where it looks beyond it
-WRIST_FOVY, SCENE_FOVY = 100, 34  # degrees
 PATTERN, FIELDS = 32, 8  # sides of the texture, in pixels and in fields of one colour
 PATTERNED = ("table", "floor")
-SCENE_FROM = (1.12, -0.50, 0.38)  # m; nearer than the camera for people: a pixel is 7 mm of the table at 64
 NOT_DRAWN = (
     mujoco.mjtRndFlag.mjRND_SHADOW,
     mujoco.mjtRndFlag.mjRND_REFLECTION,
@@ -46,9 +43,10 @@ class LeanPicture(Picture):
         robot, table = robot_spec(card, looks=False, cameras=True), table_of(card)
         spec = world_spec(robot, card, table, scene, looks=False)
         own = {camera.name for camera in spec.cameras}
-        for name, position, target, fovy in views(table, card.size):
+        for name, view in room_views(table.middle, card.size).items():
             if name not in own:
-                spec.worldbody.add_camera(name=name, pos=position, quat=aimed(position - target), fovy=fovy)
+                turn = quaternion(view.rotation)
+                spec.worldbody.add_camera(name=name, pos=view.place, quat=turn, fovy=view.angle)
         if "wrist" not in own:
             add_wrist(spec, card.size)
         add_lights(spec, table)
@@ -116,35 +114,20 @@ class LeanPicture(Picture):
         return np.asarray(which).ravel()
 
 
-def views(table: Table, size: float) -> list[tuple[str, np.ndarray, np.ndarray, float]]:
-    """Name, place, where it looks, and vertical angle (degrees) of the cameras that stand in the room."""
-    found = []
-    for name, (start, target, fovy) in {**CAMERAS, "scene": (SCENE_FROM, SAWYER_MIDDLE, SCENE_FOVY)}.items():
-        place, aim = (table.middle + size * np.subtract(end, SAWYER_MIDDLE) for end in (start, target))
-        found.append((name, place, aim, float(fovy)))
-    return found
-
-
 def add_wrist(spec: mujoco.MjSpec, size: float) -> None:
-    """Beside the fingers' plane, so that it sees both of them and what is between."""
-    tool = spec.site("tool")
-    place = size * np.array([BESIDE, 0.0, -BEHIND])
-    back = place - size * np.array([0.0, 0.0, AHEAD])
+    tool, view = spec.site("tool"), wrist_view(size)
     inside, turn = np.zeros(3), np.zeros(4)
     orientation = tool.quat / np.linalg.norm(tool.quat)
-    mujoco.mju_rotVecQuat(inside, place, orientation)
-    mujoco.mju_mulQuat(turn, orientation, aimed(back, up=(1.0, 0.0, 0.0)))
-    tool.parent.add_camera(name="wrist", pos=tool.pos + inside, quat=turn, fovy=WRIST_FOVY)
+    mujoco.mju_rotVecQuat(inside, view.place, orientation)
+    mujoco.mju_mulQuat(turn, orientation, quaternion(view.rotation))
+    tool.parent.add_camera(name="wrist", pos=tool.pos + inside, quat=turn, fovy=view.angle)
 
 
-def aimed(back: np.ndarray, up: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> np.ndarray:
-    """(4,) of a camera that looks along -``back``; ``up`` is above in its picture."""
-    back = back / np.linalg.norm(back)
-    right = np.cross(up, back)
-    right = right / np.linalg.norm(right)
-    quaternion = np.zeros(4)
-    mujoco.mju_mat2Quat(quaternion, np.column_stack([right, np.cross(back, right), back]).ravel())
-    return quaternion
+def quaternion(rotation: np.ndarray) -> np.ndarray:
+    """(4,) of (3, 3)."""
+    turn = np.zeros(4)
+    mujoco.mju_mat2Quat(turn, rotation.ravel())
+    return turn
 
 
 def add_lights(spec: mujoco.MjSpec, table: Table) -> None:

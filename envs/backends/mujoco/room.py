@@ -6,11 +6,11 @@ import mujoco
 import numpy as np
 
 from envs.backends.mujoco.shapes import LOOK, Shapes, text
+from envs.backends.views import CLOSEUP, SAWYER_MIDDLE
 from envs.robots.arm import Table
 
 MAX_WIDTH, MAX_HEIGHT = 1920, 1440  # pixels of a picture
 WOOD_SIZE = 512  # pixels of the wood's texture, which is one metre of table
-SAWYER_MIDDLE = (0.595, 0.0, -0.12)  # m, of the region of its table
 
 TEXTURES = f"""
 <texture name="sky" type="skybox" builtin="gradient" rgb1="0.80 0.86 0.92" rgb2="0.42 0.52 0.64" width="256" height="1536"/>
@@ -28,7 +28,7 @@ LIGHTS = """
 
 CAMERAS = {  # of the Sawyer; name: (from, to, vertical field of view in degrees)
     "scene": ((1.50, -1.86, 0.80), (0.42, 0.0, 0.02), 40),
-    "closeup": ((1.15, -0.74, 0.36), (0.60, 0.0, -0.03), 36),
+    "closeup": CLOSEUP,
 }
 
 
