@@ -203,7 +203,7 @@ def test_coppeliasim_s_cameras_need_a_display(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("envs.backends.choice.coppelia_obstacle", lambda: None)
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(BackendError, match="^cameras of CoppeliaSim need OpenGL .* install xvfb.* xvfb-run -a$"):
+    with pytest.raises(BackendError, match=r"^cameras of CoppeliaSim need OpenGL .* xvfb-run -a$"):
         make(backend="coppelia")
 
 

@@ -95,8 +95,8 @@ class Backend(Protocol):
         ...
 
     def see(self, cameras: tuple[str, ...], size: int) -> dict[str, np.ndarray]:
-        """(size, size, 3) uint8 of each camera, as a policy sees it; always of one size. Raises BackendError for
-        a camera that is not there.
+        """(size, size, 3) uint8 of each camera, as a policy sees it; always of one size. Raises BackendError
+        for a camera that is not there, or where OpenGL does not work.
         """
         ...
 

@@ -48,7 +48,7 @@ def resolve(id: str, options: Mapping[str, Any] | None = None) -> Resolved:
         return Resolved(task, backend, "as asked")
     if options.get("scene") is not None:
         return Resolved(task, "coppelia", "CoppeliaSim, as a scene was given")
-    sees = options.get("observation") in MODES  # MuJoCo draws many times as quickly
+    sees = options.get("observation") in MODES  # MuJoCo steps and draws many times as quickly
     if sees or options.get("robot", "sawyer") != "sawyer" or task not in BOTH_SIMULATORS:
         no_mujoco = mujoco_obstacle()
         if no_mujoco is not None:
@@ -152,10 +152,10 @@ def start_backend(
     obstacle = coppelia_obstacle()
     if obstacle is not None:
         raise BackendError(f"backend coppelia does not work: {obstacle}")
-    if sees and not has_display():  # where its OpenGL may end the process
+    if sees and not has_display():  # without one its OpenGL may end the process
         raise BackendError(
-            "cameras of CoppeliaSim need OpenGL on a display, and DISPLAY is not set: apt-get install xvfb, and "
-            "begin the command with xvfb-run -a"
+            "cameras of CoppeliaSim need OpenGL on a display, and DISPLAY is not set: apt-get install xvfb, "
+            "and begin the command with xvfb-run -a"
         )
     from envs.backends.coppelia.backend import CoppeliaBackend
 

@@ -10,7 +10,7 @@ SAWYER_MIDDLE = (0.595, 0.0, -0.12)  # m, of the region of its table
 CLOSEUP = ((1.15, -0.74, 0.36), (0.60, 0.0, -0.03), 36)  # of the Sawyer: from, to, angle of view in degrees
 SCENE_FROM = (1.12, -0.50, 0.38)  # m; nearer than the camera for people: a pixel is 7 mm of the table at 64
 SCENE_ANGLE, WRIST_ANGLE = 34, 100  # degrees
-BESIDE, BEHIND, AHEAD = 0.10, 0.12, 0.0  # m of the wrist camera from the tool, of where it looks beyond it
+BESIDE, BEHIND = 0.10, 0.12  # m of the wrist camera from the tool, which it looks at
 
 
 class View(NamedTuple):
@@ -38,8 +38,7 @@ def room_views(middle: np.ndarray, size: float) -> dict[str, View]:
 def wrist_view(size: float) -> View:
     """In the tool's frame, beside the fingers' plane, so that it sees both of them and what is between."""
     place = size * np.array([BESIDE, 0.0, -BEHIND])
-    back = place - size * np.array([0.0, 0.0, AHEAD])
-    return View(place, facing(back, up=(1.0, 0.0, 0.0)), float(WRIST_ANGLE))
+    return View(place, facing(place, up=(1.0, 0.0, 0.0)), float(WRIST_ANGLE))
 
 
 def facing(back: np.ndarray, up: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> np.ndarray:

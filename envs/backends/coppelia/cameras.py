@@ -1,4 +1,4 @@
-"""The vision sensors that a policy or a person looks through: a scene's own, and those that are put into it."""
+"""The vision sensors that policies and people look through: a scene's own, and those put into it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from envs.backends.views import View, facing, room_views, wrist_view
 PEOPLE_FROM, PEOPLE_AIM = np.array([1.6, 0.9, 0.6]), np.array([0.5, 0.0, 0.0])  # m from the robot's base
 PEOPLE_ANGLE = 50.0  # degrees
 FAR = 10.0  # m; nothing beyond it is drawn
-HALF_TURN = np.diag([-1.0, -1.0, 1.0])  # PyRep's hands have their left pad where MuJoCo's Sawyer has the right one
+# about the approach axis: PyRep's hands have their left pad where MuJoCo's Sawyer has its right one
+HALF_TURN = np.diag([-1.0, -1.0, 1.0])
 AXES = np.diag([-1.0, 1.0, -1.0])  # a sensor's x and z point the other way than those of a View
 BLACK = (
-    "the camera {} of CoppeliaSim draws only black: its vision sensors need OpenGL, so begin the command with "
-    "xvfb-run -a where there is no display, and take a CoppeliaSim that was built with OpenGL (see "
+    "the camera {} of CoppeliaSim draws only black: its vision sensors need OpenGL, so begin the command "
+    "with xvfb-run -a where there is no display, and take a CoppeliaSim that was built with OpenGL (see "
     "docs/coppeliasim.md)"
 )
 
@@ -35,7 +36,12 @@ class Cameras:
     """
 
     def __init__(
-        self, base: np.ndarray, middle: np.ndarray, size: float, tool: tuple[np.ndarray, np.ndarray], hand: Object
+        self,
+        base: np.ndarray,
+        middle: np.ndarray,
+        size: float,
+        tool: tuple[np.ndarray, np.ndarray],
+        hand: Object,
     ) -> None:
         handles = sim.simGetObjectsInTree(sim.sim_handle_scene, ObjectType.VISION_SENSOR.value, 0)
         self._own = {sim.simGetObjectName(handle): VisionSensor(handle) for handle in handles}
@@ -49,11 +55,13 @@ class Cameras:
             View(place + turn @ at_wrist.place, turn @ at_wrist.rotation, at_wrist.angle)
         )
         self._added["wrist"].set_parent(hand)
-        self._for_people = add_sensor(View(base + PEOPLE_FROM, facing(PEOPLE_FROM - PEOPLE_AIM), PEOPLE_ANGLE))
+        self._for_people = add_sensor(
+            View(base + PEOPLE_FROM, facing(PEOPLE_FROM - PEOPLE_AIM), PEOPLE_ANGLE)
+        )
         self._drawn: set[str] = set()  # of what has been seen not to be black
 
     def see(self, names: tuple[str, ...], size: int) -> dict[str, np.ndarray]:
-        """(size, size, 3) uint8 of each. Raises BackendError for one that is not there or draws only black."""
+        """(size, size, 3) uint8 of each. BackendError for one that is not there or draws only black."""
         return {name: self._draw(self._find(name), name, size, size) for name in names}
 
     def show(self, width: int, height: int) -> np.ndarray:
@@ -64,8 +72,8 @@ class Cameras:
         there = ", ".join({**self._own, **self._added})
         if name in self._own and name in self._added:
             raise BackendError(
-                f"the scene has a vision sensor {name!r}, which is the name of a camera that is put beside it: "
-                f"rename it (there are {there})"
+                f"the scene has a vision sensor {name!r}, which is the name of a camera that is put beside "
+                f"it: rename it (there are {there})"
             )
         sensor = self._own.get(name) or self._added.get(name)
         if sensor is None:
