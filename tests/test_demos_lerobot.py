@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from io import BytesIO
 from operator import attrgetter
 from pathlib import Path
@@ -50,14 +51,18 @@ def refusal(name) -> str:
     return str(caught.value)
 
 
-def film(path: Path, pictures: np.ndarray, fps: int, codec="libx264", pixels="yuv420p", **options) -> None:
-    """As LeRobot's writers make them; ``options`` of mp4."""
+def film(path: Path, pictures: np.ndarray, fps: int, codec="libx264", gap=10**6, **options) -> None:
+    """As LeRobot's writers make them, with no picture where the one of number ``gap`` should be; ``options``
+    of mp4.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, fps, options={"g": "2", "crf": "10"})
-        stream.height, stream.width, stream.pix_fmt = *pictures.shape[1:3], pixels
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        stream.height, stream.width, stream.pix_fmt = *pictures.shape[1:3], "yuv420p"
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number + (number >= gap), Fraction(1, fps)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 
@@ -145,7 +150,9 @@ def folder(original, tmp_path) -> Path:
 
 def test_numbers_come_back_but_for_what_follows_an_episode_that_was_cut(tmp_path):
     demos = make()  # those of five transitions hit a time limit
-    demos = replace(demos, is_intervention=np.arange(13) % 3 == 0)
+    rows = demos.rows.copy()
+    rows[7, demos.schema.columns["truncated"]] = 1  # and one terminates at the same time
+    demos = replace(demos, rows=rows, is_intervention=np.arange(13) % 3 == 0)
     files.write(demos, f"lerobot:{tmp_path}/a")
     again = files.read(tmp_path / "a")
     kept = np.delete(np.arange(13), [4, 12])
@@ -268,11 +275,11 @@ def without(folder: Path, key: str) -> None:
     described(folder, features=features)
 
 
-def cell(folder: Path, column: str, value) -> None:
-    """Give the first row of the first file another value."""
+def cell(folder: Path, column: str, *first) -> None:
+    """Give the first rows of the first file other values."""
 
     def change(table):
-        values = [value, *table[column].to_pylist()[1:]]
+        values = [*first, *table[column].to_pylist()[len(first) :]]
         place = table.column_names.index(column)
         return table.set_column(place, column, pa.array(values))
 
@@ -284,9 +291,14 @@ def shortened(folder: Path) -> None:
     film(folder / f"videos/{KEY}.wrist/chunk-000/file-001.mp4", colours(1), 30)
 
 
+def unlisted(folder: Path) -> None:
+    path = folder / "meta/episodes/chunk-000/file-000.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 2), path)
+
+
 def playlist(folder: Path) -> None:
-    """What FFmpeg takes for a list of other files to play."""
-    text = f"#EXTM3U\n#EXTINF:1,\nfile://{folder}/videos/{KEY}.wrist/chunk-000/file-000.mp4\n#EXT-X-ENDLIST\n"
+    """What FFmpeg by itself takes for a list of other files to play, and plays."""
+    text = "ffconcat version 1.0\nfile file-000.mp4\n"
     (folder / f"videos/{KEY}.wrist/chunk-000/file-001.mp4").write_text(text)
 
 
@@ -313,7 +325,7 @@ def playlist(folder: Path) -> None:
         (lambda folder: feature(folder, f"{KEY}.wrist", shape=[10**6, 10**6, 3]), "MiB of memory"),
         (lambda folder: cell(folder, "action", 7.0), "outside [-1, 1], scale it"),
         (lambda folder: cell(folder, "action", None), "action is not one number"),
-        (lambda folder: cell(folder, "observation.state", [1.0]), "equally many, in each row"),
+        (lambda folder: cell(folder, "observation.state", [1.0], [1.0] * 3), "equally many, in each row"),
         (lambda folder: cell(folder, "frame_index", 3), "not one episode after the other"),
         (
             lambda folder: mark(folder, lambda table: table.drop_columns(["action"])),
@@ -321,6 +333,7 @@ def playlist(folder: Path) -> None:
         ),
         (lambda folder: (folder / f"videos/{KEY}.wrist/chunk-000/file-001.mp4").unlink(), "is missing"),
         (shortened, "shorter than its episodes: it has no picture at 0.033 s"),
+        (unlisted, "does not list the 3 episodes"),
         (playlist, "no mp4 film"),
     ],
 )
@@ -347,6 +360,22 @@ def test_a_truncated_film_is_a_line(name, cut, folder):
     for length in (0, 10, len(whole) // 2, len(whole) * 4 // 5, len(whole) - cut):
         path.write_bytes(whole[:length])
         assert str(path) in refusal(folder / "pictures"), f"{length} of {len(whole)} bytes were read"
+
+
+def test_a_film_cut_off_in_a_picture_that_its_codec_mends_is_a_line(tmp_path):
+    path = tmp_path / "a.mp4"
+    film(path, colours(4), 30, "mpeg4", movflags="faststart")
+    assert len(films.read(path, np.arange(4) / 30, SIZE, 30)) == 4
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ConfigError, match="it is cut off"):
+        films.read(path, np.arange(4) / 30, SIZE, 30)
+
+
+def test_a_film_that_lacks_a_picture_inside_is_a_line(tmp_path):
+    path = tmp_path / "a.mp4"
+    film(path, colours(150)[:, :16, :16], 30, gap=100)
+    with pytest.raises(ConfigError, match=r"has no picture at 3\.333 s"):
+        films.read(path, np.arange(150) / 30, (16, 16), 30)
 
 
 def test_damaged_bytes_never_end_in_a_traceback(folder):

@@ -15,7 +15,7 @@ def run_by_hand(settings: dict[str, Any], config: EnvConfig, episodes: int, out:
     seed, only_success = settings.pop("seed", 0), settings.pop("only_success", True)
     page = {name: settings.pop(name) for name in ("watch_host", "watch_port") if name in settings}
     refuse_rest(settings, "record-demos")
-    if str(out).startswith("minari:"):
+    if str(out).startswith(("minari:", "lerobot:")):
         raise ConfigError(f"--out {out}: each episode is saved at once, into a file; --convert that later")
     from sac_dist.acting.by_hand import record_by_hand
     from sac_dist.acting.hand import Hand

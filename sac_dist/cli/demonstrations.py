@@ -123,7 +123,7 @@ def run_inspect(settings: dict[str, Any], names: list[str]) -> int:
 
     for name in names:
         demos = files.read(name)
-        picture = Path(Path(name.removeprefix("minari:")).resolve().name + ".png")
+        picture = Path(Path(name.removeprefix("minari:").removeprefix("lerobot:")).resolve().name + ".png")
         draw(demos, picture)
         show(f"{describe(demos, name)}\npicture {picture}")
     return 0

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sac_dist.formats.check import check_size
 from sac_dist.settings import ConfigError
 
 Pictures = npt.NDArray[np.uint8]
 
-# Colours at full resolution and without loss: small plain pictures are not larger so, and only what becomes
-# of red, green and blue on the way to luma and chroma is lost, 1 of 255 at most.
+# Colours at full resolution and without loss, for small plain pictures are no larger so: red, green and blue
+# are rounded on their way to luma and chroma, by 2 of 255 at most.
 CODEC, PIXELS, QUALITY = "libx264", "yuv444p", "0"
 KEYFRAMES = 2  # every so many pictures, as LeRobot has them: any picture is found quickly
 
@@ -52,14 +52,14 @@ def read(path: Path, times: npt.NDArray[np.float64], size: tuple[int, ...], fps:
     if not path.is_file():
         raise ConfigError(f"{path} is missing")
     shape = (len(times), *size, 3)
-    nbytes = int(np.prod(shape, dtype=np.float64))
-    check_size(str(path), nbytes, nbytes)  # a film may be any number of times smaller than its pictures
     shown, order, found = np.empty(shape, np.uint8), np.argsort(times, kind="stable"), 0
     wanted, half = times[order], 0.5 / fps
     try:
         # Through a file of ours and as mp4 alone: FFmpeg would follow a playlist to other files and hosts.
         with open(path, "rb") as file, av.open(file, format="mp4") as container:
-            stream = container.streams.video[0]
+            stream = next((each for each in container.streams.video if each.codec_context), None)
+            if stream is None:
+                raise ConfigError(f"{path} is damaged: nothing in it can be decoded")
             _check(path, stream, size, fps)
             for packet in container.demux(stream):
                 if packet.is_corrupt:
@@ -71,14 +71,15 @@ def read(path: Path, times: npt.NDArray[np.float64], size: tuple[int, ...], fps:
                             raise ConfigError(f"{path} has no picture at {wanted[found]:.3f} s")
                         shown[order[found:last]] = frame.to_ndarray(format="rgb24")
                         found = last
-    except (av.FFmpegError, OSError, IndexError) as error:
-        raise ConfigError(f"{path} is no mp4 film, or damaged: {error}") from None
+    except (av.FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path} is no mp4 film, or damaged: {reason}") from None
     if found < len(wanted):
         raise ConfigError(f"{path} is shorter than its episodes: it has no picture at {wanted[found]:.3f} s")
     return shown
 
 
-def _check(path: Path, stream, size: tuple[int, ...], fps: float) -> None:  # type: ignore[no-untyped-def]
+def _check(path: Path, stream: Any, size: tuple[int, ...], fps: float) -> None:
     if (stream.height, stream.width) != size:
         sides, wanted = f"{stream.height}×{stream.width}", f"{size[0]}×{size[1]}"
         raise ConfigError(f"{path} has pictures of {sides}, and meta/info.json says {wanted}")

@@ -47,9 +47,7 @@ class Folder:
     fps: float
     totals: tuple[int, int]  # episodes, frames
     chunk: int  # episodes of version 2.1 in a folder
-    features: dict[
-        str, tuple[str, tuple[int, ...]]
-    ]  # dtype and shape of each; a picture's is height, width, 3
+    features: dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape; a picture's is (height, width, 3)
 
     def files(self) -> list[Path]:
         return sorted((self.path / "data").glob("*/*.parquet"))
@@ -67,7 +65,7 @@ def read(name: str) -> Transitions:
     its last frame, so the last transition of one that did not terminate is left out.
     """
     folder = _opened(name)
-    keys = [key for key in sorted(folder.features) if key.startswith(OBSERVATION)]
+    keys = [key for key in folder.features if key.startswith(OBSERVATION)]
     vectors = [key for key in keys if folder.features[key][0] not in NO_NUMBERS]
     cameras = [key for key in keys if folder.features[key][0] in ("video", "image")]
     shown = cameras if name.endswith(PICTURES) else []
@@ -256,7 +254,8 @@ def _pictures(
     if len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
         raise ConfigError(f"{folder.path}: {key} has pictures of {shape}: those with three colours are read")
     count = (folder.totals[1], *shape)
-    check_size(f"{folder.path}: {key}", size := int(np.prod(count, dtype=np.float64)), size)
+    nbytes = int(np.prod(count, dtype=np.float64))
+    check_size(f"{folder.path}: {key}", nbytes, nbytes)  # packed pictures may be any number of times smaller
     if dtype == "image":
         return _images(folder, key, count)
     shown = np.empty(count, np.uint8)
@@ -284,7 +283,7 @@ def _films(folder: Folder, key: str, count: int) -> list[tuple[Path, float]]:
     rows = np.concatenate(
         [np.concatenate([table[each] for each in ("episode_index", *wanted)], 1) for table in tables]
     )
-    if (rows[:, 0] != np.arange(count)).any():
+    if rows[:, 0].tolist() != list(range(count)):
         raise ConfigError(f"{folder.path}/meta/episodes does not list the {count} episodes: it is damaged")
     return [
         (videos / key / f"chunk-{int(chunk):03d}" / f"file-{int(file):03d}.mp4", float(second))

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from envs.backends.base import CONTROL_TIMESTEP
 from sac_dist.data.schema import Field
 from sac_dist.data.transitions import Transitions
 from sac_dist.formats import films
 from sac_dist.settings import ConfigError
 
 VERSION, SOURCE = "v3.0", "sac_dist.json"
-FPS = round(1 / CONTROL_TIMESTEP)  # of the arm tasks; transitions do not say how long a step takes
+FPS = 20  # of the arm tasks (envs.backends.base); transitions do not say how long a step takes
 QUANTILES = 0.01, 0.1, 0.5, 0.9, 0.99
 SAMPLED = 100  # pictures of an episode that its statistics are of, as LeRobot's are
 FILE = "chunk-000/file-000"
