@@ -40,7 +40,7 @@ EXTRAS = {
     "data": ["h5py", "minari"],  # robomimic's and Minari's files
     "export": ["onnx", "onnxruntime"],  # --export FILE.onnx, and what runs it; .npz needs numpy alone
     "hub": ["huggingface_hub>=1"],  # --push-to-hub, --model hf://owner/name
-    "lerobot": ["pyarrow>=17", "av>=14"],  # LeRobot's data sets; lerobot itself wants an older torch
+    "lerobot": ["pyarrow>=17", "av>=15"],  # LeRobot's data sets; lerobot itself wants an older torch
     "meshes": ["coacd"],  # objects from OBJ and STL files in convex pieces; else their hulls collide
     "ray": ["ray>=2.40"],  # --engine ray
     "robots": ["mujoco-menagerie"],  # robots by name
