@@ -137,7 +137,7 @@ class _Session:
                 return None
             pace.wait(self.hand.speed)
             following = self.hand.command()
-            if following is None or self._is_pressed(LEFT):
+            if following is None or self._is_pressed(LEFT) or not self.attended():
                 self.again = True
                 raise NoHand
             command = following

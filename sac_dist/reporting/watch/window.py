@@ -142,7 +142,7 @@ class Picture(threading.Thread):
         lines = (
             (STATES[told.state], f"{told.kept} of {told.wanted} kept"),
             ("to the object, cm", f"{forward:.1f} forward, {left:.1f} left, {up:.1f} up"),
-            ("turn, degrees", f"{-math.degrees(told.seen[3]):.0f}"),
+            ("turn, degrees", str(round(-math.degrees(told.seen[3])))),
             ("gripper", gripper(self._hand) + held),
         )
         return Words("\n".join(about for about, _ in lines), "\n".join(said for _, said in lines))
