@@ -11,7 +11,10 @@ from pathlib import Path
 
 from PIL import ImageGrab
 
-SYMBOLS = {"Space": "space", "Enter": "Return", "Backspace": "BackSpace", "ShiftLeft": "Shift_L"}
+SYMBOLS = {
+    **{"Space": "space", "Enter": "Return", "Backspace": "BackSpace"},
+    **{"ShiftLeft": "Shift_L", "ShiftRight": "Shift_R"},
+}
 
 
 def obstacle() -> str | None:
@@ -53,7 +56,7 @@ class Display:
         """Hold down these, by the names that browsers give them, and no others."""
         for down, those in ((0, self._down - keys), (1, keys - self._down)):
             for key in those:
-                name = SYMBOLS.get(key, key.removeprefix("Key").lower())
+                name = SYMBOLS.get(key, key.removeprefix("Arrow").removeprefix("Key"))
                 symbol = ctypes.c_ulong(self._x.XStringToKeysym(name.encode()))
                 code = self._x.XKeysymToKeycode(self._display, symbol)
                 assert code and self._xtest.XTestFakeKeyEvent(self._display, code, down, 0), key

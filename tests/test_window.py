@@ -21,9 +21,10 @@ from sac_dist.acting.views import drawable
 from sac_dist.cli import main as cli
 from sac_dist.formats import files
 from sac_dist.reporting.watch import spacemouse
-from sac_dist.reporting.watch.keys import GRIPPER, Input
+from sac_dist.reporting.watch.keys import GRIPPER, SLOW, Input, turned
+from sac_dist.reporting.watch.keys import MOVES as MOVING
 from sac_dist.reporting.watch.spacemouse import SpaceMouse
-from sac_dist.reporting.watch.steering import gripper, offset
+from sac_dist.reporting.watch.steering import PRESSED, gripper, offset
 from sac_dist.settings import ConfigError, EnvConfig
 
 pytestmark = pytest.mark.timeout(120)
@@ -260,15 +261,40 @@ def test_a_person_lifts_by_a_spacemouse(screen, hands, device, tmp_path, capsys)
 
 @pytest.mark.slow
 @on_a_display
-def test_who_closes_the_window_ends(screen, hands, tmp_path, capsys):
-    def close() -> None:
-        until(lambda: hands and hands[0].told().state == STANDS)
-        until(lambda: "sac_dist: move to begin, 0 of 1 kept" in screen.titles().values())
+def test_every_key_of_the_page_is_one_of_the_window_and_who_closes_it_ends(screen, hands, tmp_path, capsys):
+    out, failed, direction = tmp_path / "x.npz", [], looking()
+
+    def moves(*keys: str) -> bool:
+        wanted = turned(Input(frozenset(keys)).motion(), direction)
+        return np.allclose(hands[0].command().motion, wanted, atol=0.01)
+
+    def play() -> None:
+        until(lambda: hands and "sac_dist: move to begin, 0 of 2 kept" in screen.titles().values())
+        for opening in ("closed", "open"):
+            screen.press({GRIPPER})
+            screen.press(set())
+            until(lambda opening=opening: gripper(hands[0]) == opening, 5)
+            time.sleep(0.1)  # nobody is quicker
+        for keys in (*((key,) for key in MOVING), *(("KeyW", key) for key in SLOW)):
+            screen.press(set(keys))
+            until(lambda keys=keys: moves(*keys), 5)
+        for key, button in PRESSED.items():
+            until(lambda: hands[0].told().state == MOVES, 5)
+            screen.press({key})
+            until(lambda button=button: hands[0].presses(button) == 1, 5)
+            until(lambda: hands[0].told().state != MOVES, 5)
+            screen.press({"KeyR"})
+        until(lambda: hands[0].told().state == MOVES, 5)
+
+    def person() -> None:
+        try:
+            play()
+        except BaseException as error:
+            failed.append(error)
         screen.ask_to_close(next(iter(screen.titles())))
 
-    person = threading.Thread(target=close, daemon=True)
-    person.start()
-    assert (
-        cli.main(["--record-demos", "1", *RECORD, "--hand", "window", "--out", str(tmp_path / "x.npz")]) == 0
-    )
-    assert capsys.readouterr().out.splitlines()[-1] == "nothing was kept"
+    threading.Thread(target=person, daemon=True).start()
+    assert cli.main(["--record-demos", "2", *RECORD, "--hand", "window", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert not failed and "who steered has left: the episode is discarded" in said, (failed, said)
+    assert len(files.read(str(out)).starts) == 1, "the one that was said to be done"
