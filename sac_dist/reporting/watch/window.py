@@ -71,7 +71,8 @@ def steer(
     person, title = Steerer(hand), ""
     try:
         picture.begun.wait()
-        opened()
+        if picture.failure is None:
+            opened()
         while picture.is_alive() and not window.closed:
             window.wait(POLL)
             axes, buttons = ((), ()) if mouse is None else mouse.read()
@@ -99,13 +100,13 @@ class Picture(threading.Thread):
         help = (*HELP, BUTTONS) if spacemouse else HELP
         self._help = Words("\n".join(key for key, _ in help), "\n".join(does for _, does in help))
         self.begun, self._ends = threading.Event(), threading.Event()
-        self._failure: Exception | None = None
+        self.failure: Exception | None = None
 
     def run(self) -> None:
         try:
             self._draw()
         except Exception as error:  # a world that nobody has drawn yet
-            self._failure = error
+            self.failure = error
         finally:
             self.begun.set()
             self._window.leave()
@@ -114,8 +115,8 @@ class Picture(threading.Thread):
         """Raises ConfigError for what kept it from drawing."""
         self._ends.set()
         self.join(5.0)
-        if self._failure is not None:
-            raise ConfigError(f"--hand window: nothing to see: {reason(self._failure)}")
+        if self.failure is not None:
+            raise ConfigError(f"--hand window: nothing to see: {reason(self.failure)}")
 
     def _draw(self) -> None:
         world, drawing = self._view.drawing_of(self._view.snapshot())
