@@ -46,6 +46,7 @@ EXTRAS = {
     "robots": ["mujoco-menagerie"],  # robots by name
     "search": ["optuna>=4"],  # --optimize
     "serve": ["websockets>=13"],  # python -m sac_dist.runner serve
+    "spacemouse": ["hidapi>=0.14"],  # --hand spacemouse
     "view": ["viser>=1.1,<2"],  # --watch
     "wandb": ["wandb>=0.31"],  # --wandb PROJECT
     "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=1"],  # the site: mkdocs build

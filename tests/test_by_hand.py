@@ -210,6 +210,12 @@ def test_who_leaves_loses_the_episode_and_no_more():
     np.testing.assert_array_equal(hand.first[0], hand.first[1])
 
 
+def test_it_ends_where_nobody_will_come_any_more():
+    hand = Presses(DONE, 5)
+    kept, lines, tried = recorded(LIFT, hand, 2, attended=lambda: hand.instants < 10)
+    assert len(kept) == len(tried) == 1 and len(lines) == 1 and "the episode is discarded" in lines[0]
+
+
 def test_a_failed_episode_is_kept_where_it_is_asked_for():
     class Still(PersonsHand):
         def command(self):
