@@ -40,11 +40,13 @@ EXTRAS = {
     "data": ["h5py", "minari"],  # robomimic's and Minari's files
     "export": ["onnx", "onnxruntime"],  # --export FILE.onnx, and what runs it; .npz needs numpy alone
     "hub": ["huggingface_hub>=1"],  # --push-to-hub, --model hf://owner/name
+    "lerobot": ["pyarrow>=17", "av>=15"],  # LeRobot's data sets; lerobot itself wants an older torch
     "meshes": ["coacd"],  # objects from OBJ and STL files in convex pieces; else their hulls collide
     "ray": ["ray>=2.40"],  # --engine ray
     "robots": ["mujoco-menagerie"],  # robots by name
     "search": ["optuna>=4"],  # --optimize
     "serve": ["websockets>=13"],  # python -m sac_dist.runner serve
+    "spacemouse": ["hidapi>=0.14"],  # --hand spacemouse
     "view": ["viser>=1.1,<2"],  # --watch
     "wandb": ["wandb>=0.31"],  # --wandb PROJECT
     "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=1"],  # the site: mkdocs build

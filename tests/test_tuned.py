@@ -85,6 +85,21 @@ def test_a_users_file_goes_before_the_packages(elsewhere):
     }
 
 
+@pytest.mark.parametrize("env", ["Grasp-v0", "Lift-v0", "auto"])
+def test_a_policy_that_sees_takes_what_is_tuned_for_pictures(elsewhere, env):
+    camera = ["--train", "--env", env, "--observation", "camera+state"]
+    settings, line, if_unknown = found_for(parse([*camera, "--buffer-size", "5000"]))
+    assert settings.items() >= (PRESETS["pixels"] | {"buffer_size": 5000}).items() and not if_unknown
+    assert line.startswith(f"settings tuned for {env} and pictures: ") and "actor_lr 0.0005" in line
+    config = Config.of(EnvConfig(env, {"observation": "camera"}))
+    assert config.train.buffer_size == 100_000 and config.env.kwargs == {"observation": "camera"}
+    assert found_for(parse([*camera, "--no-tuned"])).settings.keys() == {"train", "env", "observation"}
+    if env == "auto":
+        return
+    (elsewhere / f"{env}.yaml").write_text("buffer_size: 7000\n")
+    assert found_for(parse(camera)).settings["buffer_size"] == 7000
+
+
 @pytest.mark.parametrize("arguments", [["--no-tuned"], ["--config", "c.yaml"]])
 def test_it_can_be_left_out(elsewhere, arguments):
     (elsewhere.parent / "c.yaml").write_text("tuned: false")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from unittest.mock import Mock
 import gymnasium
 import numpy as np
 import pytest
+from browser import Browser, find_browser
 from test_engine import descendants, role_of
 from watching import Visitor
 from websockets.exceptions import InvalidStatus
@@ -410,6 +412,41 @@ def test_a_run_is_seen_whatever_comes_to_its_page(tmp_path):
     lines = visited(watched(tmp_path, eval_interval=500, eval_episodes=5), visit)
     assert not [line for line in lines if "watch " in line and "restarting" in line], lines
     assert not named("watch")
+
+
+# Pixels in the colours of training and evaluation on each chart's canvas.
+COLOURED = """JSON.stringify([...document.querySelectorAll(".uplot canvas")].map(canvas => {
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    return [[76, 155, 232], [232, 116, 59]].map(colour => {
+        let count = 0;
+        for (let i = 0; i < pixels.length; i += 4)
+            count += pixels[i + 3] > 0 && colour.every((value, part) => Math.abs(pixels[i + part] - value) < 12);
+        return count;
+    });
+}))"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium: SAC_DIST_BROWSER names its program")
+def test_curves_are_drawn_and_move(tmp_path):
+    def visit(page, url):
+        with first_visit(url):
+            browser = Browser(url, tmp_path / "profile")
+
+        def drawn(enough) -> list[list[int]]:
+            deadline = time.monotonic() + 60
+            while not enough(found := json.loads(browser.value(COLOURED) or "[]")):
+                assert time.monotonic() < deadline, found
+                time.sleep(0.2)
+            return found
+
+        try:
+            first = drawn(lambda charts: len(charts) == 2 and min(charts[1]) > 30)  # of the return
+            drawn(lambda charts: charts[1] != first[1])
+        finally:
+            browser.close()
+
+    visited(watched(tmp_path, steps=10**6, eval_interval=500, eval_episodes=5), visit)
 
 
 @pytest.mark.slow

@@ -53,8 +53,10 @@ def record_by_hand(
     on_episode: Callable[[int, Episode], None] = lambda index, episode: None,
     note: Callable[[str], None] = silent,
     quicker: float = 1.0,
+    attended: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Let ``hand`` play until ``episodes`` episodes are kept; ``keep`` gets all of them after each.
+    """Let ``hand`` play until ``episodes`` episodes are kept, or nobody will come who holds it, which
+    ``attended`` says; ``keep`` gets all of them after each.
 
     An episode begins with the first motion. It is kept if it succeeds, or whatever comes of it with
     ``only_success`` false, and if DONE ends it; DISCARD goes on to another start, REDO plays the same again.
@@ -76,14 +78,14 @@ def record_by_hand(
             note(line)
         kept: list[Transitions] = []
         success: list[bool | None] = []
-        session = _Session(env, long, steering, hand, Filming(reels, 0, env), episodes, quicker)
+        session = _Session(env, long, steering, hand, Filming(reels, 0, env), episodes, quicker, attended)
         tried = start = 0
-        while len(kept) < episodes:
+        while len(kept) < episodes and attended():
             episode = None
             try:
                 episode = session.play(demonstration_seed(seed, start), len(kept))
             except NoHand:
-                note("who steered has left: the episode is discarded, and the next one waits")
+                note("who steered has left: the episode is discarded")
             start += not session.again
             if episode is None:
                 continue
@@ -109,9 +111,10 @@ class _Session:
         film: Filming,
         wanted: int,
         quicker: float,
+        attended: Callable[[], bool],
     ) -> None:
         self.env, self.config, self.steering, self.hand, self.film = env, config, steering, hand, film
-        self.wanted, self.quicker = wanted, quicker
+        self.wanted, self.quicker, self.attended = wanted, quicker, attended
         self.done = self.again = False  # how the last episode ended
 
     def play(self, seed: int, kept: int) -> Episode | None:
@@ -134,7 +137,7 @@ class _Session:
                 return None
             pace.wait(self.hand.speed)
             following = self.hand.command()
-            if following is None or self._is_pressed(LEFT):
+            if following is None or self._is_pressed(LEFT) or not self.attended():
                 self.again = True
                 raise NoHand
             command = following
@@ -150,8 +153,8 @@ class _Session:
         time.sleep(SHOWN / self.quicker)
 
     def _first_motion(self, kept: int) -> Command | None:
-        """None: another start is wanted."""
-        while True:
+        """None: another start is wanted, or nobody will come."""
+        while self.attended():
             command = self.hand.command()
             seen = self.steering.seen()
             self.hand.tell(NOBODY if command is None else STANDS, seen, kept, self.wanted)
@@ -160,6 +163,7 @@ class _Session:
             if self._is_left():
                 return None
             time.sleep(LOOK / self.quicker)
+        return None
 
     def _is_pressed(self, button: int) -> bool:
         return self.hand.presses(button) != self._pressed[button]

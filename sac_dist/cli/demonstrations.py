@@ -28,6 +28,8 @@ def run_record(settings: dict[str, Any], episodes: int) -> int:
         from sac_dist.cli.by_hand import run_by_hand
 
         return run_by_hand(settings, config, episodes, out)
+    if "hand" in settings:
+        raise ConfigError(f"--hand {settings['hand']} is for --policy human, and --policy is {policy}")
     seed, only_success = settings.pop("seed", 0), settings.pop("only_success", None)
     refuse_rest(settings, "record-demos")
     from sac_dist.acting.recording import record
@@ -123,7 +125,7 @@ def run_inspect(settings: dict[str, Any], names: list[str]) -> int:
 
     for name in names:
         demos = files.read(name)
-        picture = Path(Path(name.removeprefix("minari:")).resolve().name + ".png")
+        picture = Path(Path(name.removeprefix("minari:").removeprefix("lerobot:")).resolve().name + ".png")
         draw(demos, picture)
         show(f"{describe(demos, name)}\npicture {picture}")
     return 0

@@ -260,7 +260,12 @@ def add_modes(parser: Parser) -> None:
         "--policy",
         type=file_name,
         metavar="POLICY",
-        help="expert (default), random, human (steers in a browser), or a policy as --model takes it",
+        help="expert (default), random, human (steers: --hand), or a policy as --model takes it",
+    )
+    record.add_argument(
+        "--hand",
+        choices=("page", "window", "spacemouse"),
+        help="--policy human steers in a browser's page (default), in a window, or there by a SpaceMouse",
     )
     record.add_argument(
         "--out", type=file_path, metavar="FILE", help="file to write, new; its suffix names the format"

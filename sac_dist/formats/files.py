@@ -7,13 +7,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from sac_dist.data.transitions import Transitions
-from sac_dist.formats import d4rl, minari_data, npz, pickles, robomimic
+from sac_dist.formats import d4rl, lerobot_data, minari_data, npz, pickles, robomimic
 from sac_dist.formats import run as run_replay
 from sac_dist.formats.format import Format
 from sac_dist.settings import ConfigError, check_path
 
 # A new kind is a module that declares its FORMAT, and a name here; the first that matches reads.
-FORMATS = tuple(kind.FORMAT for kind in (minari_data, run_replay, npz, d4rl, robomimic, pickles))
+FORMATS = tuple(
+    kind.FORMAT for kind in (minari_data, lerobot_data, run_replay, npz, d4rl, robomimic, pickles)
+)
 NEW = ", ".join(
     f"{kind.names[0]}NAME-v0" if kind.names[0].endswith(":") else f"NAME{kind.names[0]}"
     for kind in FORMATS
@@ -22,7 +24,7 @@ NEW = ", ".join(
 
 
 def read(path: str | Path) -> Transitions:
-    """The demonstrations in a file, a run's folder, a Minari folder or ``minari:ID``.
+    """The demonstrations in a file, a run's folder, a Minari or LeRobot folder, or ``minari:ID``.
 
     Nothing in a file is executed. Raises ConfigError, one line: the file, the first bad transition (from 0),
     the field, the reason.
@@ -48,15 +50,17 @@ def read(path: str | Path) -> Transitions:
 
 
 def write(demos: Transitions, path: str | Path, again: bool = False) -> None:
-    """Write ``demos`` to a new file, whole or not at all; ``minari:ID`` adds a dataset to Minari's folder.
-    ``again``: over the file that was written before.
+    """Write ``demos`` to a new file, whole or not at all; ``minari:ID`` adds a dataset to Minari's folder,
+    ``lerobot:FOLDER`` makes one. ``again``: over the file that was written before.
 
     Raises ConfigError if the file exists, cannot be written, or its name does not say a kind.
     """
     kind = _kind_named(str(path)) if again else _format_of_new(str(path))
     assert kind.write is not None
     if demos.frames is not None and kind is pickles.FORMAT:
-        raise ConfigError(f"{path}: the book's pickles hold no pictures: write .npz, .hdf5 or minari:ID")
+        raise ConfigError(
+            f"{path}: the book's pickles hold no pictures: write .npz, .hdf5, minari:ID or lerobot:FOLDER"
+        )
     try:
         kind.write(demos, str(path))
     except OSError as error:
@@ -72,7 +76,10 @@ def check_new(path: str | Path) -> None:
 
 def absolute(name: str) -> str:
     """The name that finds the same from any folder; a Minari id stays."""
-    return name if name.startswith(minari_data.PREFIX) else str(Path(name).resolve())
+    if name.startswith(minari_data.PREFIX):
+        return name
+    prefix = lerobot_data.PREFIX if name.startswith(lerobot_data.PREFIX) else ""
+    return prefix + str(Path(name.removeprefix(prefix)).resolve())
 
 
 def notes(demos: Transitions, name: str) -> str | None:
@@ -89,12 +96,12 @@ def _format_of(name: str) -> Format:
             return kind
     if Path(name).is_dir():
         raise ConfigError(
-            f"{name} is a folder, but neither a run (checkpoints/last.safetensors) nor a Minari dataset "
-            "(data/main_data.hdf5)"
+            f"{name} is a folder, but neither a run (checkpoints/last.safetensors) nor a dataset of Minari's "
+            "(data/main_data.hdf5) or LeRobot's (meta/info.json)"
         )
     if not Path(name).is_file():
         raise ConfigError(f"no such file: {name}")
-    raise ConfigError(f"{name} is of no kind that is read: {NEW}, a run's folder or a Minari dataset's")
+    raise ConfigError(f"{name} is of no kind that is read: {NEW}, a run's folder or a dataset's")
 
 
 def _format_of_new(name: str) -> Format:

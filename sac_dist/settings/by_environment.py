@@ -1,5 +1,5 @@
-"""What a run takes beside the settings that were given: those tuned for its environment, or, where nobody
-tuned any, the preset ``general``.
+"""What a run takes beside the settings that were given: those tuned for its environment and for pictures, or,
+where nobody tuned any, the preset ``general``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sac_dist.settings import tuned
-from sac_dist.settings.presets import GENERAL, listed
+from sac_dist.settings.presets import GENERAL, PIXELS, listed
 from sac_dist.settings.values import defaults
 
 SHORTEST, LONGEST = 20, 100  # steps that the discount looks ahead, 1 / (1 - γ)
@@ -26,19 +26,33 @@ class Taken(NamedTuple):
 
 
 def taken(given: Mapping[str, Any], preset: str | None = None) -> Taken:
-    """What was ``given`` over what is tuned for its ``env``. A preset has values for everything: beneath it
-    there is no ``general``. Raises ConfigError for a file of the user's that cannot be read.
+    """What was ``given`` over what is tuned for its ``env``, and for policies that see. A preset has values
+    for everything: beneath it there is no ``general``. Raises ConfigError for a file of the user's that
+    cannot be read.
     """
     env = given.get("env", "auto")
     file = tuned.file_of(env)
-    if file is not None:
-        values = tuned.read(file, env)
-        known = defaults()
-        new = {n: value for n, value in values.items() if n not in given and value != known.get(n)}
-        own = f" ({file})" if file.parent == tuned.OWN else ""
-        line = f"settings tuned for {env}{own}: {listed(new)}" if new else None
-        return Taken({**values, **given}, line, {})
-    return Taken(dict(given), None, {} if env == "auto" or preset is not None else general_beneath(given))
+    own = file is not None and file.parent == tuned.OWN
+    values = {} if file is None else tuned.read(file, env)
+    if preset is None and sees(given):
+        values = PIXELS | values if own else values | PIXELS
+        name = f"{env} and pictures"
+    elif file is None:
+        unknown = env != "auto" and preset is None
+        return Taken(dict(given), None, general_beneath(given) if unknown else {})
+    else:
+        name = env
+    known = defaults()
+    new = {n: value for n, value in values.items() if n not in given and value != known.get(n)}
+    line = f"settings tuned for {name}{f' ({file})' if own else ''}: {listed(new)}" if new else None
+    return Taken({**values, **given}, line, {})
+
+
+def sees(given: Mapping[str, Any]) -> bool:
+    """Whether the settings ask for this package's cameras."""
+    kwargs = given.get("env_kwargs")
+    within = kwargs.get("observation") if isinstance(kwargs, Mapping) else None
+    return str(given.get("observation", within)).startswith("camera")
 
 
 def general_beneath(given: Mapping[str, Any]) -> dict[str, Any]:

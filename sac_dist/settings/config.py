@@ -129,7 +129,8 @@ class Config:
         the preset ``general``.
         """
         config = env if isinstance(env, EnvConfig) else EnvConfig(env)
-        found = taken({"env": config.name})
+        found = taken({"env": config.name, "env_kwargs": config.kwargs})
+        del found.settings["env_kwargs"]
         return replace(cls.of_settings(found.settings), env=config, if_unknown=found.if_unknown)
 
     @classmethod

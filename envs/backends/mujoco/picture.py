@@ -152,21 +152,23 @@ def open_renderer(model: Any, width: int, height: int) -> Any:
 
 
 def open_viewer(model: Any, data: Any) -> Any:
+    start_glfw("use render_mode rgb_array, or xvfb-run")  # launch_passive waits for ever where this fails
+    import mujoco.viewer
+
+    return mujoco.viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)
+
+
+def start_glfw(otherwise: str) -> Any:
+    """The library of windows. Raises BackendError where none can be opened, with what to do ``otherwise``."""
     if not has_display():
-        raise BackendError(
-            "no display for the window (DISPLAY is not set): use render_mode rgb_array, or xvfb-run"
-        )
+        raise BackendError(f"no display for the window (DISPLAY is not set): {otherwise}")
     try:
         import glfw
-        import mujoco.viewer
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            works = glfw.init()  # asked here because launch_passive waits for ever where this fails
     except ImportError as error:
         raise BackendError(f"the window does not open ({error}): pip install glfw") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        works = glfw.init()
     if not works:
-        raise BackendError(
-            "the window does not open (is DISPLAY right?): use render_mode rgb_array, or xvfb-run"
-        )
-    return mujoco.viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)
+        raise BackendError(f"the window does not open (is DISPLAY right?): {otherwise}")
+    return glfw

@@ -54,11 +54,19 @@ class Curves:
         columns = [
             np.array([float(row[name]) if row.get(name) else np.nan for row in those]) for name in names
         ]
-        data = (steps, *columns)
-        if title in self._charts:
-            self._charts[title].data = data
-            return
         from viser import uplot
+
+        data, values = (steps, *columns), np.concatenate(columns)
+        # the page would look for it among numbers that are not there, too, and draw nothing
+        low, high = np.nanmin(values), np.nanmax(values)
+        room = 0.05 * (high - low) or 0.5
+        scales = {
+            "x": uplot.Scale(time=False),
+            "y": uplot.Scale(range=(float(low - room), float(high + room))),
+        }
+        if title in self._charts:
+            self._charts[title].scales, self._charts[title].data = scales, data
+            return
 
         lines = [
             uplot.Series(label=label, stroke=colour, width=2, spanGaps=True) for _, label, colour in series
@@ -67,6 +75,6 @@ class Curves:
             data,
             (uplot.Series(label="steps"), *lines),
             title=title,
-            scales={"x": uplot.Scale(time=False)},
+            scales=scales,
             aspect=2.0,
         )

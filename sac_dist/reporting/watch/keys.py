@@ -1,4 +1,4 @@
-"""What keys and gamepads of a browser mean for a hand."""
+"""What keys, gamepads and SpaceMice mean for a hand."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ SPACEMOUSE = (
     *((4, ROLL, -1.0), (3, PITCH, -1.0), (5, YAW, -1.0)),
 )
 PAD_BUTTONS = {0: GRIPPER, 1: DISCARD, 2: REDO, 3: DONE}
+SPACEMOUSE_BUTTONS = {0: GRIPPER, 1: DONE}
 HOLDS = (5, 7)  # the right shoulder and trigger: takes over while it is pressed
 DEAD = 0.12  # of a stick, in its middle
 MOST = 64  # keys, axes and buttons of a message
@@ -68,12 +69,9 @@ class Input:
         return np.clip(motion, -1.0, 1.0) * (SLOWLY if self.keys & set(SLOW) else 1.0)
 
     def pressed(self) -> frozenset[str]:
-        """The keys, and the gamepad's buttons by the keys that they stand for."""
-        on = (
-            PAD_BUTTONS[index]
-            for index, pressed in enumerate(self.buttons)
-            if pressed and index in PAD_BUTTONS
-        )
+        """The keys, and the buttons by the keys that they stand for."""
+        meant = PAD_BUTTONS if self.standard else SPACEMOUSE_BUTTONS
+        on = (meant[index] for index, pressed in enumerate(self.buttons) if pressed and index in meant)
         return self.keys | frozenset(on)
 
     def holds(self) -> bool:

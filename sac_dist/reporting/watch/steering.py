@@ -21,6 +21,50 @@ STATES = ("nobody", "ready", "moving", "success", "failure")  # by acting/hand.p
 PRESSED = {keys.DONE: DONE, keys.DISCARD: DISCARD, keys.REDO: REDO}
 
 
+class Steerer:
+    """One person, whose keys and devices go into the hand."""
+
+    def __init__(self, hand: Hand) -> None:
+        self.hand, self._grip, self._state = hand, Grip(), NOBODY
+
+    def take(self, now: Input) -> None:
+        """What has become pressed or has been let go."""
+        before = self._grip.takes_over()
+        fresh = self._grip.take(now)
+        for key, button in PRESSED.items():
+            if key in fresh:
+                self.hand.press(button)
+        if self._grip.takes_over() and not before:
+            seen = self.hand.told().seen
+            self._grip.match(bool(seen[4]), seen[5])
+
+    def hold(self, motion: np.ndarray) -> None:
+        """Along the base's axes."""
+        self.hand.hold(motion, self._grip.opening, self._grip.takes_over())
+
+    def rest(self) -> None:
+        """Nothing is known of the keys."""
+        self.hand.hold(np.zeros(6), self._grip.opening, False)
+
+    def look(self) -> Told:
+        told = self.hand.told()
+        if told.state == STANDS != self._state:  # another episode
+            self._grip.opening = 1.0
+        self._state = told.state
+        return told
+
+
+def offset(told: Told, direction: float) -> np.ndarray:
+    """(3,) m from the tool to the object: forward, left, up, for who looks in that direction."""
+    return turned(np.append(told.seen[:3], [0.0, 0.0, 0.0]), -direction)[:3]
+
+
+def gripper(hand: Hand) -> str:
+    """What is wanted of it."""
+    command = hand.command()
+    return "open" if command is None or command.opening else "closed"
+
+
 class Steerers:
     """The first who comes steers; the others look on until they leave."""
 
@@ -49,7 +93,7 @@ class Steerers:
             self._people.remove(connection)
 
     async def _serve(self, connection: Any) -> None:
-        grip, now, state = Grip(), Input(), NOBODY
+        person, now = Steerer(self.hand), Input()
         heard = sent = second = time.monotonic()
         count = tick = 0
         while True:
@@ -57,11 +101,7 @@ class Steerers:
                 now = Input.of(await asyncio.wait_for(connection.recv(), POLL))
                 heard, count = time.monotonic(), count + 1
                 if self._steers(connection):
-                    before = grip.takes_over()
-                    self._press(grip.take(now))
-                    if grip.takes_over() and not before:
-                        seen = self.hand.told().seen
-                        grip.match(bool(seen[4]), seen[5])
+                    person.take(now)
             time_now = time.monotonic()
             if time_now - second > 1.0:
                 second, count = time_now, 0
@@ -69,13 +109,11 @@ class Steerers:
                 raise ValueError("too much input")
             await asyncio.sleep(0)  # a page that sends without end must not keep the others waiting
             if self._steers(connection):
-                still = time_now - heard > STALE / 2
-                motion = np.zeros(6) if still else turned(now.motion(), self.direction)
-                self.hand.hold(motion, grip.opening, grip.takes_over() and not still)
-            told = self.hand.told()
-            if told.state == STANDS != state:  # another episode
-                grip.opening = 1.0
-            state = told.state
+                if time_now - heard > STALE / 2:
+                    person.rest()
+                else:
+                    person.hold(turned(now.motion(), self.direction))
+            told = person.look()
             if told.tick != tick or time_now - sent > SENT_AT_LEAST:
                 tick, sent = told.tick, time_now
                 await connection.send(json.dumps(self._words(connection, told)))
@@ -83,14 +121,8 @@ class Steerers:
     def _steers(self, connection: Any) -> bool:
         return connection is self._people[0]
 
-    def _press(self, fresh: frozenset[str]) -> None:
-        for key, button in PRESSED.items():
-            if key in fresh:
-                self.hand.press(button)
-
     def _words(self, connection: Any, told: Told) -> dict[str, Any]:
         command = self.hand.command()  # of who steers
-        offset = turned(np.append(told.seen[:3], [0.0, 0.0, 0.0]), -self.direction)[:3]
         return {
             "steers": self._steers(connection),
             "trains": self.trains,
@@ -98,10 +130,10 @@ class Steerers:
             "kept": told.kept,
             "wanted": told.wanted,
             "tick": told.tick,
-            "offset": [round(float(part), 4) for part in offset],  # m to the object: forward, left, up
+            "offset": [round(float(part), 4) for part in offset(told, self.direction)],
             "yaw": round(float(told.seen[3]), 4),  # rad
             "held": bool(told.seen[4]),
             "opening": round(float(told.seen[5]), 3),
-            "gripper": "open" if command is None or command.opening else "closed",
+            "gripper": gripper(self.hand),
             "takes over": command is not None and command.takes_over,
         }
