@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from backends import in_a_process, maker
@@ -176,22 +175,10 @@ def test_a_scene_s_own_camera_and_names_that_are_not_there_or_taken_and_a_black_
 
 @pytest.mark.slow
 def test_a_policy_that_sees_is_trained(tmp_path: Path):
-    flags: list[Any] = [
-        *("--train", "--env", "Grasp-v0", "--backend", "coppelia", "--observation", "camera+state"),
-        *(
-            "--preset",
-            "pixels",
-            "--steps",
-            120,
-            "--warmup-steps",
-            60,
-            "--horizon",
-            8,
-            "--buffer-size",
-            1000,
-            "--no-video",
-        ),
-    ]
-    command = [sys.executable, "-m", "sac_dist", *map(str, flags), "--run-dir", str(tmp_path / "run")]
+    flags = (
+        "--train --env Grasp-v0 --backend coppelia --observation camera+state --preset pixels --steps 120 "
+        "--warmup-steps 60 --buffer-size 1000 --eval-interval 0 --no-video"
+    )
+    command = [sys.executable, "-m", "sac_dist", *flags.split(), "--run-dir", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stdout + done.stderr

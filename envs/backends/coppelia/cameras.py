@@ -17,11 +17,6 @@ FAR = 10.0  # m; nothing beyond it is drawn
 # about the approach axis: PyRep's hands have their left pad where MuJoCo's Sawyer has its right one
 HALF_TURN = np.diag([-1.0, -1.0, 1.0])
 AXES = np.diag([-1.0, 1.0, -1.0])  # a sensor's x and z point the other way than those of a View
-BLACK = (
-    "the camera {} of CoppeliaSim draws only black: its vision sensors need OpenGL, so begin the command "
-    "with xvfb-run -a where there is no display, and take a CoppeliaSim that was built with OpenGL (see "
-    "docs/coppeliasim.md)"
-)
 
 
 class Cameras:
@@ -87,7 +82,11 @@ class Cameras:
         picture = np.rint(255 * sensor.capture_rgb()).astype(np.uint8)
         if name not in self._drawn:
             if not picture.any():
-                raise BackendError(BLACK.format(name))
+                raise BackendError(
+                    f"the camera {name} of CoppeliaSim draws only black: its vision sensors need OpenGL, so "
+                    "begin the command with xvfb-run -a where there is no display, and take a CoppeliaSim "
+                    "that was built with OpenGL (see docs/coppeliasim.md)"
+                )
             self._drawn.add(name)
         return picture
 
