@@ -112,7 +112,7 @@ def add_modes(parser: Parser) -> None:
         nargs="+",
         type=file_name,
         metavar="DATA",
-        help="train from data alone: files, run folders or minari:ID",
+        help="train from data alone: files, run folders, minari:ID or lerobot:FOLDER",
     )
     modes.add_argument("--resume", type=file_path, metavar="RUN", help="go on with the run in this folder")
     modes.add_argument(

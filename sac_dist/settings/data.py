@@ -19,8 +19,10 @@ class DataConfig:
     cloning, then ``offline_steps`` of ``algo``.
     """
 
-    demos: tuple[str, ...] = option((), "demonstrations: files, run folders or minari:ID")
-    offline: tuple[str, ...] = option((), "train from this data alone: files, run folders or minari:ID")
+    demos: tuple[str, ...] = option((), "demonstrations: files, run folders, minari:ID or lerobot:FOLDER")
+    offline: tuple[str, ...] = option(
+        (), "train from this data alone: files, run folders, minari:ID or lerobot:FOLDER"
+    )
     algo: str = option(
         "cql",
         f"algorithm of the offline phases: {', '.join(ALGORITHMS)}, or your own package.module:Class",
