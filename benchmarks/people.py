@@ -9,8 +9,8 @@ through the page. sparse_alone, sparse_corrected: the lift with the sparse rewar
 worker the person takes over after 1 s, for the first 100 of these. sparse_ten, sparse_hundred: the same with
 ten demonstrations by the person, and with those multiplied to 100.
 
-An update to each step; a quarter of each batch of lift_shown is from the demonstrations, else half; γ is 0.98 where the reward is sparse and episodes may last 120 steps. Evaluates 50
-unseen episodes every 2,500 steps; writes runs in runs/people/ over earlier ones, and all figures to
+An update to each step; half of each batch from the demonstrations; γ is 0.98 where the reward is sparse and
+episodes may last 120 steps. Evaluates 50 unseen episodes every 1,000 steps; writes runs in runs/people/ over earlier ones, and all figures to
 benchmarks/results/people.json.
 """
 
@@ -132,6 +132,7 @@ def config(name: str, seed: int, steps: int, folder: Path) -> Config:
         workers=2,
         seed=seed,
         steps=steps,
+        eval_interval=1000,
         eval_episodes=50,
         update_ratio=1.0,
         video=False,
@@ -139,13 +140,12 @@ def config(name: str, seed: int, steps: int, folder: Path) -> Config:
         run_dir=str(folder),
     )
     agent = AgentConfig(discount=0.95 if name.startswith("lift") else 0.98)
-    ratio = 0.25 if name.startswith("lift") else DataConfig.demo_ratio
-    return Config(env, agent, settings, DataConfig(demos=tuple(map(str, demos)), demo_ratio=ratio))
+    return Config(env, agent, settings, DataConfig(demos=tuple(map(str, demos))))
 
 
 EXPERIMENTS = {
-    "lift_alone": 30_000,
-    "lift_shown": 30_000,
+    "lift_alone": 20_000,
+    "lift_shown": 20_000,
     "sparse_alone": 40_000,
     "sparse_corrected": 40_000,
     "sparse_ten": 40_000,
@@ -181,7 +181,7 @@ def main() -> None:
     )
     parser.add_argument("experiments", nargs="*", choices=[*EXPERIMENTS, []], help="default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, help="default: 30,000 for lift_…, 40,000 for sparse_…")
+    parser.add_argument("--steps", type=int, help="default: 20,000 for lift_…, 40,000 for sparse_…")
     arguments = parser.parse_args()
     runs = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
     for name in arguments.experiments or list(EXPERIMENTS):

@@ -45,7 +45,7 @@ OPTIONS = {
         data="relative",
     ),
     "cameras": Option(
-        str, "what pictures are from, parted by commas: wrist (default), scene, closeup", data="wrist"
+        str, "what pictures are from, separated by commas: wrist (default), scene, closeup", data="wrist"
     ),
     "camera_size": Option(int, "pixels of a picture along each side, 64 (default) to 128", data=64),
     "privileged": Option(

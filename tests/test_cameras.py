@@ -120,7 +120,7 @@ def test_cameras_of_a_robot_s_file_are_there_by_their_names(tmp_path: Path) -> N
     seen = [env.reset(seed=seed)[0] for seed in range(10)]
     assert sum(blue(observation["eye"]) >= 5 for observation in seen) >= 5
     assert (seen[0]["eye"] != seen[0]["wrist"]).any()
-    with pytest.raises(BackendError, match=r"no camera 'room': choose of .*eye"):
+    with pytest.raises(BackendError, match=r"no camera 'room': choose from .*eye"):
         env.backend.see(("room",), 64)
     env.close()
 
@@ -182,7 +182,7 @@ def test_physics_that_explodes_shows_the_picture_before() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"camera_size": 32}, "camera_size is 32: pixels, from 64 to 128"),
+        ({"camera_size": 32}, "camera_size is 32: it is in pixels, from 64 to 128"),
         ({"cameras": "wrist,wrist"}, "different names"),
         ({"cameras": "state"}, "different names"),
         ({"observation": "relative", "privileged": True}, "privileged is for the observations camera"),
@@ -195,7 +195,7 @@ def test_options_that_make_no_sense(options: dict[str, Any], words: str) -> None
 
 
 def test_a_camera_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(BackendError, match=r"no camera 'left': choose of .*scene.*wrist"):
+    with pytest.raises(BackendError, match=r"no camera 'left': choose from .*scene.*wrist"):
         make(cameras="left").reset(seed=0)
 
 

@@ -167,7 +167,7 @@ def test_a_scene_s_own_camera_and_names_that_are_not_there_or_taken_and_a_black_
     (tmp_path / "bench.yaml").write_text("home: [-0.3132, -1.0754, 0.0249, 1.96, -0.0187, 0.6864, 3.0393]\n")
     *counts, missing, taken, black = in_a_process(SEE_OWN, str(scene))
     assert len(counts) == 3 and all(int(count) >= 4 for count in counts), counts
-    assert missing.startswith("there is no camera 'left': choose of ")
+    assert missing.startswith("there is no camera 'left': choose from ")
     assert missing.endswith("overhead, wrist, scene, closeup")
     assert "the scene has a vision sensor 'wrist'" in taken and "rename it" in taken
     assert "the camera closeup of CoppeliaSim draws only black" in black and "xvfb-run" in black

@@ -306,7 +306,7 @@ def playlist(folder: Path) -> None:
     ("damage", "words"),
     [
         (lambda folder: described(folder, codebase_version="v1.6"), "v1.6: v2.1 and v3.0 are read"),
-        (lambda folder: (folder / "meta/info.json").write_text("{"), "JSONDecodeError"),
+        (lambda folder: (folder / "meta/info.json").write_text("{"), "is no JSON"),
         (lambda folder: described(folder, features=[]), "info.json is damaged"),
         (lambda folder: described(folder, fps=0), "fps"),
         (lambda folder: described(folder, fps=25), "30 pictures a second, and meta/info.json says 25"),
@@ -440,3 +440,37 @@ def test_films_have_three_colours(tmp_path):
 def test_a_name_without_a_data_set_is_a_line(tmp_path):
     assert "no LeRobot data set at" in refusal(f"lerobot:{tmp_path}/none")
     assert files.absolute("lerobot:x/pictures") == f"lerobot:{Path('x').resolve()}/pictures"
+
+
+@pytest.mark.parametrize("camera", ["../../evil", "pixels/top", "a\0b", "a\ud800"])
+def test_a_camera_is_no_way_out_of_the_folder(camera, tmp_path):
+    with pytest.raises(ConfigError, match="cannot be that of a folder"):
+        files.write(seen((3,), (camera,)), f"lerobot:{tmp_path}/x")
+    assert not list(tmp_path.rglob("*.mp4"))
+
+
+@pytest.mark.parametrize("fps", [float("inf"), 1e30, 10**400, -3, "fast"])
+def test_a_rate_that_cannot_be_is_not_taken(fps, tmp_path):
+    demos = seen((3,))
+    files.write(replace(demos, source={"fps": fps}), f"lerobot:{tmp_path}/x")
+    assert json.loads((tmp_path / "x/meta/info.json").read_text())["fps"] == 20
+
+
+def test_text_that_unfolds_in_place_of_numbers_is_refused_unread(folder, monkeypatch):
+    path = min((folder / "data").glob("*/*.parquet"))
+    table = pq.read_table(path)
+    bomb = pa.array([b"x" * 100_000] * len(table)).dictionary_encode()
+    pq.write_table(table.set_column(table.schema.get_field_index("action"), "action", bomb), path)
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("it was unfolded"))
+    assert "action is not one number" in refusal(folder)
+
+
+def test_the_name_to_read_pictures_is_not_written(tmp_path):
+    with pytest.raises(ConfigError, match="leave out /pictures"):
+        files.check_new(f"lerobot:{tmp_path}/x/pictures")
+
+
+def test_pictures_that_were_left_out_are_named_where_they_are_wanted(folder):
+    numbers = files.read(folder)
+    with pytest.raises(ConfigError, match=r"^d/pictures reads|: d/pictures reads"):
+        check_fits(numbers, files.read(f"{folder}/pictures").schema, "d")

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -84,3 +86,24 @@ def test_a_signal_that_comes_while_a_process_starts_is_handled_after_it():
             time.sleep(0.01)
         started = True
     assert started
+
+
+TO_THE_GROUP = """
+import multiprocessing, os, signal
+from multiprocessing import forkserver
+from sac_dist.engine.start_method import quiet_start
+if __name__ == "__main__":
+    context = multiprocessing.get_context("forkserver")
+    with quiet_start():
+        forkserver.ensure_running()
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGTERM)
+        child = context.Process(target=os.getpid)
+        child.start()
+    child.join()
+    print(child.exitcode)
+"""
+
+
+def test_a_fork_server_outlives_a_signal_to_the_whole_group():
+    done = subprocess.run([sys.executable, "-c", TO_THE_GROUP], capture_output=True, text=True, timeout=50)
+    assert (done.stdout, done.stderr) == ("0\n", "")

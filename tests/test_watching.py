@@ -26,6 +26,7 @@ from sac_dist.acting.reels import EVALUATED, LENGTH, Filmed, Filming, Reels
 from sac_dist.acting.views import picture_of
 from sac_dist.engine.train import train
 from sac_dist.engine.watching import find_address
+from sac_dist.reporting.watch.curves import Curves
 from sac_dist.reporting.watch.door import MOST, Door
 from sac_dist.reporting.watch.films import HOLD, Evaluations, Player, Projector
 from sac_dist.reporting.watch.stage import Stage
@@ -412,6 +413,21 @@ def test_a_run_is_seen_whatever_comes_to_its_page(tmp_path):
     lines = visited(watched(tmp_path, eval_interval=500, eval_episodes=5), visit)
     assert not [line for line in lines if "watch " in line and "restarting" in line], lines
     assert not named("watch")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("returns", "low", "high"), [("5,5", 4.75, 5.25), ("nan,inf", None, None), ("0,-inf,2", -0.1, 2.1)]
+)
+def test_a_curve_has_room_whatever_was_returned(tmp_path, returns, low, high):
+    rows = [f"{step},{value}" for step, value in enumerate(returns.split(","))]
+    (tmp_path / "metrics.csv").write_text("\n".join(["step,train_return", *rows]) + "\n")
+    gui = Mock()
+    Curves(gui, tmp_path).update()
+    if low is None:
+        assert not gui.add_uplot.called
+    else:
+        assert gui.add_uplot.call_args.kwargs["scales"]["y"]["range"] == pytest.approx((low, high))
 
 
 # Pixels in the colours of training and evaluation on each chart's canvas.

@@ -54,7 +54,7 @@ class Sight:
     """The cameras of a task.
 
     Args:
-        cameras: their names, parted by commas.
+        cameras: their names, separated by commas.
         size: pixels of a picture, along each side.
         privileged: observe beside it what a task observes without cameras.
 
@@ -66,10 +66,10 @@ class Sight:
         check_name("cameras", cameras)
         self.cameras = tuple(name.strip() for name in cameras.split(","))
         if len(set(self.cameras)) < len(self.cameras) or {STATE, PRIVILEGED, ""} & set(self.cameras):
-            raise OptionError(f"cameras is {cameras!r}: different names parted by commas, as scene,wrist")
+            raise OptionError(f"cameras is {cameras!r}: different names separated by commas, as scene,wrist")
         whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
         if not whole or not SIZES[0] <= size <= SIZES[1]:
-            raise OptionError(f"camera_size is {size!r}: pixels, from {SIZES[0]} to {SIZES[1]}")
+            raise OptionError(f"camera_size is {size!r}: it is in pixels, from {SIZES[0]} to {SIZES[1]}")
         self.mode, self.size, self.privileged = mode, int(size), privileged
         self.pictures: dict[str, np.ndarray] = {}  # of the present instant
 

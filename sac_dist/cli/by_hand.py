@@ -87,7 +87,7 @@ def open_window(how: str, config: EnvConfig, hand: Hand, reels: Reels) -> HandWi
     if how == "spacemouse":
         find_spacemouse()
     window = HandWindow(config, hand, reels, how == "spacemouse", show)
-    show("steer it in the window; who closes it ends")
+    show("steer it in the window; close it to end")
     return window
 
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from sac_dist.engine.parts import Part
 from sac_dist.engine.signals import StopSignals
-from sac_dist.engine.start_method import FOR_THE_GROUP, quiet_start
+from sac_dist.engine.start_method import AT_START, FOR_THE_GROUP, quiet_start
 from sac_dist.settings import ConfigError
 from sac_dist.system.shared import show_role
 
@@ -41,7 +41,7 @@ def settle_child() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for number in FOR_THE_GROUP:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_GROUP)  # see quiet_start
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, AT_START)  # see quiet_start
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # Adam's moments decay to such slow numbers: an update took a third longer
     tqdm.set_lock(

@@ -27,6 +27,8 @@ _ENVIRONMENT = {
 
 # What a terminal or a batch system sends to the whole process group: the supervisor alone acts on it.
 FOR_THE_GROUP = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+# What children are deaf to until they are settled. A fork server, which never is, can start them to the end.
+AT_START = (*FOR_THE_GROUP, signal.SIGTERM)
 
 
 def start_context(with_compiler: bool) -> BaseContext:
@@ -70,7 +72,7 @@ def environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """Children started inside are deaf to ``FOR_THE_GROUP`` from their first instruction, and have
+    """Children started inside are deaf to ``AT_START`` from their first instruction, and have
     ``_ENVIRONMENT`` before they load a library.
 
     Signal masks and environment are inherited; setting them in the child would leave its start-up
@@ -87,10 +89,10 @@ def quiet_start() -> Iterator[None]:
     if from_stdin:
         del main.__file__
     with deferred_signals():
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_GROUP)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, AT_START)
         try:
             resource_tracker.ensure_running()  # multiprocessing unblocks SIGINT when it starts it
-            signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_GROUP)
+            signal.pthread_sigmask(signal.SIG_BLOCK, AT_START)
             yield
         finally:
             if from_stdin:

@@ -231,8 +231,10 @@ def check_fits(demos: Transitions, schema: Schema, name: str) -> None:
         for each in (demos.schema, schema)
     )
     if shown != wanted:
+        unread = f"{name}/pictures reads those of a dataset that has some, else "
         raise ConfigError(
-            f"{name} has {shown}, and the environment observes {wanted}: record it with the same cameras"
+            f"{name} has {shown}, and the environment observes {wanted}: "
+            f"{'' if demos.schema.pictures else unread}record it with the same cameras"
         )
     for field, theirs, size in (
         ("observations", demos.schema.vector_size, schema.vector_size),
@@ -240,8 +242,8 @@ def check_fits(demos: Transitions, schema: Schema, name: str) -> None:
     ):
         if theirs != size:
             raise ConfigError(
-                f"{name} has {field} of {theirs} numbers and the environment of {size}: they "
-                "do not fit together"
+                f"{name} has {field} of {theirs} numbers and the environment of {size}: they do not fit "
+                "together; give --robot, --observation and --privileged as when it was recorded"
             )
 
 

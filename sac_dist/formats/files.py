@@ -65,6 +65,8 @@ def write(demos: Transitions, path: str | Path, again: bool = False) -> None:
         kind.write(demos, str(path))
     except OSError as error:
         raise ConfigError(_one_line(f"cannot write {path}: {error.strerror or error}")) from None
+    except (UnicodeError, OverflowError) as error:  # what the kind cannot hold
+        raise ConfigError(_one_line(f"cannot write {path}: {error}")) from None
 
 
 def check_new(path: str | Path) -> None:

@@ -88,6 +88,10 @@ def read(name: str) -> Transitions:
 
 def check_new(name: str) -> None:
     """Raise ConfigError unless the folder of ``lerobot:FOLDER`` could be made."""
+    if name.endswith(PICTURES):
+        raise ConfigError(
+            f"{name} is a name to read: leave out {PICTURES}, pictures are written by themselves"
+        )
     check_new_file(name.removeprefix(PREFIX))
 
 
@@ -114,7 +118,7 @@ def _opened(name: str) -> Folder:
         raise ConfigError(f"no LeRobot data set at {path}: it has no meta/info.json")
     library(name)
     place = path / "meta" / "info.json"
-    info = json.loads(read_whole(place, LARGEST_METADATA))
+    info = _json(place)
     if not isinstance(info, dict) or info.get("codebase_version") not in VERSIONS:
         version = info.get("codebase_version") if isinstance(info, dict) else None
         raise ConfigError(
@@ -125,9 +129,9 @@ def _opened(name: str) -> Folder:
         features = {key: (str(each["dtype"]), _shape(each)) for key, each in info["features"].items()}
         fps, chunk = float(info["fps"]), int(info.get("chunks_size", 1000))
         totals = int(info["total_episodes"]), int(info["total_frames"])
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ConfigError(f"{place} is damaged: {type(error).__name__}: {error}") from None
-    if not 0 < fps < 1e6 or chunk < 1 or any("/" in key for key in features):
+    if not 1e-3 < fps <= lerobot_writing.FASTEST or chunk < 1 or any("/" in key for key in features):
         raise ConfigError(f"{place} is damaged: fps, chunks_size or a feature's name cannot be")
     missing = [key for key in ("action", REWARD) if key not in features]
     if missing:
@@ -135,6 +139,13 @@ def _opened(name: str) -> Folder:
             f"{name} lacks {' and '.join(missing)}: only data sets with actions and rewards are read"
         )
     return Folder(path, info["codebase_version"], fps, totals, chunk, features)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(read_whole(path, LARGEST_METADATA))
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON, or damaged: {error}") from None
 
 
 def _shape(feature: dict[str, Any]) -> tuple[int, ...]:
@@ -158,6 +169,7 @@ def _table(path: Path, keys: list[str]) -> dict[str, Array]:
             missing = [key for key in keys if key not in file.schema_arrow.names]
             if missing:
                 raise ConfigError(f"{path} lacks the column {missing[0]}")
+            _check_numbers(path, file.schema_arrow, keys)  # what is no number unfolds without a limit
             groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
             columns = [group.column(index) for group in groups for index in range(group.num_columns)]
             stored = [each for each in columns if each.path_in_schema.startswith(tuple(keys))]
@@ -166,6 +178,17 @@ def _table(path: Path, keys: list[str]) -> dict[str, Array]:
     except (pyarrow.ArrowException, OSError) as error:
         raise ConfigError(f"{path} is no parquet file, or damaged: {error}") from None
     return {key: _numbers(path, key, table.column(key).combine_chunks(), len(table)) for key in keys}
+
+
+def _check_numbers(path: Path, schema: Any, keys: list[str]) -> None:
+    from pyarrow import types
+
+    for key in keys:
+        kind = schema.field(key).type
+        while types.is_nested(kind) and not types.is_struct(kind):
+            kind = kind.value_type
+        if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
+            raise ConfigError(f"{path}: {key} is not one number, or equally many, in each row")
 
 
 def _numbers(path: Path, key: str, values: Any, count: int) -> Array:
@@ -177,8 +200,7 @@ def _numbers(path: Path, key: str, values: Any, count: int) -> Array:
         lengths = pyarrow.compute.min_max(pyarrow.compute.list_value_length(values))
         sound = sound and lengths["min"] == lengths["max"]
         values = values.flatten()
-    numeric = types.is_integer(values.type) or types.is_floating(values.type) or types.is_boolean(values.type)
-    if not (sound and numeric) or values.null_count or len(values) % count:
+    if not sound or values.null_count or len(values) % count:
         raise ConfigError(f"{path}: {key} is not one number, or equally many, in each row")
     array: Array = values.to_numpy(zero_copy_only=False)
     return array.reshape(count, -1)
@@ -242,7 +264,7 @@ def _episode(
 def _source(folder: Folder) -> dict[str, Any]:
     """Our own file's, if we wrote the data set."""
     own = folder.path / "meta" / lerobot_writing.SOURCE
-    found = json.loads(read_whole(own, LARGEST_METADATA)) if own.is_file() else None
+    found = _json(own) if own.is_file() else None
     return found if isinstance(found, dict) else {"fps": folder.fps}
 
 
@@ -280,6 +302,8 @@ def _films(folder: Folder, key: str, count: int) -> list[tuple[Path, float]]:
     wanted = [f"videos/{key}/{each}" for each in ("chunk_index", "file_index", "from_timestamp")]
     paths = sorted((folder.path / "meta" / "episodes").glob("*/*.parquet"))
     tables = [_table(path, ["episode_index", *wanted]) for path in paths]
+    if not tables:
+        raise ConfigError(f"{folder.path}/meta/episodes has no parquet file")
     rows = np.concatenate(
         [np.concatenate([table[each] for each in ("episode_index", *wanted)], 1) for table in tables]
     )

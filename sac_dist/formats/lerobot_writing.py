@@ -18,6 +18,7 @@ from sac_dist.settings import ConfigError
 
 VERSION, SOURCE = "v3.0", "sac_dist.json"
 FPS = 20  # of the arm tasks (envs.backends.base); transitions do not say how long a step takes
+FASTEST = 10_000  # pictures a second; a data set that claims more is damaged
 QUANTILES = 0.01, 0.1, 0.5, 0.9, 0.99
 SAMPLED = 100  # pictures of an episode that its statistics are of, as LeRobot's are
 FILE = "chunk-000/file-000"
@@ -28,10 +29,14 @@ Statistics = dict[str, list[Any]]
 
 
 def write(demos: Transitions, folder: Path) -> None:
-    """The new folder, whole or not at all. Raises ConfigError for pictures without three colours."""
+    """The new folder, whole or not at all. Raises ConfigError for pictures without three colours, and for a
+    camera whose name cannot be a folder's.
+    """
     for camera in demos.schema.pictures:
         if camera.shape[2] != 3:
             raise ConfigError(f"{folder}: LeRobot's films have three colours, and {camera} has not")
+        if "/" in camera.name or not camera.name.isprintable():
+            raise ConfigError(f"{folder}: the camera's name {camera.name!r} cannot be that of a folder")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         _write(demos, temporary)
@@ -45,7 +50,7 @@ def _write(demos: Transitions, folder: Path) -> None:
     for place in (f"data/{FILE}", f"meta/episodes/{FILE}", *(_film(each) for each in demos.schema.pictures)):
         (folder / place).parent.mkdir(parents=True)
     fps = demos.source.get("fps")
-    fps = round(fps) if isinstance(fps, (int, float)) and fps >= 1 else FPS
+    fps = round(fps) if isinstance(fps, (int, float)) and 1 <= fps <= FASTEST else FPS
     columns = _columns(demos, fps)
     task = _task(demos)
     _parquet({key: _cells(values) for key, values in columns.items()}, folder / f"data/{FILE}.parquet")

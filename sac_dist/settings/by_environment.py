@@ -34,9 +34,9 @@ def taken(given: Mapping[str, Any], preset: str | None = None) -> Taken:
     file = tuned.file_of(env)
     own = file is not None and file.parent == tuned.OWN
     values = {} if file is None else tuned.read(file, env)
-    if preset is None and sees(given):
+    if preset is None and of_cameras(env, given):
         values = PIXELS | values if own else values | PIXELS
-        name = f"{env} and pictures"
+        name = "pictures" if file is None else f"{env} and pictures"
     elif file is None:
         unknown = env != "auto" and preset is None
         return Taken(dict(given), None, general_beneath(given) if unknown else {})
@@ -48,8 +48,10 @@ def taken(given: Mapping[str, Any], preset: str | None = None) -> Taken:
     return Taken({**values, **given}, line, {})
 
 
-def sees(given: Mapping[str, Any]) -> bool:
-    """Whether the settings ask for this package's cameras."""
+def of_cameras(env: str, given: Mapping[str, Any]) -> bool:
+    """Whether the settings ask for the cameras of this package's tasks."""
+    if ":" in env:
+        return False
     kwargs = given.get("env_kwargs")
     within = kwargs.get("observation") if isinstance(kwargs, Mapping) else None
     return str(given.get("observation", within)).startswith("camera")

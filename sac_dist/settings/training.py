@@ -26,7 +26,7 @@ class TrainConfig:
         f"{DEFAULT_STEPS:,}",
     )
     episodes: int | None = option(None, "stop after so many episodes over all workers")
-    time: float | None = option(None, "stop after so many seconds")
+    time: float | None = option(None, "stop training after so many seconds; the final evaluation comes after")
     success_target: float | None = option(
         None, "stop when an evaluation of 100 unseen episodes succeeds at this rate (0 … 1)"
     )

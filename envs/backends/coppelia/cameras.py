@@ -72,7 +72,7 @@ class Cameras:
             )
         sensor = self._own.get(name) or self._added.get(name)
         if sensor is None:
-            raise BackendError(f"there is no camera {name!r}: choose of {there}")
+            raise BackendError(f"there is no camera {name!r}: choose from {there}")
         return sensor
 
     def _draw(self, sensor: VisionSensor, name: str, width: int, height: int) -> np.ndarray:

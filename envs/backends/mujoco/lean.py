@@ -84,7 +84,7 @@ class LeanPicture(Picture):
     def _check(self, camera: str) -> None:
         names = [self.model.camera(i).name for i in range(self.model.ncam)]
         if camera not in names:
-            raise BackendError(f"there is no camera {camera!r}: choose of {', '.join(names)}")
+            raise BackendError(f"there is no camera {camera!r}: choose from {', '.join(names)}")
 
     def _change(self, look: Mapping[str, float]) -> None:
         super()._change(look)

@@ -57,9 +57,12 @@ class Curves:
         from viser import uplot
 
         data, values = (steps, *columns), np.concatenate(columns)
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return
         # the page would look for it among numbers that are not there, too, and draw nothing
-        low, high = np.nanmin(values), np.nanmax(values)
-        room = 0.05 * (high - low) or 0.5
+        low, high = values.min(), values.max()
+        room = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
         scales = {
             "x": uplot.Scale(time=False),
             "y": uplot.Scale(range=(float(low - room), float(high + room))),
