@@ -108,7 +108,13 @@ def side(name: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
             steps, seconds, _ = found["evaluations"][-1]
             found["steps_per_s"] = round(steps / seconds, 1)
     reached = [each for each in found["evaluations"] if each[2] >= given.target]
-    return {"side": name, "seed": seed, "reached": reached[0] if reached else None, **found, "command": line}
+    return {
+        "side": name,
+        "seed": seed,
+        "reached": reached[0] if reached else None,
+        **found,
+        "command": told(line),
+    }
 
 
 def peers(given: argparse.Namespace) -> None:
@@ -154,7 +160,12 @@ def reach(given: argparse.Namespace) -> None:
                 one["held_out"] = shown = [held_out(folder / "run", looks) for looks in (COLOURS, BEYOND)]
             steps, seconds, success = one["evaluations"][-1]
             row(name, seed, success, steps, f"{seconds:.0f}", *shown)
-            keep(given, one | {"command": line}, "part")
+            keep(given, one | {"command": told(line)}, "part")
+
+
+def told(line: list[str]) -> str:
+    """A command as it is typed in the repository."""
+    return shlex.join(["python", *line[1:]]).replace(f"{HERE.parent}/", "")
 
 
 def row(*cells: Any) -> None:
