@@ -5,7 +5,7 @@ looks at, in turn.
     python benchmarks/watching.py --interventions     also where people may take over, and nobody does
 
 Prints steps/s of SawyerGrasp-v0 over 12 s, two workers, and milliseconds of processor a second of the page's process
-and of the first worker. Who looks is a process that reads what the page sends and draws nothing; its own time
+of the first worker, and of who looks. That is a process that reads what the page sends and draws nothing; its own time
 is part of the cost, as a browser's on the same machine would be.
 """
 
@@ -62,14 +62,15 @@ class Clock(Callback, Sink):
                 time.sleep(0.1)
             visitor = subprocess.Popen([sys.executable, "-c", LOOK, self.url])
         time.sleep(SETTLING)
-        began, first, used = time.monotonic(), self.clock, usage()
+        looks = None if visitor is None else visitor.pid
+        began, first, used = time.monotonic(), self.clock, usage(looks)
         time.sleep(MEASURED)
         seconds = time.monotonic() - began
         self.rate = (self.clock - first) / seconds
         self.used = {
             role: 1000 * (now - used.get(role, now)) / seconds
-            for role, now in usage().items()
-            if role in ("watch", "worker-0")
+            for role, now in usage(looks).items()
+            if role in ("watch", "worker-0", "who looks")
         }
         if visitor is not None:
             visitor.kill()
@@ -77,13 +78,14 @@ class Clock(Callback, Sink):
         self.run.stop("measured")
 
 
-def usage() -> dict[str, float]:
-    """Seconds of processor that each process of the run has used, by its name."""
+def usage(visitor: int | None) -> dict[str, float]:
+    """Seconds of processor that each process of the run has used, by its name, and the one that looks."""
     found = {}
     for pid in descendants(os.getpid()):
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            found[role_of(pid)] = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+            name = "who looks" if pid == visitor else role_of(pid)
+            found[name] = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
         except OSError:  # it has ended
             continue
     return found
