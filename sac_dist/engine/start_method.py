@@ -71,8 +71,8 @@ def environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def quiet_start() -> Iterator[None]:
-    """Children started inside are deaf to ``AT_START`` from their first instruction, and have
+def quiet_start(deaf_to: tuple[signal.Signals, ...] = AT_START) -> Iterator[None]:
+    """Children started inside are ``deaf_to`` these signals from their first instruction, and have
     ``_ENVIRONMENT`` before they load a library.
 
     Signal masks and environment are inherited; setting them in the child would leave its start-up
@@ -89,10 +89,10 @@ def quiet_start() -> Iterator[None]:
     if from_stdin:
         del main.__file__
     with deferred_signals():
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, AT_START)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)
         try:
             resource_tracker.ensure_running()  # multiprocessing unblocks SIGINT when it starts it
-            signal.pthread_sigmask(signal.SIG_BLOCK, AT_START)
+            signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)
             yield
         finally:
             if from_stdin:

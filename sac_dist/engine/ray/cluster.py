@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from sac_dist.engine.start_method import quiet_start
+from sac_dist.engine.start_method import FOR_THE_GROUP, quiet_start
 from sac_dist.settings import Config, ConfigError
 from sac_dist.settings.allowance import usable_processors
 
@@ -87,7 +87,7 @@ def _check_answers(address: str) -> None:
 def _start(ray: Any, config: Config) -> str:
     """Start a cluster for this run alone; returns the folder for its sockets and logs, which goes with it."""
     folder = tempfile.mkdtemp(prefix="sac-ray-")
-    with quiet_start():
+    with quiet_start(FOR_THE_GROUP):  # Ray ends its own processes by SIGTERM
         ray.init(
             num_cpus=max(usable_processors(), round(config.train.workers * config.cluster.worker_cpus + 0.5)),
             include_dashboard=False,
