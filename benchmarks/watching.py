@@ -1,12 +1,13 @@
-"""What the page of --watch costs a training: without a page, with one that nobody looks at, and with one that somebody
-looks at, in turn.
+"""What the page of --watch costs a training.
 
-    python benchmarks/watching.py                     three rounds
-    python benchmarks/watching.py --interventions     also where people may take over, and nobody does
+    python benchmarks/watching.py                     a run without a page, one with it, three times in turn
+    python benchmarks/watching.py --interventions     also one where people may take over, and nobody does
 
-Prints steps/s of SawyerGrasp-v0 over 12 s, two workers, and milliseconds of processor a second of the page's process
-of the first worker, and of who looks. That is a process that reads what the page sends and draws nothing; its own time
-is part of the cost, as a browser's on the same machine would be.
+Trains SawyerGrasp-v0 with two workers and counts steps over windows of 6 s. To the page of a run somebody comes and
+goes eight times, and each window with them is compared with the windows before and after it, so that what else changes
+the speed is the same for both. Prints that, steps/s while nobody looks, and milliseconds of processor a second of the
+page's process and of who looks. That is a process that reads what the page sends and draws nothing; its own time is
+part of the cost, as a browser's on the same machine would be.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from test_engine import descendants, role_of
 from sac_dist import Callback, Config, EnvConfig, Sink, TrainConfig, train
 
 TESTS = sys.path[0]
-SETTLING, MEASURED = 12.0, 12.0  # s
+SETTLING, COMING, WINDOW, VISITS = 12.0, 3.0, 6.0, 8  # s, s, s
 LOOK = f"""
 import sys
 sys.path.insert(0, {TESTS!r})
@@ -40,9 +41,12 @@ while True:
 class Clock(Callback, Sink):
     """Ends the run once it has measured it."""
 
-    def __init__(self, looks: bool) -> None:
-        self.looks, self.clock = looks, 0
+    def __init__(self, page: bool) -> None:
+        self.page, self.clock = page, 0
         self.url: str | None = None
+        self.closed: list[float] = []  # steps/s while nobody looks
+        self.shares: list[float] = []  # of them while somebody does
+        self.used: dict[str, list[float]] = {}  # ms/s while somebody looks
 
     def note(self, text: str) -> None:
         if text.startswith("watch it: "):
@@ -56,29 +60,40 @@ class Clock(Callback, Sink):
         self.clock = clock
 
     def _measure(self) -> None:
-        visitor = None
-        if self.looks:
+        if self.page:
             while self.url is None:
                 time.sleep(0.1)
-            visitor = subprocess.Popen([sys.executable, "-c", LOOK, self.url])
+            self._visit()  # the first one waits until the page has made its scene
         time.sleep(SETTLING)
-        looks = None if visitor is None else visitor.pid
-        began, first, used = time.monotonic(), self.clock, usage(looks)
-        time.sleep(MEASURED)
-        seconds = time.monotonic() - began
-        self.rate = (self.clock - first) / seconds
-        self.used = {
-            role: 1000 * (now - used.get(role, now)) / seconds
-            for role, now in usage(looks).items()
-            if role in ("watch", "worker-0", "who looks")
-        }
-        if visitor is not None:
-            visitor.kill()
-            visitor.wait()
+        self.closed.append(self._rate())
+        for _ in range(VISITS):
+            seen = self._visit() if self.page else None
+            time.sleep(COMING)
+            self.closed.append(self._rate())
+            if seen is not None:
+                self.shares.append(seen / statistics.mean(self.closed[-2:]))
         self.run.stop("measured")
 
+    def _rate(self) -> float:
+        began, first = time.monotonic(), self.clock
+        time.sleep(WINDOW)
+        return (self.clock - first) / (time.monotonic() - began)
 
-def usage(visitor: int | None) -> dict[str, float]:
+    def _visit(self) -> float:
+        """Steps/s while somebody looks."""
+        visitor = subprocess.Popen([sys.executable, "-c", LOOK, self.url])
+        time.sleep(COMING)
+        before = usage(visitor.pid)
+        rate = self._rate()
+        for role, now in usage(visitor.pid).items():
+            if role in ("watch", "who looks"):
+                self.used.setdefault(role, []).append(1000 * (now - before.get(role, now)) / WINDOW)
+        visitor.kill()
+        visitor.wait()
+        return rate
+
+
+def usage(visitor: int) -> dict[str, float]:
     """Seconds of processor that each process of the run has used, by its name, and the one that looks."""
     found = {}
     for pid in descendants(os.getpid()):
@@ -92,7 +107,7 @@ def usage(visitor: int | None) -> dict[str, float]:
 
 
 def measure(name: str) -> Clock:
-    clock = Clock(looks=name == "open")
+    clock = Clock(page=name != "none")
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainConfig(
             workers=2,
@@ -116,17 +131,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--interventions", action="store_true")
     arguments = parser.parse_args()
-    names = ["none", "closed", "open", *(["interventions"] if arguments.interventions else [])]
-    rates: dict[str, list[float]] = {name: [] for name in names}
+    names = ["none", "page", *(["interventions"] if arguments.interventions else [])]
+    clocks: dict[str, list[Clock]] = {name: [] for name in names}
     for _ in range(arguments.rounds):
         for name in names:
             clock = measure(name)
-            rates[name].append(clock.rate)
-            used = ", ".join(f"{role} {ms:.0f} ms/s" for role, ms in sorted(clock.used.items()))
-            print(f"{name:13} {clock.rate:,.0f} steps/s; {used}", flush=True)
-    for name in names:
-        against = statistics.median(rates[name]) / statistics.median(rates["none"])
-        print(f"{name:13} median {statistics.median(rates[name]):,.0f} steps/s, {against:.1%}")
+            clocks[name].append(clock)
+            print(f"{name:13} {statistics.median(clock.closed):,.0f} steps/s while nobody looks", flush=True)
+    without = statistics.median(rate for clock in clocks["none"] for rate in clock.closed)
+    for name in names[1:]:
+        closed = statistics.median(rate for clock in clocks[name] for rate in clock.closed)
+        shares = [share for clock in clocks[name] for share in clock.shares]
+        error = statistics.stdev(shares) / len(shares) ** 0.5
+        used = {
+            role: statistics.mean(ms for clock in clocks[name] for ms in clock.used[role])
+            for role in ("watch", "who looks")
+        }
+        print(
+            f"{name}: {closed / without:.1%} of a run without while nobody looks; {statistics.mean(shares):.1%} ± {error:.1%} of that"
+            f" while somebody does; " + ", ".join(f"{role} {ms:.0f} ms/s" for role, ms in used.items())
+        )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from sac_dist.reporting.watch.stage import Stage
 from sac_dist.reporting.watch.steering import Steerers
 from sac_dist.settings import EnvConfig
 
-TICK, IDLE_TICK = 0.05, 0.25  # s between frames, and between looks for visitors
+TICK, TRAINING_TICK = 0.05, 0.1  # s between frames; and beside a training, from which the page takes its time
+IDLE_TICK = 0.25  # s between looks for visitors
 TEXT_INTERVAL, CURVE_INTERVAL, PHOTO_INTERVAL = 0.5, 2.0, 1.0  # s
 NEWEST = "newest evaluation"
 
@@ -59,7 +60,7 @@ def serve(subject: Subject, host: str, port: int, token: str | None, opened: Cal
         else:
             page.rest()
         used = time.monotonic() - started
-        time.sleep(max((TICK if door.inside else IDLE_TICK) - used, 0.005))
+        time.sleep(max((page.interval if door.inside else IDLE_TICK) - used, 0.005))
 
 
 class Page:
@@ -94,6 +95,11 @@ class Page:
         players = list(self.subject.players) if self.subject.reels is not None else []
         evaluations = [NEWEST] if self.subject.folder is not None and self.subject.reels is not None else []
         return tuple(dict.fromkeys([*players, *evaluations, *films])) or ("nobody",)
+
+    @property
+    def interval(self) -> float:
+        """s between frames."""
+        return TRAINING_TICK if self.subject.folder is not None and not self._live else TICK
 
     def collect(self) -> None:
         """Keep what the evaluator has filmed."""
