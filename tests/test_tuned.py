@@ -27,16 +27,16 @@ from sac_dist.storage import checkpoint
 ARM = {"hidden_width": 128, "update_ratio": 1.0}
 MEASURED = {  # as they were when they lay in one table
     **dict.fromkeys(("Lift-v0", "Clutter-v0", "Push-v0", "PickAndPlace-v0", "Stack-v0", "Peg-v0"), ARM),
-    **{task: {} for task in ("SawyerGrasp-v0", "SawyerLift-v0", "Pendulum-v1")},
+    **{task: {} for task in ("SawyerGrasp-v0", "SawyerLift-v0")},
+    "Pendulum-v1": {"update_ratio": 2.0},
     "gymnasium_robotics:FetchReach-v4": {**GOALS, "eval_interval": 500},
     **{
         f"gymnasium_robotics:Fetch{task}-v4": {**GOALS, "hidden_width": 256, "batch_size": 256}
         for task in ("Push", "PickAndPlace", "Slide")
     },
-    "HalfCheetah-v5": {
-        **{"hidden_width": 256, "layer_norm": False, "batch_size": 256, "update_ratio": 1.0},
-        **{"actor_lr": 3e-4, "critic_lr": 3e-4, "alpha_lr": 3e-4, "discount": 0.99, "tau": 0.005},
-    },
+    **dict.fromkeys(
+        ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"), PRESETS["crossq"] | {"critic_width": 256}
+    ),
 }
 
 
@@ -103,7 +103,7 @@ def test_a_policy_that_sees_takes_what_is_tuned_for_pictures(elsewhere, env):
 @pytest.mark.parametrize("arguments", [["--no-tuned"], ["--config", "c.yaml"]])
 def test_it_can_be_left_out(elsewhere, arguments):
     (elsewhere.parent / "c.yaml").write_text("tuned: false")
-    for env in ("HalfCheetah-v5", "Ant-v5"):
+    for env in ("HalfCheetah-v5", "Humanoid-v5"):
         settings, line, if_unknown = found_for(parse(["--train", "--env", env, *arguments]))
         assert settings == {"env": env, "train": True} and not if_unknown and line is None
 
@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_taken_is_refused_in_one_line(elsewhere, text, wor
 
 def test_no_file_is_read_without_need():
     look = (
-        "import sys; from sac_dist.settings import Config; Config.of('Ant-v5'); assert 'yaml' not in sys.modules;"
+        "import sys; from sac_dist.settings import Config; Config.of('Humanoid-v5'); assert 'yaml' not in sys.modules;"
         "Config.of('HalfCheetah-v5'); assert not {'torch', 'gymnasium'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", look], check=True, timeout=60)
@@ -300,10 +300,10 @@ gymnasium.register("Far-v0", entry_point=Far)
 
 
 def test_a_run_goes_on_with_what_it_settled_where_its_settings_were_open():
-    opened = Config.of("Hopper-v5")
+    opened = Config.of("Humanoid-v5")
     began = opened.with_settings({"hidden_width": 200, "her": "none"})  # as if ``general`` had been that
     assert opened.if_unknown and as_settled(began, opened).agent.hidden_width == 200
     check_resumable(began, as_settled(began, replace(opened, agent=began.agent)))
-    given = replace(Config(EnvConfig("Hopper-v5")), agent=AgentConfig(hidden_width=100))
+    given = replace(Config(EnvConfig("Humanoid-v5")), agent=AgentConfig(hidden_width=100))
     with pytest.raises(ConfigError, match=r"^--hidden-width cannot change"):
         check_resumable(began, as_settled(began, given))
