@@ -65,6 +65,7 @@ def test_without_ray_the_flag_says_what_to_install(tmp_path):
         "ray",
         "--env",
         "Pendulum-v1",
+        "--no-tuned",
         "--run-dir",
         "run",
         "--compile",

@@ -31,7 +31,7 @@ from sac_dist.engine.phases import phases
 from sac_dist.engine.processes import Child
 from sac_dist.engine.signals import StopSignals
 from sac_dist.engine.start_method import start_context
-from sac_dist.engine.watching import find_address, watcher
+from sac_dist.engine.watching import watcher
 from sac_dist.formats.check import digest
 from sac_dist.reporting.reporter import Reporter
 from sac_dist.settings import Config
@@ -156,11 +156,9 @@ class Supervisor:
         self.compiler = Child(context, "compiler", compiler_main, self._compiler_task, restarts=False)
         self.services = self.engine.services(self.folder.path)
         if train.watch:
-            address, line = find_address(train.watch_host, train.watch_port)
             self.services.append(
-                watcher(context, self.config, self.folder.path, address, self.reels, self.control, self.hand)
+                watcher(context, self.config, self.folder.path, self.reels, self.control, self.hand)
             )
-            note(line if self.hand is None else f"{line} · steer it: {address.url}hand")
         others = [evaluations.evaluator, self.compiler, *self.services]
         watched = [*members, evaluations.evaluator]
         guard = Guard(watched, self.control, train.step_timeout, train.worker_memory, note)

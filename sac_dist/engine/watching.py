@@ -17,7 +17,7 @@ from typing import NamedTuple
 from sac_dist.acting.hand import Hand
 from sac_dist.acting.reels import Reels
 from sac_dist.engine.control import EPISODES, UPDATES, Control
-from sac_dist.engine.member import reported
+from sac_dist.engine.member import Note, reported
 from sac_dist.engine.processes import Child, settle_child
 from sac_dist.reporting.watch.page import Subject, serve
 from sac_dist.settings import Config, ConfigError, TrainConfig
@@ -91,8 +91,9 @@ def watch_main(
     reels: Reels | None,
     control: Control,
     hand: Hand | None,
+    line: str | None,
 ) -> None:
-    """Entry point of the process."""
+    """Entry point of the process; ``line`` is said once the page answers."""
     settle_child()
     os.nice(NICE)
     with reported(connection), open(os.devnull, "w") as nowhere:
@@ -108,18 +109,27 @@ def watch_main(
         online = not config.data.offline
         players = [f"worker-{rank}" for rank in range(config.train.workers)] if online else []
         subject = Subject(config.env, reels, players, folder, progress, hand=hand)
-        serve(subject, address.host, address.port, address.token, lambda: None)
+
+        def opened() -> None:
+            if line is not None:
+                connection.send(Note(line))
+
+        serve(subject, address.host, address.port, address.token, opened)
 
 
 def watcher(
     context: BaseContext,
     config: Config,
     folder: Path,
-    address: Address,
     reels: Reels | None,
     control: Control,
     hand: Hand | None,
 ) -> Child:
-    """The part of a run."""
+    """The part of a run. It says where the page is. Raises ConfigError where it cannot be."""
+    address, line = find_address(config.train.watch_host, config.train.watch_port)
+    if hand is not None:
+        line = f"{line} · steer it: {address.url}hand"
     task = config, folder.absolute(), address, reels, control, hand
-    return Child(context, "watch", watch_main, lambda start: task, essential=False)
+    return Child(
+        context, "watch", watch_main, lambda start: (*task, None if start else line), essential=False
+    )
