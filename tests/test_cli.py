@@ -80,7 +80,10 @@ def pendulum_policy(path: Path) -> Path:
         (["--test", "--workers", "2"], ["--workers", "--test"]),
         (["--train", "--env", "SawyerGrisp-v0"], ["SawyerGrisp-v0", "SawyerGrasp-v0"]),
         (["--train", "--env", "CartPole-v1"], ["Discrete(2)", "continuous"]),
-        (["--train", "--env", "Pendulum-v1", "--control", "end_position"], ["Pendulum-v1", "control"]),
+        (
+            ["--train", "--env", "Pendulum-v1", "--no-tuned", "--control", "end_position"],
+            ["Pendulum-v1", "control"],
+        ),
         (["--train", "--env", "SawyerGrasp-v0", "--backend", "coppelia"], ["coppelia"]),
         (["--train", "--config", "none.yaml"], ["none.yaml", "No such file"]),
         (["--resume", "nowhere"], ["nowhere", "last.safetensors"]),
@@ -123,11 +126,13 @@ def test_policy_that_does_not_fit_the_environment_is_refused(capsys, tmp_path):
 def test_run_folder_that_is_full_or_unwritable_is_refused_untouched(capsys, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").write_text("precious")
-    assert "full is not empty" in refused(capsys, "--train", "--env", "Pendulum-v1", "--run-dir", "full")
+    assert "full is not empty" in refused(
+        capsys, "--train", "--env", "Pendulum-v1", "--no-tuned", "--run-dir", "full"
+    )
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
     (tmp_path / "file").write_text("precious")
     assert "cannot write the run folder" in refused(
-        capsys, "--train", "--env", "Pendulum-v1", "--run-dir", "file/run"
+        capsys, "--train", "--env", "Pendulum-v1", "--no-tuned", "--run-dir", "file/run"
     )
     assert (tmp_path / "file").read_text() == "precious"
 
@@ -205,7 +210,7 @@ def test_what_never_ends_and_what_is_huge_is_no_settings_file_and_no_policy(caps
 PATH_FLAGS = {
     "--config": ["--train"],
     "--ranges": ["--optimize", "3"],
-    "--run-dir": ["--train", "--env", "Pendulum-v1"],
+    "--run-dir": ["--train", "--env", "Pendulum-v1", "--no-tuned"],
     "--demos": ["--train"],
     "--scene": ["--train", "--env", "SawyerGrasp-v0"],
     "--robot": ["--train", "--env", "Grasp-v0"],
