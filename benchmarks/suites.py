@@ -17,6 +17,7 @@ Adds to benchmarks/results/suites.json after each run; one that is there is not 
 import argparse
 import csv
 import json
+import signal
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -28,7 +29,6 @@ from measuring import record, recorded, table
 
 HERE = Path(__file__).resolve().parent
 SIDES = "ours", "sbx", "sb3"
-CROSSQ = ("--no-tuned", "--preset", "crossq", "--critic-width", "256", "--workers", "1")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def fetch(name: str, steps: int, every: int, target: float) -> Task:
 
 TASKS = {
     **{
-        name: Task("mujoco", f"{name}-v5", 100_000, 10_000, CROSSQ)
+        name: Task("mujoco", f"{name}-v5", 100_000, 10_000, ("--workers", "1"))
         for name in ("HalfCheetah", "Hopper", "Walker2d", "Ant")
     },
     "FetchReach": fetch("FetchReach", 20_000, 500, 1.0),
@@ -155,6 +155,7 @@ def report() -> str:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and so end the run
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

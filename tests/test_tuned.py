@@ -35,7 +35,9 @@ MEASURED = {  # as they were when they lay in one table
         for task in ("Push", "PickAndPlace", "Slide")
     },
     **dict.fromkeys(
-        ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"), PRESETS["crossq"] | {"critic_width": 256}
+        ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"),
+        PRESETS["crossq"]
+        | {"critic_width": 256, "distribution": "c51", "normalize_returns": True, "initial_alpha": 0.01},
     ),
 }
 
