@@ -24,6 +24,7 @@ from sac_dist.settings.presets import GENERAL, GOALS, PRESETS
 from sac_dist.settings.resuming import as_settled, check_resumable
 from sac_dist.storage import checkpoint
 
+CROSSQ_C51 = PRESETS["crossq"] | {"distribution": "c51", "normalize_returns": True, "initial_alpha": 0.01}
 ARM = {"hidden_width": 128, "update_ratio": 1.0}
 MEASURED = {  # as they were when they lay in one table
     **dict.fromkeys(("Lift-v0", "Clutter-v0", "Push-v0", "PickAndPlace-v0", "Stack-v0", "Peg-v0"), ARM),
@@ -34,11 +35,8 @@ MEASURED = {  # as they were when they lay in one table
         f"gymnasium_robotics:Fetch{task}-v4": {**GOALS, "hidden_width": 256, "batch_size": 256}
         for task in ("Push", "PickAndPlace", "Slide")
     },
-    **dict.fromkeys(
-        ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"),
-        PRESETS["crossq"]
-        | {"critic_width": 256, "distribution": "c51", "normalize_returns": True, "initial_alpha": 0.01},
-    ),
+    "HalfCheetah-v5": CROSSQ_C51 | {"critic_width": 512},
+    **dict.fromkeys(("Hopper-v5", "Walker2d-v5", "Ant-v5"), CROSSQ_C51 | {"critic_width": 256}),
 }
 
 
