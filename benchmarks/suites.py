@@ -7,10 +7,10 @@
     python benchmarks/suites.py --table
 
 Each run is an ordinary ``python -m sac_dist --train`` with the flags that TASKS has for the task, or
-peers/suite_task.py in the peers' Python, one after the other. Every --every steps --episodes unseen episodes are
-played by the mean policy: here beside the training and on the same cores, there while the clock stands still. The
-clocks begin with the training, so imports are on no side, and what SBX compiles as it goes is in its time. A run
-ends after the task's steps, at its success rate, or after --budget seconds.
+peers/suite_task.py in the peers' Python, one after the other. Every so many steps unseen episodes are
+played by the mean policy: here beside the training and on the same cores, there while the clock stands
+still. The clocks begin with the training, so imports are on no side, and what SBX compiles as it goes is in
+its time. A run ends after the task's steps, at its success rate, or after --budget seconds.
 
 Adds to benchmarks/results/suites.json after each run; one that is there is not run again.
 """
@@ -18,11 +18,13 @@ Adds to benchmarks/results/suites.json after each run; one that is there is not 
 import argparse
 import csv
 import json
+import math
 import signal
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from cameras import run, told
@@ -78,39 +80,17 @@ def trained(name: str, side: str, seed: int, given: argparse.Namespace) -> dict[
         folder = Path(scratch)
         common = [f"--seed={seed}", f"--steps={task.steps}", "--env", task.env]
         if side == "ours":
-            line = [
-                sys.executable,
-                "-m",
-                "sac_dist",
-                "--train",
-                *task.flags,
-                *common,
-                "--no-video",
-                "--run-dir=run",
-            ]
-            line += [
-                f"--eval-interval={task.every}",
-                f"--eval-episodes={task.episodes}",
-                f"--time={given.budget}",
-            ]
+            line = [sys.executable, "-m", "sac_dist", "--train", *task.flags, *common, "--no-video"]
+            line += ["--run-dir=run", f"--eval-interval={task.every}", f"--eval-episodes={task.episodes}"]
+            line += [f"--time={given.budget}"]
             line += [f"--success-target={task.target}"] if task.target <= 1.0 else []
             run(line, folder)
             found = evaluations(folder / "run")
         else:
-            line = [
-                given.python,
-                str(HERE / "peers" / "suite_task.py"),
-                "--side",
-                side,
-                *common,
-                "--out=found.json",
-            ]
+            line = [given.python, str(HERE / "peers" / "suite_task.py"), "--side", side, *common]
             line += [f"--every={task.every}", f"--episodes={task.episodes}", f"--budget={given.budget}"]
-            line += [
-                f"--target={task.target}",
-                f"--threads={given.threads}",
-                *(["--her"] if task.her else []),
-            ]
+            line += [f"--target={task.target}", f"--threads={given.threads}", "--out=found.json"]
+            line += ["--her"] if task.her else []
             run(line, folder)
             found = json.loads((folder / "found.json").read_text())
     return {"task": name, "side": side, "seed": seed, "evaluations": found, "command": told(line)}
@@ -134,19 +114,16 @@ def report() -> str:
     """A row for each run: where it ended, and when it had what each peer ended with."""
     results = [one for section in recorded("suites").values() for one in section["results"]]
     value = {name: 2 if task.target > 1.0 else 3 for name, task in TASKS.items()}
-    last = {
-        (one["task"], one["side"]): one["evaluations"][-1][value[one["task"]]]
-        for one in results
-        if one["side"] != "ours"
-    }
+    ends: dict[tuple[str, str], list[float]] = {}  # of the peers, over their seeds
+    for one in results:
+        ends.setdefault((one["task"], one["side"]), []).append(one["evaluations"][-1][value[one["task"]]])
     rows = []
     for one in sorted(results, key=lambda one: (list(TASKS).index(one["task"]), one["side"], one["seed"])):
         column, seen = value[one["task"]], one["evaluations"]
         reached = []
         for peer in SIDES[1:]:
-            goal = last.get((one["task"], peer))
-            when = [each[1] for each in seen if goal is not None and each[column] >= goal]
-            reached.append(when[0] if when else None)
+            goal = mean(ends.get((one["task"], peer), [math.inf]))
+            reached.append(next((each[1] for each in seen if each[column] >= goal), None))
         rows.append(
             (one["task"], one["side"], one["seed"], seen[-1][0], seen[-1][column], seen[-1][1], *reached)
         )

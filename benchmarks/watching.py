@@ -3,11 +3,12 @@
     python benchmarks/watching.py                     a run without a page, one with it, three times in turn
     python benchmarks/watching.py --interventions     also one where people may take over, and nobody does
 
-Trains SawyerGrasp-v0 with two workers and counts steps over windows of 6 s. To the page of a run somebody comes and
-goes eight times, and each window with them is compared with the windows before and after it, so that what else changes
-the speed is the same for both. Prints that, steps/s while nobody looks, and milliseconds of processor a second of the
-page's process and of who looks. That is a process that reads what the page sends and draws nothing; its own time is
-part of the cost, as a browser's on the same machine would be.
+Trains SawyerGrasp-v0 with two workers and counts steps over windows of 6 s. To the page of a run somebody
+comes and goes eight times, and each window with them is compared with the windows before and after it, so
+that what else changes the speed is the same for both. Prints that, steps/s while nobody looks, and
+milliseconds of processor a second of the page's process and of who looks. That is a process that reads what
+the page sends and draws nothing; its own time is part of the cost, as a browser's on the same machine would
+be.
 """
 
 import argparse
@@ -148,8 +149,9 @@ def main() -> None:
             for role in ("watch", "who looks")
         }
         print(
-            f"{name}: {closed / without:.1%} of a run without while nobody looks; {statistics.mean(shares):.1%} ± {error:.1%} of that"
-            f" while somebody does; " + ", ".join(f"{role} {ms:.0f} ms/s" for role, ms in used.items())
+            f"{name}: {closed / without:.1%} of a run without while nobody looks; {statistics.mean(shares):.1%} ± {error:.1%}"
+            f" of that while somebody does; "
+            + ", ".join(f"{role} {ms:.0f} ms/s" for role, ms in used.items())
         )
 
 

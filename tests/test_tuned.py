@@ -150,7 +150,8 @@ def test_a_file_that_cannot_be_taken_is_refused_in_one_line(elsewhere, text, wor
 
 def test_no_file_is_read_without_need():
     look = (
-        "import sys; from sac_dist.settings import Config; Config.of('Humanoid-v5'); assert 'yaml' not in sys.modules;"
+        "import sys; from sac_dist.settings import Config;"
+        "Config.of('Humanoid-v5'); assert 'yaml' not in sys.modules;"
         "Config.of('HalfCheetah-v5'); assert not {'torch', 'gymnasium'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", look], check=True, timeout=60)

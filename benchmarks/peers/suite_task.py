@@ -1,5 +1,6 @@
-"""Stable-Baselines3's SAC, or SBX's, as a side of suites.py: their defaults on a task of somebody else's suite, and
-with --her SB3's HerReplayBuffer with the sizes and step sizes of sac_dist's preset goals for Fetch.
+"""Stable-Baselines3's SAC, or SBX's, as a side of suites.py: their defaults on a task of somebody else's
+suite, and with --her SB3's HerReplayBuffer with the sizes and step sizes of sac_dist's preset goals for
+Fetch.
 """
 
 import argparse
