@@ -64,18 +64,18 @@ class Task:
 
 TASKS = {
     "pendulum": Task("classic", "Pendulum-v1", 10_000, top=-150.0),
-    "mountain": Task("classic", "MountainCarContinuous-v0", 30_000, top=94.0),
+    "mountain": Task("classic", "MountainCarContinuous-v0", 20_000, top=94.0),
     "reacher": Task("mujoco", "Reacher-v5", 30_000, top=-4.0),
-    "halfcheetah": Task("mujoco", "HalfCheetah-v5", 50_000),
-    "hopper": Task("mujoco", "Hopper-v5", 50_000),
-    "walker": Task("mujoco", "Walker2d-v5", 50_000),
+    "halfcheetah": Task("mujoco", "HalfCheetah-v5", 30_000),
+    "hopper": Task("mujoco", "Hopper-v5", 30_000),
+    "walker": Task("mujoco", "Walker2d-v5", 30_000),
     "inverted": Task("mujoco", "InvertedPendulum-v5", 10_000, top=1000.0),
     "fetchreach": Task("robotics", "gymnasium_robotics:FetchReachDense-v4", 10_000),
-    "fetchpush": Task("robotics", "gymnasium_robotics:FetchPushDense-v4", 50_000),
+    "fetchpush": Task("robotics", "gymnasium_robotics:FetchPushDense-v4", 30_000),
     "cartpole": Task("dm_control", "shimmy:dm_control/cartpole-swingup-v0", 30_000),
-    "finger": Task("dm_control", "shimmy:dm_control/finger-spin-v0", 50_000),
-    "reach": Task("metaworld", "metaworld:Meta-World/MT1", 30_000, {"env_name": "reach-v3"}),
-    "button": Task("metaworld", "metaworld:Meta-World/MT1", 50_000, {"env_name": "button-press-v3"}),
+    "finger": Task("dm_control", "shimmy:dm_control/finger-spin-v0", 30_000),
+    "reach": Task("metaworld", "metaworld:Meta-World/MT1", 20_000, {"env_name": "reach-v3"}),
+    "button": Task("metaworld", "metaworld:Meta-World/MT1", 30_000, {"env_name": "button-press-v3"}),
 }
 
 

@@ -136,6 +136,37 @@ def test_a_truncated_end_stays_one_and_a_terminated_one_is_judged_anew() -> None
             assert (parts["terminated"] == (parts["reward"] == 0)).all() and parts["terminated"][~last].any()
 
 
+def lie(buffer: ReplayBuffer, episode: int) -> None:
+    """Five steps in which what is achieved stays at [episode, 0]."""
+    buffer.begin_episode()
+    for at in range(5):
+        here, after = (np.float32([episode, 0, -1, -1, step]) for step in (at, at + 1))
+        buffer.push(here, np.zeros(1, np.float32), 100.0, after, False, at == 4)
+
+
+def moving(rows: np.ndarray) -> float:
+    """The share of transitions with another goal that were not there when they began."""
+    parts = SCHEMA.views(rows[spread(len(rows), 0.8)])
+    return float((parts["observation"][:, 1] != parts["observation"][:, 3]).mean())
+
+
+def test_goals_that_were_reached_before_the_step_are_drawn_again() -> None:
+    buffer = ReplayBuffer(1000, SCHEMA)
+    for episode in range(8):
+        lie(buffer, episode)
+    rows, relabels, rng = np.empty((5000, SCHEMA.row_width), np.float32), hindsight(), np.random.default_rng(0)
+    relabels.sample_into(buffer, rows, rng)  # there are no others
+    assert moving(rows) == 0
+    play(buffer, 8, 5)
+    play(buffer, 9, 5)
+    relabels.sample_into(buffer, rows, rng)
+    assert moving(rows) == pytest.approx(1 - 0.8**5, abs=0.03)
+    check(rows[rows[:, 0] >= 8], np.flatnonzero(rows[rows[:, 0] >= 8, 2] >= 0), {8: 5, 9: 5})
+    parts = SCHEMA.views(rows)
+    untouched = np.setdiff1d(np.arange(5000), spread(5000, 0.8))
+    assert (parts["observation"][untouched, 0] < 8).mean() == pytest.approx(0.8, abs=0.04)
+
+
 @pytest.mark.parametrize("ratio", [0.0, 0.25, 1 / 3, 0.8, 0.95, 1.0])
 @pytest.mark.parametrize("n", [1, 7, 256, 2048])
 def test_shares_are_exact_in_every_batch_of_a_block(ratio: float, n: int) -> None:

@@ -3,6 +3,10 @@ are drawn gets as its goal what its episode has achieved later on, and the rewar
 
 Nothing of it is stored: ring and data set know the episode of each transition, and goals are chosen anew at
 each draw.
+
+A goal that was there before the transition began says nothing of its action, and while nothing moves the
+object there are hardly any others: such draws from the replay are drawn again, as in Filtered-HER (Manela and
+Biess 2019, arXiv:1905.05498).
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from sac_dist.data.segment import Counts
 from sac_dist.settings import DataConfig
 
 Numbers = npt.NDArray[np.float32]
+REDRAWS = 4  # so that a replay of nothing else still gives a batch
 
 
 class Goals(Protocol):
@@ -102,9 +107,10 @@ class Hindsight:
     """
 
     def __init__(self, schema: Schema, config: DataConfig, goals: Callable[[], Goals]) -> None:
-        self.ratio, self._goals = config.her_ratio, goals
+        self.schema, self.ratio, self._goals = schema, config.her_ratio, goals
         self.later = Later(schema, config.her == "final")
-        observations = (schema.columns[name] for name in ("observation", "next_observation"))
+        observations = [schema.columns[name] for name in ("observation", "next_observation")]
+        self._before = _moved(schema.places["achieved_goal"], observations[0])
         self._desired = [_moved(schema.places["desired_goal"], part) for part in observations]
         self._reward, self._terminated = schema.columns["reward"], schema.columns["terminated"]
 
@@ -117,7 +123,36 @@ class Hindsight:
     ) -> None:
         """As ``ReplayBuffer.sample_into``."""
         which = spread(len(rows), self.ratio)
-        self.relabel(rows, which, self.later.sample(replay, rows, which, rng, seen))
+        goals = self._draw(replay, rows, which, rng, seen)
+        again = self._reached(rows[which], goals)
+        for _ in range(REDRAWS):
+            if not again.size:
+                break
+            fresh = np.empty((again.size, rows.shape[1]), np.float32)
+            pictures = None if seen is None else Seen.empty(again.size, self.schema)
+            goals[again] = self._draw(replay, fresh, slice(None), rng, pictures)
+            rows[which[again]] = fresh
+            if seen is not None and pictures is not None:
+                seen.put(which[again], pictures)
+            again = again[self._reached(fresh, goals[again])]
+        self.relabel(rows, which, goals)
+
+    def _draw(
+        self,
+        replay: ReplayBuffer,
+        rows: Rows,
+        which: Counts | slice,
+        rng: np.random.Generator,
+        seen: Seen | None,
+    ) -> Rows:
+        return self.later.sample(replay, rows, which, rng, seen)
+
+    def _reached(self, rows: Rows, goals: Rows) -> Counts:
+        """Which transitions (n, row_width) began where goals (n, size) had been reached."""
+        if not len(rows):
+            return np.empty(0, np.int64)
+        reached = self.goals.rewards(rows[:, self._before], goals) >= self.goals.rewards(goals, goals)
+        return np.flatnonzero(reached)
 
     def take_data(self, data: DataSet, index: Counts, rows: Rows, rng: np.random.Generator) -> Counts:
         """Fill ``rows`` with transitions ``index`` (n,) of ``data``; returns which have another goal now."""

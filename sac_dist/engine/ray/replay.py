@@ -14,7 +14,7 @@ import numpy.typing as npt
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from sac_dist.data.hindsight import Hindsight, Later, spread
+from sac_dist.data.hindsight import Hindsight, Later
 from sac_dist.data.moments import Moments
 from sac_dist.data.pictures import Seen
 from sac_dist.data.ring import ReplayBuffer
@@ -365,8 +365,8 @@ class StoreSampler:
 class StoreHindsight(Hindsight):
     """The stores find the goals, as they know the episodes; the learner's environment judges them."""
 
-    def sample_into(
-        self, replay: Any, rows: Rows, rng: np.random.Generator, seen: Seen | None = None
-    ) -> None:
-        which = spread(len(rows), self.ratio)
-        self.relabel(rows, which, replay.sample_with_goals(rows, rng)[which])
+    def _draw(
+        self, replay: Any, rows: Rows, which: Counts | slice, rng: np.random.Generator, seen: Seen | None
+    ) -> Rows:
+        goals: Rows = replay.sample_with_goals(rows, rng)
+        return goals[which]
