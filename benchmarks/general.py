@@ -6,7 +6,8 @@ tuned them for.
     python benchmarks/general.py --table                                     only what there is
 
 A candidate is NAME=VALUE over ``general``, or several with commas; ``lr`` is all three step sizes. ``now`` is
-``general`` itself, ``defaults`` the fields' defaults (the Sawyer's), ``sbx`` SBX's; the name of a preset is that.
+``general`` itself, ``plain`` what is taken where that cannot be, ``defaults`` the fields' defaults (the Sawyer's),
+``sbx`` SBX's; the name of another preset is that.
 Each run is an ordinary one of two workers, scored by its final policy's mean return on 100 unseen episodes, and
 by the mean over all its evaluations (``area``). Suites that want another mujoco are run by the Python of their
 environment (docs/suites.md); tasks whose package this Python lacks are skipped, and said.
@@ -29,7 +30,7 @@ from measuring import record, recorded, table
 
 from sac_dist import Config, EnvConfig, make_env, train
 from sac_dist.acting.evaluation import evaluate
-from sac_dist.settings.by_environment import general_beneath
+from sac_dist.settings.by_environment import OF_UNKNOWN
 from sac_dist.settings.presets import PRESETS
 from sac_dist.settings.values import kinds, of_kind
 
@@ -40,13 +41,12 @@ SBX = {
     **{"discount": 0.99, "tau": 0.005, "initial_alpha": 1.0},
 }
 CANDIDATES = (
-    *("now", "defaults", "sbx", "lr=1e-3", "n_step=3", "tau=0.01", "layer_norm=no", "discount=0.99"),
-    *("normalize_observations=no", "normalize_returns=no", "hidden_width=128", "batch_size=512"),
+    *("now", "plain", "sbx", "lr=3e-4", "n_step=3", "discount=0.99", "hidden_width=128", "batch_size=512"),
     *(
-        "update_ratio=0.5",
         "update_ratio=2",
-        "initial_alpha=1",
-        "policy_every=2",
+        "initial_alpha=0.1",
+        "policy_every=1",
+        "noise_repeat=4",
         "critics=5,target_critics=2",
     ),
 )
@@ -79,11 +79,13 @@ TASKS = {
 }
 
 
-def settings_of(candidate: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def settings_of(candidate: str) -> tuple[dict[str, Any], frozenset[str]]:
     """What is given to each run, and Config's ``if_unknown``."""
+    if candidate == "plain":
+        return {"layer_norm": True}, OF_UNKNOWN - {"layer_norm"}  # which general has not
     fixed = {"defaults": {}, "sbx": SBX} | PRESETS
     if candidate in fixed:
-        return dict(fixed[candidate]), {}
+        return dict(fixed[candidate]), frozenset()
     known, given = kinds(), {}
     for part in candidate.split(",") if candidate != "now" else ():
         name, equals, value = part.partition("=")
@@ -92,7 +94,7 @@ def settings_of(candidate: str) -> tuple[dict[str, Any], dict[str, Any]]:
                 raise SystemExit(f"{part}: a candidate is a preset, or NAME=VALUE with a setting's name")
             plain = value in ("yes", "true", "1") if known[one] is bool else value
             given[one] = of_kind(plain, known[one])
-    return given, general_beneath(given)
+    return given, OF_UNKNOWN - given.keys()
 
 
 def run(candidate: str, name: str, seed: int, steps: int, workers: int) -> dict[str, Any]:

@@ -154,7 +154,11 @@ def test_goals_that_were_reached_before_the_step_are_drawn_again() -> None:
     buffer = ReplayBuffer(1000, SCHEMA)
     for episode in range(8):
         lie(buffer, episode)
-    rows, relabels, rng = np.empty((5000, SCHEMA.row_width), np.float32), hindsight(), np.random.default_rng(0)
+    rows, relabels, rng = (
+        np.empty((5000, SCHEMA.row_width), np.float32),
+        hindsight(),
+        np.random.default_rng(0),
+    )
     relabels.sample_into(buffer, rows, rng)  # there are no others
     assert moving(rows) == 0
     play(buffer, 8, 5)

@@ -147,7 +147,9 @@ def test_without_optuna_it_says_how_to_install_it(capsys, monkeypatch):
 
 
 def prepared(config):
-    settled = replace(config, train=replace(config.train, steps=config.train.steps or 3000), if_unknown={})
+    settled = replace(
+        config, train=replace(config.train, steps=config.train.steps or 3000), if_unknown=frozenset()
+    )
     if config.train.time is not None:
         settled = config
     return settled, [], SimpleNamespace(action_size=2), ["a line"]

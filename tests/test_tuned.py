@@ -19,8 +19,8 @@ from sac_dist.cli.given import parse
 from sac_dist.cli.train import found_for
 from sac_dist.engine.settling import settle_unknown
 from sac_dist.settings import AgentConfig, Config, ConfigError, EnvConfig, TrainConfig, tuned
-from sac_dist.settings.by_environment import discount_for, general_beneath, taken
-from sac_dist.settings.presets import GENERAL, GOALS, PRESETS
+from sac_dist.settings.by_environment import OF_UNKNOWN, discount_for, taken
+from sac_dist.settings.presets import GENERAL, GOALS, PLAIN, PRESETS
 from sac_dist.settings.resuming import as_settled, check_resumable
 from sac_dist.storage import checkpoint
 
@@ -32,7 +32,12 @@ MEASURED = {  # as they were when they lay in one table
     "Pendulum-v1": {"update_ratio": 2.0},
     "gymnasium_robotics:FetchReach-v4": {**GOALS, "eval_interval": 500},
     **{
-        f"gymnasium_robotics:Fetch{task}-v4": {**GOALS, "hidden_width": 256, "batch_size": 256}
+        f"gymnasium_robotics:Fetch{task}-v4": {
+            **GOALS,
+            "hidden_width": 128,
+            "batch_size": 256,
+            "warmup_steps": 3000,
+        }
         for task in ("Push", "PickAndPlace", "Slide")
     },
     "HalfCheetah-v5": CROSSQ_C51 | {"critic_width": 512},
@@ -74,7 +79,7 @@ def test_flags_go_over_the_config_that_over_tuned_values_and_those_over_general(
         parse(["--train", "--env", "Y-v0", "--config", "c.yaml", "--tau", "0.3"])
     )
     assert settings["batch_size"] == 9 and settings["tau"] == 0.3
-    assert if_unknown == {n: v for n, v in GENERAL.items() if n not in ("batch_size", "hidden_width", "tau")}
+    assert if_unknown == OF_UNKNOWN - {"batch_size", "hidden_width", "tau"}
 
 
 def test_a_users_file_goes_before_the_packages(elsewhere):
@@ -164,30 +169,72 @@ def test_the_discount_follows_from_the_horizon(steps, discount):
     assert discount_for(steps) == discount
 
 
+def settled_for(config, her="none", pictures=False, horizon=200):
+    return settle_unknown(config, False, horizon, her, pictures)
+
+
 def test_general_is_settled_once_the_environment_is_known():
     config = Config.of(EnvConfig("X-v0", {"size": 3}))
-    settled, line = settle_unknown(config, arm_task=False, horizon=200, her="none")
-    assert settled.agent == AgentConfig(
-        **{n: v for n, v in GENERAL.items() if hasattr(AgentConfig, n)} | {"discount": 0.975}
-    )
-    assert settled.train == TrainConfig(batch_size=256, update_ratio=1.0, warmup_steps=1000)
-    assert settled.env == config.env and not settled.if_unknown and settled.data.her == "none"
+    settled, line = settled_for(config)
+    assert settled.flat() == Config(config.env).flat() | GENERAL | {"discount": 0.975, "her": "none"}
+    assert settled.env == config.env and not settled.if_unknown
     assert line.startswith("nothing is tuned for X-v0, preset general: ") and "discount 0.975" in line
-    arm, line = settle_unknown(config, arm_task=True, horizon=200, her="none")
+    assert "tau" not in line  # nothing that stays as it is
+    arm, line = settle_unknown(config, True, 200, "none", False)
     assert arm.agent == AgentConfig() and arm.train == TrainConfig() and line is None
 
 
-def test_general_leaves_out_what_contradicts_what_was_given():
-    assert "normalize_returns" in general_beneath({"tau": 1}) and "tau" not in general_beneath({"tau": 1})
-    for given in (
-        {"reward_scale": 2.0},
-        {"reward_bias": 1.0},
-        {"normalize_rewards": True},
-        {"engine": "ray"},
-    ):
-        found = general_beneath(given)
-        assert "normalize_returns" not in found
-        Config.of_settings({**given, **found})
+def opened(**given):
+    """Where ``given`` is all that was said."""
+    return replace(Config.of_settings(dict(given)), if_unknown=OF_UNKNOWN - given.keys())
+
+
+@pytest.mark.parametrize(
+    ("given", "her", "pictures"),
+    [
+        ({"tau": 0.01}, "none", False),  # the default too, as it was asked for
+        ({"layer_norm": True}, "none", False),
+        ({"network": "simba"}, "none", False),
+        ({"learner": "workers"}, "none", False),
+        ({"distribution": "tqc"}, "none", False),
+        ({"normalize_returns": False}, "none", False),
+        ({"dropout": 0.01}, "none", False),
+        ({"reward_scale": 2.0}, "none", False),
+        ({"reward_bias": 1.0}, "none", False),
+        ({"normalize_rewards": True}, "none", False),
+        ({"engine": "ray"}, "none", False),
+        ({"offline": ("x.npz",), "algo": "cql"}, "none", False),
+        ({"demos": ("x.npz",), "offline_steps": 10}, "none", False),
+        ({"demos": ("x.npz",), "bc_steps": 10}, "none", False),
+        ({}, "future", False),
+        ({}, "none", True),
+    ],
+)
+def test_where_general_cannot_be_it_is_plain(given, her, pictures):
+    settled, line = settled_for(opened(**given), her, pictures)
+    unscaled = {"reward_scale", "reward_bias", "normalize_rewards"} & given.keys() or given.get("engine")
+    wanted = PLAIN | {"discount": 0.975} | ({"normalize_returns": False} if unscaled else {}) | given
+    found = settled.flat()
+    assert "preset plain: " in line
+    assert {n: found[n] for n in PLAIN} == {n: wanted[n] for n in PLAIN}
+    assert settled.agent.network == given.get("network", "mlp") and settled.agent.policy_every == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"network": "crossq", "target_network": False, "learner": "central"},
+        {"hidden_width": 32, "normalize_observations": True, "n_step": 3, "batch_size": 64},
+        {"demos": ("x.npz",)},
+    ],
+)
+def test_what_goes_with_general_lies_over_it(given):
+    settled, line = settled_for(opened(**given))
+    wanted = GENERAL | {"discount": 0.975} | given
+    found = settled.flat()
+    assert "preset general: " in line
+    assert {n: found[n] for n in GENERAL} == {n: wanted[n] for n in GENERAL}
+    assert all(found[name] == value for name, value in given.items() if name != "demos")
 
 
 class Acts(gymnasium.Env):
@@ -295,16 +342,17 @@ def test_a_run_says_what_it_took_and_what_hardly_suits(capsys, flags, told, unto
     assert not any(words in err for words in untold), err
     config = checkpoint.read(Path("run/checkpoints/last.safetensors")).config
     assert config.agent.normalize_returns == (not flags) and config.agent.hidden_width == 8
+    assert config.agent.network == ("mlp" if flags else "crossq")
 
 
 gymnasium.register("Far-v0", entry_point=Far)
 
 
 def test_a_run_goes_on_with_what_it_settled_where_its_settings_were_open():
-    opened = Config.of("Humanoid-v5")
-    began = opened.with_settings({"hidden_width": 200, "her": "none"})  # as if ``general`` had been that
-    assert opened.if_unknown and as_settled(began, opened).agent.hidden_width == 200
-    check_resumable(began, as_settled(began, replace(opened, agent=began.agent)))
+    config = Config.of("Humanoid-v5")
+    began = config.with_settings({"hidden_width": 200, "her": "none"})  # as if ``general`` had been that
+    assert config.if_unknown and as_settled(began, config).agent.hidden_width == 200
+    check_resumable(began, as_settled(began, replace(config, agent=began.agent)))
     given = replace(Config(EnvConfig("Humanoid-v5")), agent=AgentConfig(hidden_width=100))
     with pytest.raises(ConfigError, match=r"^--hidden-width cannot change"):
         check_resumable(began, as_settled(began, given))

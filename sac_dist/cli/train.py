@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ def found_for(settings: dict[str, Any]) -> Taken:
     """The settings with what is tuned for their environment, unless they say ``--no-tuned``."""
     given = dict(settings)
     preset, wanted = given.pop("preset", None), given.pop("tuned", True)
-    return taken(given, preset) if wanted else Taken(given, None, {})
+    return taken(given, preset) if wanted else Taken(given, None, frozenset())
 
 
 def run_offline(settings: dict[str, Any], data: list[str]) -> int:
@@ -37,10 +37,10 @@ def run_offline(settings: dict[str, Any], data: list[str]) -> int:
     return train_as(offline(algo) | settings | {"offline": data}, "offline")
 
 
-def train_as(settings: dict[str, Any], mode: str, if_unknown: Mapping[str, Any] | None = None) -> int:
+def train_as(settings: dict[str, Any], mode: str, if_unknown: frozenset[str] = frozenset()) -> int:
     refuse_film_name(settings, mode)
     env = take_environment(settings)
-    config = replace(Config.of_settings(settings), env=env, if_unknown=if_unknown or {})
+    config = replace(Config.of_settings(settings), env=env, if_unknown=if_unknown)
     refuse_rest(settings, mode)
     from sac_dist.engine.start_method import start_early
 

@@ -15,10 +15,11 @@ from sac_dist.acting.shipping import ship
 from sac_dist.data.transitions import Transitions
 from sac_dist.formats import files
 from sac_dist.settings import Config, ConfigError, DataConfig, EnvConfig
-from sac_dist.settings.by_environment import fitted
+from sac_dist.settings.by_environment import for_unknown
 from sac_dist.settings.data import DEFAULT_OFFLINE_STEPS
 from sac_dist.settings.presets import listed
 from sac_dist.settings.training import DEFAULT_STEPS
+from sac_dist.settings.values import defaults
 
 PLAIN = (str, bool, int, float)
 
@@ -43,18 +44,20 @@ def settle(config: Config, demos: Sequence[Transitions]) -> tuple[Config, str]:
 
 
 def settle_unknown(
-    config: Config, arm_task: bool, horizon: int | None, her: Any
+    config: Config, arm_task: bool, horizon: int | None, her: Any, pictures: bool
 ) -> tuple[Config, str | None]:
-    """``config`` with the preset ``general`` where nobody tuned anything for its environment, and a line
-    about it. ``her`` is DataConfig's, settled.
+    """``config`` with a preset where nobody tuned anything for its environment, and a line about it. ``her``
+    is DataConfig's, settled.
     """
     config = replace(config, data=replace(config.data, her=her))
-    if arm_task or not config.if_unknown:
-        return replace(config, if_unknown={}), None
-    values = fitted(config.if_unknown, horizon, her)
-    return config.with_settings(
-        values
-    ), f"nothing is tuned for {config.env.name}, preset general: {listed(values)}"
+    names = config.if_unknown
+    if arm_task or not names:
+        return replace(config, if_unknown=frozenset()), None
+    preset, values = for_unknown(config.flat(), names, horizon, pictures)
+    known = defaults()
+    told = {name: value for name, value in values.items() if value != known[name]}
+    line = f"nothing is tuned for {config.env.name}, preset {preset}: {listed(told)}"
+    return config.with_settings(values), line
 
 
 def settle_environment(env: EnvConfig) -> tuple[EnvConfig, str]:

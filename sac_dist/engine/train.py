@@ -127,7 +127,9 @@ def prepare(config: Config) -> Prepared:
     demos = [files.read(path) for path in config.data.files]
     config, choice = settle(config, demos)
     tried = _try_environment(config)
-    config, line = settle_unknown(config, tried.arm_task, tried.horizon, tried.her)
+    config, line = settle_unknown(
+        config, tried.arm_task, tried.horizon, tried.her, bool(tried.schema.pictures)
+    )
     config, about_people = settle_interventions(config, tried.says_interventions, tried.schema)
     check_watch(config.train)
     _check_demos(config, demos, tried.schema)

@@ -43,7 +43,7 @@ class Config:
     algorithms: Algorithms = field(default_factory=dict)  # their own settings, by name; see algorithms.py
     # Settings by flat name for an environment that turns out to be none of this package's tasks
     # (engine/settling.py); no file holds them.
-    if_unknown: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    if_unknown: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         used = self.data.algo, self.data.online_algo
@@ -147,11 +147,11 @@ class Config:
             options = {flag_of(option): option.name for option in options_of(section)}
             values = {options[flag]: value for flag, value in settings.items() if flag in options}
             sections[name] = replace(getattr(self, name), **values)
-        return replace(self, **sections, if_unknown={})
+        return replace(self, **sections, if_unknown=frozenset())
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain JSON, by section."""
-        parts = asdict(replace(self, env=EnvConfig(), if_unknown={}))
+        parts = asdict(replace(self, env=EnvConfig(), if_unknown=frozenset()))
         del parts["if_unknown"]
         return parts | {"env": self.env.to_dict()}
 

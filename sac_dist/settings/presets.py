@@ -44,12 +44,11 @@ GOALS: dict[str, Any] = {
     **{"her": "future", "normalize_observations": True, "discount": 0.95, "tau": 0.05, "update_ratio": 1.0},
     **{"actor_lr": 1e-3, "critic_lr": 1e-3, "alpha_lr": 1e-3, "warmup_steps": 300},
 }
-# For tasks that nobody tuned anything for: numbers that the field agrees on, observations and rewards scaled
-# by what is seen. benchmarks/general.py holds others against them over many tasks. γ follows from the horizon
-# where this is taken by itself (by_environment.py).
-GENERAL: dict[str, Any] = {
+# SAC as the field has it, with observations and rewards scaled by what is seen: for tasks that nobody tuned
+# anything for, where ``general`` cannot be (by_environment.py).
+PLAIN: dict[str, Any] = {
     **{"hidden_width": 256, "hidden_depth": 2, "layer_norm": True, "batch_size": 256, "update_ratio": 1.0},
-    **{"actor_lr": 3e-4, "critic_lr": 3e-4, "alpha_lr": 3e-4, "discount": 0.99, "tau": 0.005, "n_step": 1},
+    **{"actor_lr": 3e-4, "critic_lr": 3e-4, "alpha_lr": 3e-4, "discount": 0.99, "tau": 0.005},
     **{"normalize_observations": True, "normalize_returns": True, "warmup_steps": 1000},
 }
 # For policies that see pictures, on CPUs; docs/cameras.md has what they are worth. Step sizes as in SERL
@@ -82,6 +81,11 @@ TQC = USUAL | {"distribution": "tqc", "critics": 5, "critic_width": 512, "critic
 CROSSQ = USUAL | {
     **{"network": "crossq", "target_network": False, "critic_width": 2048, "policy_every": 3},
     **{"actor_lr": 1e-3, "critic_lr": 1e-3, "alpha_lr": 1e-3, "adam_beta1": 0.5, "learner": "central"},
+}
+# For tasks that nobody tuned anything for: CrossQ with narrower critics, which know the distribution (C51) of
+# returns that are scaled by what is seen. benchmarks/general.py holds others against it over many tasks.
+GENERAL = {n: value for n, value in CROSSQ.items() if n not in ("critic_width", "tau", "layer_norm")} | {
+    **{"distribution": "c51", "normalize_returns": True, "initial_alpha": 0.01, "warmup_steps": 1000},
 }
 # Lee et al., SimBa, arXiv:2410.09754, table 4.
 SIMBA = USUAL | {
@@ -120,6 +124,7 @@ PRESETS = {
     **{
         "book": BOOK,
         "general": GENERAL,
+        "plain": PLAIN,
         "offline": OFFLINE,
         "goals": GOALS,
         "pixels": PIXELS,

@@ -55,9 +55,10 @@ def usual_ranges(config: Config, actions: int, given: Collection[str]) -> list[R
         "hidden_width": (64, 128, 256),
         "batch_size": (64, 128, 256, 512),
         "update_ratio": (0.33, 0.5, 1.0, 2.0),
-        "tau": (0.005, 0.01, 0.02, 0.05),
         "normalize_observations": (False, True),
     }
+    if config.agent.target_network:
+        lists["tau"] = (0.005, 0.01, 0.02, 0.05)
     if not config.data.relabels and config.train.engine == "local":
         lists["n_step"] = tuple(n for n in (1, 3, 5) if n <= (config.env.horizon or n))
     if config.agent.alpha is None:
