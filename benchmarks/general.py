@@ -7,7 +7,8 @@ tuned them for.
 
 A candidate is NAME=VALUE over ``general``, or several with commas; ``lr`` is all three step sizes. ``now`` is
 ``general`` itself, ``plain`` what is taken where that cannot be, ``defaults`` the fields' defaults (the Sawyer's),
-``sbx`` SBX's; the name of another preset is that.
+the name of another preset is that. ``sbx`` is SBX's SAC as it comes, run by --peer-python, or this Python if it
+has SBX; its seconds are without its evaluations, ours are all of a run's beside which they were made.
 Each run is an ordinary one of two workers, scored by its final policy's mean return on 100 unseen episodes, and
 by the mean over all its evaluations (``area``). Suites that want another mujoco are run by the Python of their
 environment (docs/suites.md); tasks whose package this Python lacks are skipped, and said.
@@ -20,7 +21,11 @@ is what uniform actions get, and best the best candidate's mean so far, or where
 import argparse
 import csv
 import importlib.util
+import json
 import shutil
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -35,11 +40,6 @@ from sac_dist.settings.presets import PRESETS
 from sac_dist.settings.values import kinds, of_kind
 
 RATES = ("actor_lr", "critic_lr", "alpha_lr")
-SBX = {
-    **{"hidden_width": 256, "layer_norm": False, "batch_size": 256, "update_ratio": 1.0, "warmup_steps": 100},
-    **dict.fromkeys(RATES, 3e-4),
-    **{"discount": 0.99, "tau": 0.005, "initial_alpha": 1.0},
-}
 CANDIDATES = (
     *("now", "plain", "sbx", "lr=3e-4", "n_step=3", "discount=0.99", "hidden_width=128", "batch_size=512"),
     *(
@@ -83,7 +83,7 @@ def settings_of(candidate: str) -> tuple[dict[str, Any], frozenset[str]]:
     """What is given to each run, and Config's ``if_unknown``."""
     if candidate == "plain":
         return {"layer_norm": True}, OF_UNKNOWN - {"layer_norm"}  # which general has not
-    fixed = {"defaults": {}, "sbx": SBX} | PRESETS
+    fixed = {"defaults": {}, "sbx": {}} | PRESETS
     if candidate in fixed:
         return dict(fixed[candidate]), frozenset()
     known, given = kinds(), {}
@@ -118,6 +118,31 @@ def run(candidate: str, name: str, seed: int, steps: int, workers: int) -> dict[
         **{"candidate": candidate, "task": name, "seed": seed, "steps": steps},
         **{"score": outcome.evaluation.mean_return, "area": mean(evaluations)},
         **{"success": outcome.evaluation.success_rate, "seconds": round(outcome.seconds, 1)},
+    }
+
+
+def peer(name: str, seed: int, steps: int, python: str) -> dict[str, Any]:
+    """As ``run``, of SBX."""
+    task = TASKS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "found.json"
+        line = [
+            python,
+            str(Path(__file__).parent / "peers" / "suite_task.py"),
+            "--side=sbx",
+            "--env",
+            task.env,
+        ]
+        line += ["--env-kwargs", json.dumps(task.kwargs), f"--seed={seed}", f"--steps={steps}"]
+        line += [f"--every={steps // EVALUATIONS}", "--episodes=10", "--last-episodes=100", "--budget=1e9"]
+        line += ["--target=2", "--threads=1", f"--out={found}"]
+        subprocess.run(line, check=True)
+        evaluations = json.loads(found.read_text())
+    _, seconds, score, success = evaluations[-1]
+    return {
+        **{"candidate": "sbx", "task": name, "seed": seed, "steps": steps},
+        **{"score": score, "area": mean(each[2] for each in evaluations)},
+        **{"success": success, "seconds": seconds},
     }
 
 
@@ -180,6 +205,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--steps", type=int, help="of each run; default: the task's")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--table", action="store_true", help="no run, only the table")
     arguments = parser.parse_args()
     for candidate in arguments.candidates:
@@ -199,7 +225,10 @@ def main() -> None:
             for candidate in arguments.candidates:
                 if (candidate, name, seed, steps) in done:
                     continue
-                result = run(candidate, name, seed, steps, arguments.workers)
+                if candidate == "sbx":
+                    result = peer(name, seed, steps, arguments.peer_python)
+                else:
+                    result = run(candidate, name, seed, steps, arguments.workers)
                 record(RESULTS, task.suite, [result], same)
                 print(*result.values(), flush=True)
     print(report(arguments.steps))

@@ -29,7 +29,7 @@ class Measured(BaseCallback):
 
     def __init__(self, given: argparse.Namespace) -> None:
         super().__init__()
-        self.given, self.env = given, gymnasium.make(given.env)
+        self.given, self.env = given, gymnasium.make(given.env, **given.env_kwargs)
         self.found: list[Any] = []  # [steps, s, mean return, success rate]
         self.next = given.every
 
@@ -41,7 +41,8 @@ class Measured(BaseCallback):
         over = seconds >= self.given.budget or self.num_timesteps >= self.given.steps
         if self.num_timesteps < self.next and not over:
             return True
-        played = [self._episode(FIRST_SEED + index) for index in range(self.given.episodes)]
+        episodes = self.given.last_episodes if over else self.given.episodes
+        played = [self._episode(FIRST_SEED + index) for index in range(episodes)]
         means = [float(np.mean(each)) for each in zip(*played, strict=True)]
         self.found.append([self.num_timesteps, round(seconds, 1), *means])
         self.given.out.write_text(json.dumps(self.found))
@@ -56,7 +57,7 @@ class Measured(BaseCallback):
             action = self.model.predict(observation, deterministic=True)[0]
             observation, reward, terminated, truncated, info = self.env.step(action)
             total, over = total + float(reward), terminated or truncated
-            success = bool(info.get("is_success", False))
+            success = bool(info.get("is_success", success or info.get("success", False)))
         return total, success
 
 
@@ -64,16 +65,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", choices=["sb3", "sbx"], required=True)
     parser.add_argument("--env", required=True)
+    parser.add_argument("--env-kwargs", type=json.loads, default={})
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--every", type=int, required=True)
     parser.add_argument("--episodes", type=int, required=True)
+    parser.add_argument("--last-episodes", type=int, help="of the last evaluation; default: --episodes")
     parser.add_argument("--budget", type=float, required=True, help="seconds of training")
     parser.add_argument("--target", type=float, required=True, help="success rate that ends the run")
     parser.add_argument("--threads", type=int, required=True, help="of torch")
     parser.add_argument("--her", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
+    given.last_episodes = given.last_episodes or given.episodes
     torch.set_num_threads(given.threads)
     options: dict[str, Any] = {"device": "cpu"} if given.side == "sb3" else {}
     if given.side == "sb3":
@@ -88,7 +92,8 @@ def main() -> None:
             "replay_buffer_kwargs": {"n_sampled_goal": 4, "goal_selection_strategy": "future"},
         }
     policy = "MultiInputPolicy" if given.her else "MlpPolicy"
-    SAC(policy, gymnasium.make(given.env), seed=given.seed, **options).learn(10**9, Measured(given))
+    env = gymnasium.make(given.env, **given.env_kwargs)
+    SAC(policy, env, seed=given.seed, **options).learn(10**9, Measured(given))
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def add_modes(parser: Parser) -> None:
         choices=PRESETS,
         help="book: networks (4 layers of 512) and step sizes of the book; offline: what --offline "
         "takes by itself; rlpd, wsrl: going online with data, or from it (docs/offline.md); pixels: "
-        "policies that see (docs/cameras.md); general: what a "
+        "policies that see (docs/cameras.md); general, plain: what a "
         "task that nobody tuned takes by itself (docs/tuning.md); the others: "
         "published learners with their papers' numbers",
     )
@@ -210,7 +210,7 @@ def add_modes(parser: Parser) -> None:
         "--tuned",
         action=argparse.BooleanOptionalAction,
         help="train: take what is tuned for the environment, in tuned/ or in this package, else the preset "
-        "general (default); without: the defaults below",
+        "general or plain (default); without: the defaults below",
     )
     parser.add_argument(
         "--episodes",
