@@ -22,6 +22,12 @@ HER = {
 }
 
 
+def made(given: argparse.Namespace) -> gymnasium.Env:
+    env = gymnasium.make(given.env, **given.env_kwargs)
+    flat = given.her or isinstance(env.observation_space, gymnasium.spaces.Box)
+    return env if flat else gymnasium.wrappers.FlattenObservation(env)
+
+
 class Measured(BaseCallback):
     """Evaluations of the mean policy, in a file. Its clock begins with the training and stands still while it
     evaluates.
@@ -29,7 +35,7 @@ class Measured(BaseCallback):
 
     def __init__(self, given: argparse.Namespace) -> None:
         super().__init__()
-        self.given, self.env = given, gymnasium.make(given.env, **given.env_kwargs)
+        self.given, self.env = given, made(given)
         self.found: list[Any] = []  # [steps, s, mean return, success rate]
         self.next = given.every
 
@@ -92,8 +98,7 @@ def main() -> None:
             "replay_buffer_kwargs": {"n_sampled_goal": 4, "goal_selection_strategy": "future"},
         }
     policy = "MultiInputPolicy" if given.her else "MlpPolicy"
-    env = gymnasium.make(given.env, **given.env_kwargs)
-    SAC(policy, env, seed=given.seed, **options).learn(10**9, Measured(given))
+    SAC(policy, made(given), seed=given.seed, **options).learn(10**9, Measured(given))
 
 
 if __name__ == "__main__":
