@@ -177,21 +177,16 @@ class Supervisor:
         return (CompilerTask(self.agent, not_compiled(self.agent, self.phases.values())),)
 
     def _compile(self) -> None:
-        """Have the updates compiled before the workers start, or after a while beside them where they are
-        quick enough without.
-
-        A single worker never changes over: a run of the same seed gives the same bits.
+        """Have the updates compiled before the workers start, so that one worker repeats a run bit for bit; or
+        beside more of them, who begin with others: at once, or after a while where those are quick.
         """
         train = self.config.train
         missing = not_compiled(self.agent, self.phases.values()) if train.compiles else ()
         if not missing:
             return
-        if (
-            train.compile == "auto"
-            and train.members > 1
-            and all(quick_uncompiled(self.agent, phase) for phase in missing)
-        ):
-            self.compile_at = COMPILE_AFTER
+        if train.compile == "auto" and train.members > 1:
+            quick = all(quick_uncompiled(self.agent, phase) for phase in missing)
+            self.compile_at = COMPILE_AFTER if quick else 0.0
             return
         self._start_compiler()
         while not self.compiler.ended and self.signals.received is None:
