@@ -16,7 +16,7 @@ import pytest
 from browser import Browser, find_browser
 from test_engine import descendants, role_of
 from watching import Visitor
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import envs  # noqa: F401
 from envs.backends.mujoco.drawing import SOLIDS, Drawing, ModelView
@@ -364,7 +364,7 @@ def first_visit(url: str) -> Visitor:
     while True:
         try:
             return Visitor(url)
-        except OSError:
+        except (OSError, ConnectionClosed):  # a process that dies may take a visitor and go
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
