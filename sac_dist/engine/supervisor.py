@@ -177,8 +177,8 @@ class Supervisor:
         return (CompilerTask(self.agent, not_compiled(self.agent, self.phases.values())),)
 
     def _compile(self) -> None:
-        """Have the updates compiled: before a single worker starts, so that it repeats a run bit for bit; beside
-        more processes, which begin with uncompiled ones, at once, or after a while where those are quick.
+        """Have the updates compiled: before a single worker starts, so that it repeats a run bit for bit;
+        beside more processes, which begin with uncompiled ones, at once, or later where those are quick.
         """
         train = self.config.train
         missing = not_compiled(self.agent, self.phases.values()) if train.compiles else ()
