@@ -217,7 +217,10 @@ class ReplayManager(BaseManager):
             published = json.loads((Path(folder) / PUBLISHED).read_text())
             manager = RunReplayManager(published["address"], bytes.fromhex(published["key"]))
             manager.connect()
-            return manager.replay()
+            proxy = manager.replay()
+            # A thread's proxies share one connection to an address: an earlier one may be to a dead manager.
+            vars(proxy._tls).pop("connection", None)  # type: ignore[attr-defined]
+            return proxy
         except FileNotFoundError:
             raise ConfigError(
                 f"no run on this machine is going on in {folder}: start one there first"
