@@ -2,20 +2,21 @@
 tuned them for.
 
     python benchmarks/general.py                                             every candidate, task and seed
-    python benchmarks/general.py now n_step=3 tau=0.01,actor_lr=1e-3 --tasks pendulum reacher --seeds 0 1
+    python benchmarks/general.py now n_step=3 lr=1e-4,discount=0.98 --tasks pendulum reacher --seeds 0 1
     python benchmarks/general.py --table                                     only what there is
 
 A candidate is NAME=VALUE over ``general``, or several with commas; ``lr`` is all three step sizes. ``now`` is
-``general`` itself, ``plain`` what is taken where that cannot be, ``defaults`` the fields' defaults (the Sawyer's),
-the name of another preset is that. ``sbx`` is SBX's SAC as it comes, run by --peer-python, or this Python if it
-has SBX; its seconds are without its evaluations, ours are all of a run's beside which they were made.
-Each run is an ordinary one of two workers, scored by its final policy's mean return on 100 unseen episodes, and
-by the mean over all its evaluations (``area``). Suites that want another mujoco are run by the Python of their
-environment (docs/suites.md); tasks whose package this Python lacks are skipped, and said.
+``general`` itself, ``plain`` what is taken where that cannot be, ``defaults`` the fields' defaults (the
+Sawyer's), the name of another preset is that. ``sbx`` is SBX's SAC as it comes, run by --peer-python, or this
+Python if it has SBX; its seconds are without its evaluations, ours are a whole run's.
 
-Each run is added to benchmarks/results/general.json when it has ended, so a search that was interrupted goes on
-where it was: give the same command. The table has (score - random) / (best - random) for each task, where random
-is what uniform actions get, and best the best candidate's mean so far, or where a task has a top, that.
+Each run is an ordinary one of two workers, scored by its final policy's mean return on 100 unseen episodes,
+and by the mean over all its evaluations (``area``). Suites that want another mujoco are run by the Python of
+their environment (docs/suites.md); tasks whose package this Python lacks are skipped, and said.
+
+Each run is added to benchmarks/results/general.json when it has ended, so a search that was interrupted goes
+on where it was: give the same command. The table has (score - random) / (best - random) for each task, where
+random is what uniform actions get, and best the best candidate's mean so far, or where a task has a top, that.
 """
 
 import argparse
@@ -39,6 +40,7 @@ from sac_dist.settings.by_environment import OF_UNKNOWN
 from sac_dist.settings.presets import PRESETS
 from sac_dist.settings.values import kinds, of_kind
 
+HERE = Path(__file__).resolve().parent
 RATES = ("actor_lr", "critic_lr", "alpha_lr")
 CANDIDATES = (
     *("now", "plain", "sbx", "lr=3e-4", "n_step=3", "discount=0.99", "hidden_width=128", "batch_size=512"),
@@ -126,13 +128,7 @@ def peer(name: str, seed: int, steps: int, python: str) -> dict[str, Any]:
     task = TASKS[name]
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found.json"
-        line = [
-            python,
-            str(Path(__file__).parent / "peers" / "suite_task.py"),
-            "--side=sbx",
-            "--env",
-            task.env,
-        ]
+        line = [python, str(HERE / "peers" / "suite_task.py"), "--side=sbx", "--env", task.env]
         line += ["--env-kwargs", json.dumps(task.kwargs), f"--seed={seed}", f"--steps={steps}"]
         line += [f"--every={steps // EVALUATIONS}", "--episodes=10", "--last-episodes=100", "--budget=1e9"]
         line += ["--target=2", "--threads=1", f"--out={found}"]

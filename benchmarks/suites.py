@@ -88,9 +88,8 @@ def trained(name: str, side: str, seed: int, given: argparse.Namespace) -> dict[
             found = evaluations(folder / "run")
         else:
             line = [given.python, str(HERE / "peers" / "suite_task.py"), "--side", side, *common]
-            line += (
-                [*task.flags[task.flags.index("--env-kwargs") :][:2]] if "--env-kwargs" in task.flags else []
-            )
+            if "--env-kwargs" in task.flags:
+                line += task.flags[task.flags.index("--env-kwargs") :]
             line += [f"--every={task.every}", f"--episodes={task.episodes}", f"--budget={given.budget}"]
             line += [f"--target={task.target}", f"--threads={given.threads}", "--out=found.json"]
             line += ["--her"] if task.her else []

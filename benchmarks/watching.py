@@ -149,8 +149,8 @@ def main() -> None:
             for role in ("watch", "who looks")
         }
         print(
-            f"{name}: {closed / without:.1%} of a run without while nobody looks; {statistics.mean(shares):.1%} ± {error:.1%}"
-            f" of that while somebody does; "
+            f"{name}: {closed / without:.1%} of a run without while nobody looks; "
+            f"{statistics.mean(shares):.1%} ± {error:.1%} of that while somebody does; "
             + ", ".join(f"{role} {ms:.0f} ms/s" for role, ms in used.items())
         )
 

@@ -1,4 +1,6 @@
-"""What a run takes where nothing is said: tuned files, the preset general, and lines where settings hardly suit."""
+"""What a run takes where nothing is said: tuned files, the presets general and plain, and lines where settings
+hardly suit.
+"""
 
 import subprocess
 import sys
@@ -31,15 +33,11 @@ MEASURED = {  # as they were when they lay in one table
     **{task: {} for task in ("SawyerGrasp-v0", "SawyerLift-v0")},
     "Pendulum-v1": {"update_ratio": 2.0},
     "gymnasium_robotics:FetchReach-v4": {**GOALS, "eval_interval": 500},
-    **{
-        f"gymnasium_robotics:Fetch{task}-v4": {
-            **GOALS,
-            "hidden_width": 128,
-            "batch_size": 256,
-            "warmup_steps": 3000,
-        }
-        for task in ("Push", "PickAndPlace", "Slide")
-    },
+    **dict.fromkeys(
+        ("gymnasium_robotics:FetchPush-v4", "gymnasium_robotics:FetchPickAndPlace-v4"),
+        GOALS | {"hidden_width": 128, "batch_size": 256, "warmup_steps": 3000, "noise_repeat": 4},
+    ),
+    "gymnasium_robotics:FetchSlide-v4": {**GOALS, "hidden_width": 256, "batch_size": 256},
     "HalfCheetah-v5": CROSSQ_C51 | {"critic_width": 512},
     **dict.fromkeys(("Hopper-v5", "Walker2d-v5", "Ant-v5"), CROSSQ_C51 | {"critic_width": 256}),
 }
@@ -182,6 +180,13 @@ def test_general_is_settled_once_the_environment_is_known():
     assert "tau" not in line  # nothing that stays as it is
     arm, line = settle_unknown(config, True, 200, "none", False)
     assert arm.agent == AgentConfig() and arm.train == TrainConfig() and line is None
+
+
+def test_a_single_worker_makes_the_updates_itself():
+    settled, line = settled_for(opened(workers=1))
+    assert settled.train.learner is None and "preset general: " in line and "learner" not in line
+    assert settled_for(opened(workers=1, learner="central"))[0].train.central
+    assert settled_for(opened(workers=2))[0].train.central
 
 
 def opened(**given):

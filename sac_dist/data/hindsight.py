@@ -124,7 +124,7 @@ class Hindsight:
         """As ``ReplayBuffer.sample_into``."""
         which = spread(len(rows), self.ratio)
         goals = self._draw(replay, rows, which, rng, seen)
-        again = self._reached(rows[which], goals)
+        again = self._reached(rows[which, self._before], goals)
         for _ in range(REDRAWS):
             if not again.size:
                 break
@@ -134,7 +134,7 @@ class Hindsight:
             rows[which[again]] = fresh
             if seen is not None and pictures is not None:
                 seen.put(which[again], pictures)
-            again = again[self._reached(fresh, goals[again])]
+            again = again[self._reached(fresh[:, self._before], goals[again])]
         self.relabel(rows, which, goals)
 
     def _draw(
@@ -147,12 +147,11 @@ class Hindsight:
     ) -> Rows:
         return self.later.sample(replay, rows, which, rng, seen)
 
-    def _reached(self, rows: Rows, goals: Rows) -> Counts:
-        """Which transitions (n, row_width) began where goals (n, size) had been reached."""
-        if not len(rows):
+    def _reached(self, achieved: Rows, goals: Rows) -> Counts:
+        """Which of n pairs (n, size) have the reward of a goal that is reached."""
+        if not len(goals):
             return np.empty(0, np.int64)
-        reached = self.goals.rewards(rows[:, self._before], goals) >= self.goals.rewards(goals, goals)
-        return np.flatnonzero(reached)
+        return np.flatnonzero(self.goals.rewards(achieved, goals) >= self.goals.rewards(goals, goals))
 
     def take_data(self, data: DataSet, index: Counts, rows: Rows, rng: np.random.Generator) -> Counts:
         """Fill ``rows`` with transitions ``index`` (n,) of ``data``; returns which have another goal now."""

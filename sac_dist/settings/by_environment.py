@@ -78,6 +78,8 @@ def for_unknown(
     preset = GENERAL if general else PLAIN
     values = {name: value for name, value in preset.items() if name in names}
     values |= {name: known[name] for name in sorted(names - values.keys())}
+    if "learner" in values and settings["workers"] == 1:
+        values["learner"] = None  # one process repeats a run bit for bit
     scaled = any(settings[name] != known[name] for name in SCALES)
     if "normalize_returns" in values and (scaled or settings["engine"] == "ray"):
         values["normalize_returns"] = False
