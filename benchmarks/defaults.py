@@ -2,6 +2,7 @@
 settings changed one by one.
 
     python benchmarks/defaults.py                                                  every variation
+    python benchmarks/defaults.py --learners                                       what other learners have
     python benchmarks/defaults.py defaults update_ratio=1 hidden_width=128,lr=7e-4 --tasks grasp --seeds 0 1 2
     some
 
@@ -23,6 +24,7 @@ from typing import Any
 
 import gymnasium
 import torch
+import yaml
 from measuring import record, table
 from updates import compile_once
 
@@ -35,13 +37,14 @@ from sac_dist.engine.member import Task
 from sac_dist.engine.phases import ONLINE, Phase
 from sac_dist.engine.start_method import start_context
 from sac_dist.engine.worker import Worker
+from sac_dist.execution.choose import COMPILED
 
 DEFAULTS = "defaults"
 VARIATIONS = (
     DEFAULTS,
-    "hidden_width=128,lr=0.0007,update_ratio=1,layer_norm=0",
+    "hidden_width=128,lr=0.0007,update_ratio=1,layer_norm=false",
     *(
-        "layer_norm=0",
+        "layer_norm=false",
         "update_ratio=0.2",
         "update_ratio=0.5",
         "update_ratio=1",
@@ -59,6 +62,24 @@ VARIATIONS = (
         "critics=4",
         "warmup_steps=200",
     ),
+)
+LEARNERS = (
+    DEFAULTS,
+    "update_ratio=1",
+    "n_step=3",
+    "noise_repeat=4",
+    "policy_every=2",
+    "critics=5,target_critics=2",
+    "weight_decay=0.01",
+    "dropout=0.01",
+    "normalize_observations=true",
+    "normalize_returns=true",
+    "distribution=c51,normalize_returns=true",
+    "distribution=tqc",
+    "network=simba",
+    "network=flashsac,distribution=c51,normalize_returns=true",
+    "network=crossq,target_network=false,adam_beta1=0.5",
+    "network=xqc,distribution=c51,normalize_returns=true",
 )
 RATES = ("actor_lr", "critic_lr", "alpha_lr")
 EPISODES, FAILURES, EVERY, FIRST = 100, 5, 500, 2000
@@ -80,13 +101,8 @@ def configuration(variation: str, env: str, seed: int) -> Config:
     for part in variation.split(",") if variation != DEFAULTS else ():
         name, value = part.split("=")
         for one in RATES if name == "lr" else (name,):
-            section, kind = (
-                (agent, AgentConfig)
-                if one in {field.name for field in fields(AgentConfig)}
-                else (train, TrainConfig)
-            )
-            default = getattr(kind, one)
-            section[one] = float(value) if default is None else type(default)(float(value))
+            section = agent if one in {field.name for field in fields(AgentConfig)} else train
+            section[one] = yaml.safe_load(value)
     return Config(EnvConfig(env, {"backend": "mujoco"}), AgentConfig(**agent), TrainConfig(**train))
 
 
@@ -117,7 +133,7 @@ def run(variation: str, task: str, seed: int) -> dict[str, Any]:
     )
     worker.env = env
     worker.enter(ONLINE)
-    assert worker.compiled[ONLINE] is not None, "the compiled update was not loaded"
+    assert worker.choices[ONLINE].how == COMPILED, "the compiled update was not loaded"
     due, seconds, passed = FIRST, 0.0, False
     while control.total(STEPS) < TASKS[task].steps and not passed:
         start = time.perf_counter()
@@ -144,15 +160,17 @@ def main() -> None:
     parser.add_argument(
         "variations",
         nargs="*",
-        default=VARIATIONS,
         help="SETTING=VALUE, or several with commas; lr: all three step sizes",
     )
+    parser.add_argument("--learners", action="store_true", help="their variations, and results apart")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--seeds", type=int, nargs="+", help="default: ten for the grasp, six for the lift")
     arguments = parser.parse_args()
+    variations = arguments.variations or (LEARNERS if arguments.learners else VARIATIONS)
+    section = "learners" if arguments.learners else "runs"
     context = start_context(with_compiler=True)
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-        for variation in arguments.variations:
+        for variation in variations:
             for task in arguments.tasks:
                 config = configuration(variation, TASKS[task].env, 0)
                 env = make_env(config.env)
@@ -163,7 +181,7 @@ def main() -> None:
                 results = [
                     future.result() for future in [pool.submit(run, variation, task, seed) for seed in seeds]
                 ]
-                everything = record("defaults", "runs", results, ("variation", "task", "seed"))
+                everything = record("defaults", section, results, ("variation", "task", "seed"))
                 print(row(results), flush=True)
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for result in everything:

@@ -53,7 +53,8 @@ def fetch(name: str, steps: int, every: int, target: float) -> Task:
 
 def metaworld(name: str) -> Task:
     kwargs = json.dumps({"env_name": f"{name}-v3"})
-    flags = ("--workers", "2", "--env-kwargs", kwargs)
+    flags = ("--workers", "2", "--env-kwargs", kwargs, "--preset", "plain", "--discount", "0.975")
+    flags += "--horizon", "200", "--noise-repeat", "16", "--n-step", "3"
     return Task("metaworld", "metaworld:Meta-World/MT1", 500_000, 25_000, flags, 0.95, episodes=20)
 
 
@@ -89,7 +90,8 @@ def trained(name: str, side: str, seed: int, given: argparse.Namespace) -> dict[
         else:
             line = [given.python, str(HERE / "peers" / "suite_task.py"), "--side", side, *common]
             if "--env-kwargs" in task.flags:
-                line += task.flags[task.flags.index("--env-kwargs") :]
+                at = task.flags.index("--env-kwargs")
+                line += task.flags[at : at + 2]
             line += [f"--every={task.every}", f"--episodes={task.episodes}", f"--budget={given.budget}"]
             line += [f"--target={task.target}", f"--threads={given.threads}", "--out=found.json"]
             line += ["--her"] if task.her else []

@@ -233,6 +233,15 @@ def test_failures_are_dropped_by_themselves_except_from_chance(tmp_path):
     assert record(EnvConfig(), tmp_path / "silent.safetensors", 3).source["episodes tried"] == 3
 
 
+def test_a_script_of_the_users_acts_in_the_environment_and_loses_what_fails():
+    demos = record(POINT, "scripts:Home", 5, seed=4)
+    assert demos.source["policy"] == "scripts:Home" and demos.source["episodes tried"] > 5
+    assert demos.success.all() and (demos.observation[demos.starts, 0] <= 0).all()
+    assert np.array_equal(demos.action, np.clip(-4 * demos.observation, -1, 1))
+    assert to_bytes(demos) == to_bytes(record(POINT, "scripts:Home", 5, seed=4))
+    assert not record(POINT, "scripts:Home", 5, seed=4, only_success=False).success.all()
+
+
 # Refusals
 
 
@@ -249,9 +258,26 @@ def test_failures_are_dropped_by_themselves_except_from_chance(tmp_path):
             POINT,
             "no/such/run",
             {},
-            r"^there is no policy no/such/run: give expert, random, or a run folder, a checkpoint or "
-            r"the book's prefix$",
+            r"^there is no policy no/such/run: give expert, random, a script of yours as package.module:Name, "
+            r"or a run folder, a checkpoint or the book's prefix$",
         ),
+        (
+            POINT,
+            "no_module:Home",
+            {},
+            r"^the policy no_module:Home does not load: ModuleNotFoundError: No module named 'no_module'$",
+        ),
+        (POINT, "scripts:Away", {}, r"^the policy scripts:Away does not load: AttributeError: .* 'Away'$"),
+        (POINT, "scripts:short", {}, r"^the policy scripts:short gives \[0.5\]: an action has 2 numbers in"),
+        (
+            POINT,
+            "scripts:far",
+            {},
+            r"^the policy scripts:far gives \[0.5, -3.2\d*\]: an action has 2 numbers",
+        ),
+        (POINT, "scripts:nowhere", {}, r"^the policy scripts:nowhere gives \[0.5, nan\]: an action has 2"),
+        (POINT, "scripts:failing", {}, r"^the policy scripts:failing fails: IndexError: only integers"),
+        (GRASP, "scripts:Home", {}, r"^the policy scripts:Home fails: AttributeError: "),
         (
             POINT,
             models_dir() / "Pendulum-v1.safetensors",

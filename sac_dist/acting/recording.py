@@ -1,10 +1,12 @@
-"""Recording demonstrations: episodes of the scripted expert, of chance or of a trained policy, kept
-transition by transition.
+"""Recording demonstrations: episodes of the scripted expert, of chance, of a trained policy or of a script of
+the user's, kept transition by transition.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +34,7 @@ DEMONSTRATION_SEEDS = (
 )  # training stays below 2**30, evaluation counts up from there and comes nowhere near this
 LEAST_TRIES, TRIES_PER_EPISODE = 20, 10  # after so many tries a policy that does not succeed is given up
 WORDS = ("expert", "random")  # policies that are no file
+SCRIPT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:Name
 
 Act = Callable[[np.ndarray], np.ndarray]  # (O,) float32 → (A,) float32 in [-1, 1]
 
@@ -57,27 +60,30 @@ def record(
     """Play ``policy`` until ``episodes`` episodes are kept, and return those; the same call returns the same
     bytes.
 
-    ``policy`` is "expert" (the script in envs/expert.py), "random" (uniform in [-1, 1]), or a run folder, a
-    checkpoint or the book's
-    prefix: a trained policy acts by its mean, in its own environment changed where ``config`` says, as in
-        ``play``.
-    ``only_success`` keeps the successful episodes alone. At None this is so for the expert; a trained policy
-    loses the episodes that its environment calls failed, and "random" loses none. ``on_episode`` is told of
-    every try, kept or not, with its index, and ``note`` before the first of what a user has to read.
+    ``policy`` is "expert" (the script in envs/tasks/expert.py), "random" (uniform in [-1, 1]), a script of
+    the user's, or a run folder, a checkpoint or the book's prefix. A trained policy acts by its mean, in its
+    own environment changed where ``config`` says, as in ``play``. A script is "package.module:Name", which is
+    called with the environment at each episode's first step, and gives a function from the observation (O,)
+    to the action (A,) in [-1, 1].
+
+    ``only_success`` keeps the successful episodes alone. At None this is so for the expert; a script and a
+    trained policy lose the episodes that the environment calls failed, and "random" loses none.
+    ``on_episode`` is told of every try, kept or not, with its index, and ``note`` before the first of what a
+    user has to read.
 
     The result's ``source``: "env" (``EnvConfig.flat``, with the real id and simulator), "policy", "seed",
     "episodes tried" and "sac_dist" (the version).
 
     Raises ConfigError, in one line, for an environment or policy that is not there or does not work, a policy
-    that does not fit the environment, a number that is not finite, and where max(20, 10 ``episodes``) tries
-    do not hold enough successes.
+    or a script's action that does not fit the environment, a number that is not finite, and where
+    max(20, 10 ``episodes``) tries do not hold enough successes.
     """
     if episodes < 1:
         raise ConfigError(f"episodes is {episodes}: it must be above 0")
     if seed < 0:
         raise ConfigError(f"seed is {seed}: it must not be negative")
     policy = str(policy)
-    checkpoint = None if policy in WORDS else _read_policy(policy)
+    checkpoint = None if policy in WORDS or _is_script(policy) else _read_policy(policy)
     config = resolved(config if checkpoint is None else config.over(checkpoint.config.env))
     env = Recorder(make_env(config))
     try:
@@ -206,11 +212,15 @@ class Recorder(gymnasium.Wrapper):
         return Transitions(self.schema, rows, np.zeros(1, np.int64), frames=frames)
 
 
+def _is_script(policy: str) -> bool:
+    return SCRIPT.fullmatch(policy) is not None and not os.path.exists(policy)
+
+
 def _read_policy(path: str) -> Checkpoint:
     if not is_remote(path) and not os.path.exists(path) and not os.path.exists(f"{path}_policy"):
         raise ConfigError(
-            f"there is no policy {path}: give expert, random, or a run folder, a checkpoint or the "
-            "book's prefix"
+            f"there is no policy {path}: give expert, random, a script of yours as package.module:Name, or a "
+            "run folder, a checkpoint or the book's prefix"
         )
     return find_policy(path, "auto")[1]
 
@@ -246,6 +256,8 @@ def _act_of(
         return lambda reset_seed: lambda observation: expert.act()
     assert env.action_space.shape is not None
     size = env.action_space.shape
+    if policy != "random":
+        return _of_script(policy, env, size)
 
     def random_act(reset_seed: int) -> Act:
         # the pair, since the environment draws its start from the seed alone: actions from the same draws
@@ -254,6 +266,35 @@ def _act_of(
         return lambda observation: generator.uniform(-1, 1, size).astype(np.float32)
 
     return random_act
+
+
+def _of_script(script: str, env: gymnasium.Env, size: tuple[int, ...]) -> Callable[[int], Act]:
+    module, _, name = script.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a module of the user's raises
+        raise ConfigError(f"the policy {script} does not load: {type(error).__name__}: {error}") from error
+
+    def begin(reset_seed: int) -> Act:
+        script_act: Act | None = None
+
+        def act(observation: np.ndarray) -> np.ndarray:
+            nonlocal script_act
+            try:
+                script_act = script_act or make(env)
+                action = np.asarray(script_act(observation), np.float32)
+            except Exception as error:
+                raise ConfigError(f"the policy {script} fails: {type(error).__name__}: {error}") from error
+            if action.shape != size or not (abs(action) <= 1).all():
+                raise ConfigError(
+                    f"the policy {script} gives {action.tolist()}: an action has {size[0]} numbers in "
+                    "[-1, 1], which are scaled to the environment's range"
+                )
+            return action
+
+        return act
+
+    return begin
 
 
 def _is_wanted(success: bool | None, policy: str, only_success: bool | None) -> bool:

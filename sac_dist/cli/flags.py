@@ -260,7 +260,8 @@ def add_modes(parser: Parser) -> None:
         "--policy",
         type=file_name,
         metavar="POLICY",
-        help="expert (default), random, human (steers: --hand), or a policy as --model takes it",
+        help="expert (default), random, human (steers: --hand), a script of yours as package.module:Name, or "
+        "a policy as --model takes it",
     )
     record.add_argument(
         "--hand",
