@@ -5,6 +5,7 @@ overwritten.
 import errno
 import io
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -369,6 +370,30 @@ def test_shows_a_policy_with_a_line_per_episode_and_a_video(capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("episode ") for line in lines) == 2
     assert (tmp_path / "v.mp4").stat().st_size > 1000
+
+
+def test_ctrl_c_keeps_the_film_and_the_measure_of_what_was_played(tmp_path):
+    pytest.importorskip("pygame", reason="gymnasium draws the pendulum with pygame")
+    pendulum_policy(tmp_path / "p.safetensors")
+    command = [sys.executable, "-m", "sac_dist", "--test", "--model", "p.safetensors", "--video", "v.mp4"]
+    process = subprocess.Popen(
+        [*command, "--episodes", "500"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        first = next(line for line in iter(process.stdout.readline, "") if line.startswith("episode "))
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        lines = [first, *process.stdout.read().splitlines()]
+        process.wait(60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    played = sum(line.startswith("episode ") for line in lines)
+    assert lines[-2].startswith("return ") and f" {played} episode" in lines[-2], lines[-3:]
+    assert lines[-1] == "video v.mp4" and (tmp_path / "v.mp4").stat().st_size > 1000
 
 
 def test_a_policy_that_cannot_be_seen_is_measured_all_the_same(capsys, tmp_path, monkeypatch):

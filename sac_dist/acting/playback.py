@@ -34,6 +34,14 @@ def silent(line: str) -> None:
     """Tells nobody."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after the whole episodes of ``evaluation``."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        super().__init__()
+        self.evaluation = evaluation
+
+
 def play(
     policy: Checkpoint,
     overrides: EnvConfig,
@@ -49,6 +57,7 @@ def play(
     changed where ``overrides`` says.
 
     Draws into ``video`` (an mp4) or a window if asked. ``note`` gets lines that a user has to read first.
+    Ctrl-C after the first episode raises Interrupted, and the film is there as far as it went.
     Raise ConfigError if the policy does not fit the environment, and NoPicture, before the first step, where
     the environment cannot be drawn.
     """
@@ -72,7 +81,7 @@ def play(
         def act(observation: np.ndarray) -> np.ndarray:
             return agent.act(observation, deterministic=deterministic)
 
-        played = []
+        played, interrupted = [], False
         with ExitStack() as stack:
             on_frame = None
             if video is not None:
@@ -80,11 +89,20 @@ def play(
                 on_frame = stack.enter_context(video_writer(video, fps))
             for index in range(episodes):
                 seed = evaluation_seed(first + index)
-                played.append(run_episode(env, act, seed, on_frame, config.success))
-                on_episode(index, played[-1])
+                try:
+                    played.append(run_episode(env, act, seed, on_frame, config.success))
+                    on_episode(index, played[-1])
+                except KeyboardInterrupt:
+                    if not played:
+                        raise
+                    interrupted = True
+                    break
     finally:
         close(env)
-    return Evaluation.of(played)
+    evaluation = Evaluation.of(played)
+    if interrupted:
+        raise Interrupted(evaluation)
+    return evaluation
 
 
 class _FilmEnds(Exception):

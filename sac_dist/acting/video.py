@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +21,8 @@ def video_writer(path: str | os.PathLike[str], fps: float) -> Iterator[Callable[
     """Write an H.264 video; yields the function that appends one (H, W, 3) uint8 frame (``run_episode``'s
     ``on_frame``).
 
-    The file appears when the block ends; after an exception there is none. Raises ConfigError if no video can
-    be written.
+    The file appears when the block ends; after an exception there is none. Ctrl-C comes between frames.
+    Raises ConfigError if no video can be written.
 
         with video_writer("grasp.mp4", fps=20) as on_frame:
             run_episode(env, act, seed=0, on_frame=on_frame)
@@ -36,7 +38,8 @@ def video_writer(path: str | os.PathLike[str], fps: float) -> Iterator[Callable[
                 frame.shape[0] // 2 * 2,
                 frame.shape[1] // 2 * 2,
             )  # H.264 in yuv420p has even sides
-            _call(path, writer.append_data, frame[:height, :width])
+            with whole():
+                _call(path, writer.append_data, frame[:height, :width])
             frames += 1
 
         try:
@@ -50,6 +53,22 @@ def video_writer(path: str | os.PathLike[str], fps: float) -> Iterator[Callable[
                 f"cannot write the video {path}: "
                 f"{'no frame was drawn' if frames == 0 else 'ffmpeg wrote nothing'}"
             )
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: after half a frame ffmpeg writes nothing more."""
+    if threading.current_thread() is not threading.main_thread():  # it comes to the main thread alone
+        yield
+        return
+    caught: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _open_writer(path: Path, fps: float) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
         raise ConfigError("--video and --no-render contradict each other")
     from envs.backends.choice import has_display
     from sac_dist.acting.failures import NoPicture
-    from sac_dist.acting.playback import find_policy, play
+    from sac_dist.acting.playback import Interrupted, find_policy, play
 
     path, policy = find_policy(model, overrides.name, show)
     offline = policy.info.get("offline_updates", 0)
@@ -45,8 +46,11 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
         video = Path("rollout.mp4")
         show(f"no display: writing {video} instead")
     window = render and video is None
+    status = 0
     try:
         evaluation = play(policy, overrides, episodes, deterministic, video, window, show_episode, show)
+    except Interrupted as interrupt:
+        evaluation, status = interrupt.evaluation, 128 + signal.SIGINT
     except NoPicture as error:
         if wanted:
             raise
@@ -56,7 +60,7 @@ def run_test(settings: dict[str, Any], _: Any) -> int:
     show(str(evaluation))
     if video is not None:
         show(f"video {video}")
-    return 0
+    return status
 
 
 def show_episode(index: int, episode: Any) -> None:
