@@ -75,14 +75,14 @@ def score(result: dict[str, Any], side: str) -> str:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """What each side reached (success in %, or return), then seconds of the whole runs."""
+    """What each side reached (success in %, or return), then seconds of the middle run."""
     sides = list(dict.fromkeys(one["side"] for result in results for one in result["quality"]))
     lines = [f"| data | learner | {' | '.join(sides)} |", "|---|---|" + "---|" * len(sides)]
     for result in results:
         cells = []
         for side in sides:
             seconds = [one["run"]["seconds"] for one in result["quality"] if one["side"] == side]
-            cells.append(f"{score(result, side)} ({np.mean(seconds):.0f} s)" if seconds else "")
+            cells.append(f"{score(result, side)} ({np.median(seconds):.0f} s)" if seconds else "")
         lines.append(f"| {result['data']} | {result['algo']} | {' | '.join(cells)} |")
     for result in results:
         for side, rounds in result["times"].items():

@@ -38,8 +38,9 @@ MEASURED = {  # as they were when they lay in one table
         GOALS | {"hidden_width": 128, "batch_size": 256, "warmup_steps": 3000, "noise_repeat": 4},
     ),
     "gymnasium_robotics:FetchSlide-v4": {**GOALS, "hidden_width": 256, "batch_size": 256},
-    "HalfCheetah-v5": CROSSQ_C51 | {"critic_width": 512},
-    **dict.fromkeys(("Hopper-v5", "Walker2d-v5", "Ant-v5"), CROSSQ_C51 | {"critic_width": 256}),
+    **dict.fromkeys(
+        ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"), CROSSQ_C51 | {"critic_width": 256}
+    ),
 }
 
 
