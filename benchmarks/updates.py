@@ -56,7 +56,7 @@ from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import Child, call_apart
 from sac_dist.engine.start_method import context_on, start_context
 from sac_dist.engine.worker import Worker
-from sac_dist.execution.compiled import compiled_path
+from sac_dist.execution.choose import worth_compiling
 from sac_dist.settings.algorithms import Algorithms, routed
 
 CAPACITY = 100_000
@@ -100,7 +100,7 @@ def compile_once(
         Schema.vector(observations, actions), config, algorithms=Config(algorithms=own or {}).algorithms
     )
     agent.use(phase.algorithm)
-    if not compiled_path(agent, phase.batch_size).exists():
+    if worth_compiling(agent, phase.batch_size):
         child = Child(
             context,
             "compiler",
