@@ -1,5 +1,7 @@
 """Policies of a user's, as ``scripts:Name`` for ``--record-demos --policy``."""
 
+import itertools
+import sys
 from collections.abc import Callable
 
 import gymnasium
@@ -12,6 +14,9 @@ class Home:
     def __init__(self, env: gymnasium.Env) -> None:
         self.begun = np.array(env.unwrapped.place)
         self.calls = 0
+
+    def __len__(self) -> int:
+        return 0  # nothing that is left to do: still the same script
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         self.calls += 1
@@ -34,3 +39,24 @@ def nowhere(env: gymnasium.Env) -> Callable[[np.ndarray], object]:
 
 def failing(env: gymnasium.Env) -> Callable[[np.ndarray], object]:
     return lambda observation: observation["place"]
+
+
+def silent(env: gymnasium.Env) -> Callable[[np.ndarray], object]:
+    return lambda observation: None
+
+
+def leaving(env: gymnasium.Env) -> Callable[[np.ndarray], object]:
+    return lambda observation: sys.exit(0)
+
+
+def direct(observation: object) -> np.ndarray:
+    return np.zeros(2)
+
+
+def stepping(env: gymnasium.Env) -> Callable[[np.ndarray], object]:
+    return lambda observation: (env.step(np.zeros(2)), np.zeros(2))[1]
+
+
+def resetting(env: gymnasium.Env) -> Callable[[np.ndarray], object]:
+    calls = itertools.count()
+    return lambda observation: (next(calls) == 3 and env.reset(), np.zeros(2))[1]

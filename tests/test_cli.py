@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -372,7 +373,8 @@ def test_shows_a_policy_with_a_line_per_episode_and_a_video(capsys, tmp_path):
     assert (tmp_path / "v.mp4").stat().st_size > 1000
 
 
-def test_ctrl_c_keeps_the_film_and_the_measure_of_what_was_played(tmp_path):
+@pytest.mark.parametrize("times", [1, 3])
+def test_ctrl_c_keeps_the_film_and_the_measure_of_what_was_played(tmp_path, times):
     pytest.importorskip("pygame", reason="gymnasium draws the pendulum with pygame")
     pendulum_policy(tmp_path / "p.safetensors")
     command = [sys.executable, "-m", "sac_dist", "--test", "--model", "p.safetensors", "--video", "v.mp4"]
@@ -385,7 +387,9 @@ def test_ctrl_c_keeps_the_film_and_the_measure_of_what_was_played(tmp_path):
     )
     try:
         first = next(line for line in iter(process.stdout.readline, "") if line.startswith("episode "))
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        for _ in range(times):
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            time.sleep(0.05)
         lines = [first, *process.stdout.read().splitlines()]
         process.wait(60)
     finally:

@@ -19,13 +19,13 @@ from sac_dist.acting.playback import film
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.schema import Schema
 from sac_dist.engine import checkpointing, evaluations, showing
-from sac_dist.engine.signals import STOPPING, StopSignals
 from sac_dist.engine.train import resume, train
 from sac_dist.reporting.commands import command
 from sac_dist.reporting.reporter import Reporter
 from sac_dist.settings import EnvConfig
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
+from sac_dist.system.signals import STOPPING, StopSignals
 
 pytestmark = pytest.mark.timeout(120)
 

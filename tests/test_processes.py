@@ -15,9 +15,9 @@ import pytest
 from tqdm import tqdm
 
 from sac_dist.engine.processes import call_apart, settle_child
-from sac_dist.engine.signals import StopSignals
 from sac_dist.engine.start_method import quiet_start, start_context
 from sac_dist.settings import Config, ConfigError
+from sac_dist.system.signals import StopSignals
 
 pytestmark = pytest.mark.timeout(60)
 

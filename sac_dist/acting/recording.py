@@ -7,7 +7,8 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,14 @@ from sac_dist.data.transitions import Transitions
 from sac_dist.settings import ConfigError, EnvConfig
 from sac_dist.storage.checkpoint import Checkpoint
 from sac_dist.storage.hub import is_remote
+from sac_dist.system.signals import STOPPING
 
 DEMONSTRATION_SEEDS = (
     2 * TRAINING_SEEDS
 )  # training stays below 2**30, evaluation counts up from there and comes nowhere near this
 LEAST_TRIES, TRIES_PER_EPISODE = 20, 10  # after so many tries a policy that does not succeed is given up
 WORDS = ("expert", "random")  # policies that are no file
+BY_SIGNAL = [128 + number for number in STOPPING]  # how a command that is told to stop leaves
 SCRIPT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:Name
 
 Act = Callable[[np.ndarray], np.ndarray]  # (O,) float32 → (A,) float32 in [-1, 1]
@@ -128,6 +131,10 @@ def collect(
             raise ConfigError(_too_few(config.name, policy, episodes, tried))
         reset_seed = demonstration_seed(seed, len(tried))
         episode = run_episode(env, act_of(reset_seed), reset_seed, success=config.success)
+        if len(env.steps) != episode.length:
+            raise ConfigError(
+                f"the policy {policy} steps or resets the environment itself: it must only give actions"
+            )
         on_episode(len(tried), episode)
         tried.append(episode.success)
         if is_wanted(episode.success):
@@ -269,32 +276,53 @@ def _act_of(
 
 
 def _of_script(script: str, env: gymnasium.Env, size: tuple[int, ...]) -> Callable[[int], Act]:
+    """What the script acts by, with one line for whatever it does wrong."""
     module, _, name = script.partition(":")
-    try:
+    with _told(f"the policy {script} does not load"):
         make = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a module of the user's raises
-        raise ConfigError(f"the policy {script} does not load: {type(error).__name__}: {error}") from error
 
     def begin(reset_seed: int) -> Act:
         script_act: Act | None = None
 
         def act(observation: np.ndarray) -> np.ndarray:
             nonlocal script_act
-            try:
-                script_act = script_act or make(env)
-                action = np.asarray(script_act(observation), np.float32)
-            except Exception as error:
-                raise ConfigError(f"the policy {script} fails: {type(error).__name__}: {error}") from error
-            if action.shape != size or not (abs(action) <= 1).all():
+            with _told(f"the policy {script} fails"):
+                if script_act is None:
+                    script_act = make(env)
+                    if not callable(script_act):
+                        raise TypeError(
+                            f"it gives {type(script_act).__name__}, not a function, for an environment"
+                        )
+                given = script_act(observation)
+                action = np.asarray(given)
+            if action.dtype.kind not in "biuf" or action.shape != size:
                 raise ConfigError(
-                    f"the policy {script} gives {action.tolist()}: an action has {size[0]} numbers in "
-                    "[-1, 1], which are scaled to the environment's range"
+                    f"the policy {script} gives {type(given).__name__} of shape {action.shape}: an action is "
+                    f"numbers of shape {size}"
                 )
-            return action
+            if not (abs(action) <= 1).all():
+                raise ConfigError(
+                    f"the policy {script} gives {action.min():.3g} … {action.max():.3g}: an action lies in "
+                    "[-1, 1], which is scaled to the environment's range"
+                )
+            return action.astype(np.float32)
 
         return act
 
     return begin
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Whatever code of the user's raises becomes a line; what a signal raises stays."""
+    try:
+        yield
+    except Exception as error:
+        raise ConfigError(f"{what}: {type(error).__name__}: {error}") from error
+    except SystemExit as error:
+        if error.code in BY_SIGNAL:
+            raise
+        raise ConfigError(f"{what}: SystemExit: {error.code}") from error
 
 
 def _is_wanted(success: bool | None, policy: str, only_success: bool | None) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 
 from sac_dist.settings import ConfigError
 from sac_dist.system.files import replacing
+from sac_dist.system.signals import deferred_signals
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def video_writer(path: str | os.PathLike[str], fps: float) -> Iterator[Callable[
                 frame.shape[0] // 2 * 2,
                 frame.shape[1] // 2 * 2,
             )  # H.264 in yuv420p has even sides
-            with whole():
+            with deferred_signals():  # a frame that is half written spoils the film
                 _call(path, writer.append_data, frame[:height, :width])
             frames += 1
 
@@ -53,22 +52,6 @@ def video_writer(path: str | os.PathLike[str], fps: float) -> Iterator[Callable[
                 f"cannot write the video {path}: "
                 f"{'no frame was drawn' if frames == 0 else 'ffmpeg wrote nothing'}"
             )
-
-
-@contextmanager
-def whole() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block: after half a frame ffmpeg writes nothing more."""
-    if threading.current_thread() is not threading.main_thread():  # it comes to the main thread alone
-        yield
-        return
-    caught: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if caught:
-        signal.raise_signal(signal.SIGINT)
 
 
 def _open_writer(path: Path, fps: float) -> Any:

@@ -16,8 +16,8 @@ from typing import Any
 from sac_dist.cli.flags import MODES, spelled
 from sac_dist.cli.given import parse
 from sac_dist.cli.terminal import warn
-from sac_dist.engine.signals import exit_on_signals
 from sac_dist.settings import ConfigError
+from sac_dist.system.signals import exit_on_signals
 
 # Each command's module is loaded when it is asked for.
 COMMANDS = {

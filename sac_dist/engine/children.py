@@ -12,7 +12,7 @@ from sac_dist.engine.guard import Guard
 from sac_dist.engine.member import EpisodeDone, UpdatesDone
 from sac_dist.engine.outcome import TrainingFailed
 from sac_dist.engine.parts import Engine, Part
-from sac_dist.engine.signals import StopSignals
+from sac_dist.system.signals import StopSignals
 
 MORE_REPORTS = 0.2  # s in which the other processes meet what one of them has met
 

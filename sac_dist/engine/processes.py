@@ -20,10 +20,10 @@ import torch
 from tqdm import tqdm
 
 from sac_dist.engine.parts import Part
-from sac_dist.engine.signals import StopSignals
 from sac_dist.engine.start_method import AT_START, FOR_THE_GROUP, quiet_start
 from sac_dist.settings import ConfigError
 from sac_dist.system.shared import show_role
+from sac_dist.system.signals import StopSignals
 
 LOOK_FOR_SIGNALS = 0.1  # s between looks
 PARENT_DIED = 3  # exit status of a child that lost its supervisor

@@ -9,7 +9,6 @@ from pathlib import Path
 from sac_dist.acting.playback import film
 from sac_dist.engine.outcome import Outcome
 from sac_dist.engine.processes import call_apart
-from sac_dist.engine.signals import StopSignals
 from sac_dist.engine.start_method import start_context
 from sac_dist.reporting import plots
 from sac_dist.reporting.commands import command
@@ -17,6 +16,7 @@ from sac_dist.reporting.reporter import Reporter
 from sac_dist.settings import Config, ConfigError, EnvConfig
 from sac_dist.storage import checkpoint
 from sac_dist.storage.run_folder import RunFolder
+from sac_dist.system.signals import StopSignals
 
 FILM_EPISODES = 4
 FILM_SECONDS, FILM_FRAMES = 10.0, 1000  # a longer film is cut; --test --video draws a whole one

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext
 
-from sac_dist.engine.signals import deferred_signals
 from sac_dist.system.files import cache_folder
+from sac_dist.system.signals import deferred_signals
 
 # One thread each, and freed memory is kept: giving an update's tensors back to the system and faulting them
 # in again costs up to a quarter of a large update. (32 MiB is the C library's largest mmap threshold.)

@@ -29,7 +29,6 @@ from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.parts import Engine, EngineInputs, Part
 from sac_dist.engine.phases import phases
 from sac_dist.engine.processes import Child
-from sac_dist.engine.signals import StopSignals
 from sac_dist.engine.start_method import start_context
 from sac_dist.engine.watching import watcher
 from sac_dist.formats.check import digest
@@ -38,6 +37,7 @@ from sac_dist.settings import Config
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
 from sac_dist.storage.run_folder import RunFolder
+from sac_dist.system.signals import StopSignals
 
 LOG_INTERVAL = 1000  # environment steps, or offline updates, between rows of metrics.csv
 # s after messages in which the next ones gather: each would wake this process, and workers need the processor

@@ -34,7 +34,6 @@ from sac_dist.engine.settling import (
     with_absolute_names,
 )
 from sac_dist.engine.showing import show
-from sac_dist.engine.signals import StopSignals
 from sac_dist.engine.start_method import start_context
 from sac_dist.engine.supervisor import Supervisor
 from sac_dist.engine.watching import check_watch
@@ -52,6 +51,7 @@ from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
 from sac_dist.storage.run_folder import RunFolder
 from sac_dist.system.files import cache_obstacle
+from sac_dist.system.signals import StopSignals
 
 
 @dataclass(frozen=True)

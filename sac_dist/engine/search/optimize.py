@@ -14,9 +14,9 @@ from sac_dist.engine.search.space import Range, check_ranges, read_ranges, usual
 from sac_dist.engine.search.study import SearchFolder, Study, settings_of_trial
 from sac_dist.engine.search.trial import EVALUATIONS, PRUNED, play, score
 from sac_dist.engine.settling import settle_environment, with_absolute_names
-from sac_dist.engine.signals import StopSignals
 from sac_dist.engine.train import prepare
 from sac_dist.settings import Config, ConfigError
+from sac_dist.system.signals import StopSignals
 
 if TYPE_CHECKING:
     import optuna
