@@ -373,7 +373,7 @@ def test_shows_a_policy_with_a_line_per_episode_and_a_video(capsys, tmp_path):
     assert (tmp_path / "v.mp4").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_ctrl_c_keeps_the_film_and_the_measure_of_what_was_played(tmp_path, times):
     pytest.importorskip("pygame", reason="gymnasium draws the pendulum with pygame")
     pendulum_policy(tmp_path / "p.safetensors")
