@@ -74,15 +74,20 @@ def score(result: dict[str, Any], side: str) -> str:
     return f"{values.mean():.1f} ± {error:.1f}"
 
 
+def rate(run: dict[str, Any], updates: int) -> float:
+    """Updates per second: of sac_dist as its run logged them, of d3rlpy from the seconds of all."""
+    return float(run.get("updates_per_s") or updates / run["seconds"])
+
+
 def table(results: list[dict[str, Any]]) -> str:
-    """What each side reached (success in %, or return), then seconds of the middle run."""
+    """What each side reached (success in %, or return), then updates per second of the middle run."""
     sides = list(dict.fromkeys(one["side"] for result in results for one in result["quality"]))
     lines = [f"| data | learner | {' | '.join(sides)} |", "|---|---|" + "---|" * len(sides)]
     for result in results:
         cells = []
         for side in sides:
-            seconds = [one["run"]["seconds"] for one in result["quality"] if one["side"] == side]
-            cells.append(f"{score(result, side)} ({np.median(seconds):.0f} s)" if seconds else "")
+            rates = [rate(one["run"], result["updates"]) for one in result["quality"] if one["side"] == side]
+            cells.append(f"{score(result, side)} ({np.median(rates):.0f}/s)" if rates else "")
         lines.append(f"| {result['data']} | {result['algo']} | {' | '.join(cells)} |")
     for result in results:
         for side, rounds in result["times"].items():

@@ -34,10 +34,9 @@ MEASURED = {  # as they were when they lay in one table
     "Pendulum-v1": {"update_ratio": 2.0},
     "gymnasium_robotics:FetchReach-v4": {**GOALS, "eval_interval": 500},
     **dict.fromkeys(
-        ("gymnasium_robotics:FetchPush-v4", "gymnasium_robotics:FetchPickAndPlace-v4"),
+        [f"gymnasium_robotics:Fetch{task}-v4" for task in ("Push", "PickAndPlace", "Slide")],
         GOALS | {"hidden_width": 128, "batch_size": 256, "warmup_steps": 3000, "noise_repeat": 4},
     ),
-    "gymnasium_robotics:FetchSlide-v4": {**GOALS, "hidden_width": 256, "batch_size": 256},
     **dict.fromkeys(
         ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"), CROSSQ_C51 | {"critic_width": 256}
     ),

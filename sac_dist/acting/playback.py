@@ -26,7 +26,6 @@ from sac_dist.storage import hub
 from sac_dist.storage.checkpoint import Checkpoint, read
 from sac_dist.storage.run_folder import RunFolder, newest_runs
 from sac_dist.system.files import models_dir
-from sac_dist.system.signals import deferred_signals
 
 DEFAULT_FPS = 30
 
@@ -83,26 +82,21 @@ def play(
             return agent.act(observation, deterministic=deterministic)
 
         played, interrupted = [], False
-        try:
-            with ExitStack() as last, ExitStack() as stack:
-                on_frame = None
-                if video is not None:
-                    fps = env.metadata.get("render_fps", DEFAULT_FPS)
-                    on_frame = stack.enter_context(video_writer(video, fps))
-                for index in range(episodes):
-                    seed = evaluation_seed(first + index)
-                    try:
-                        played.append(run_episode(env, act, seed, on_frame, config.success))
-                        on_episode(index, played[-1])
-                    except KeyboardInterrupt:
-                        if not played:
-                            raise
-                        interrupted = True
-                        last.enter_context(deferred_signals())  # a second one comes when the film is there
-                        break
-        except KeyboardInterrupt:
-            if not interrupted:
-                raise
+        with ExitStack() as stack:
+            on_frame = None
+            if video is not None:
+                fps = env.metadata.get("render_fps", DEFAULT_FPS)
+                on_frame = stack.enter_context(video_writer(video, fps))
+            for index in range(episodes):
+                seed = evaluation_seed(first + index)
+                try:
+                    played.append(run_episode(env, act, seed, on_frame, config.success))
+                    on_episode(index, played[-1])
+                except KeyboardInterrupt:
+                    if not played:
+                        raise
+                    interrupted = True
+                    break
     finally:
         close(env)
     evaluation = Evaluation.of(played)

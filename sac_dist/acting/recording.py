@@ -263,7 +263,7 @@ def _act_of(
         return lambda reset_seed: lambda observation: expert.act()
     assert env.action_space.shape is not None
     size = env.action_space.shape
-    if policy != "random":
+    if policy not in WORDS:
         return _of_script(policy, env, size)
 
     def random_act(reset_seed: int) -> Act:

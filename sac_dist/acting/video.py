@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ def video_writer(path: str | os.PathLike[str], fps: float) -> Iterator[Callable[
     """Write an H.264 video; yields the function that appends one (H, W, 3) uint8 frame (``run_episode``'s
     ``on_frame``).
 
-    The file appears when the block ends; after an exception there is none. Ctrl-C comes between frames.
-    Raises ConfigError if no video can be written.
+    The file appears when the block ends; after an exception there is none. Ctrl-C comes between
+    frames, or when the file is there. Raises ConfigError if no video can be written.
 
         with video_writer("grasp.mp4", fps=20) as on_frame:
             run_episode(env, act, seed=0, on_frame=on_frame)
     """
     path = Path(path)
-    with replacing(path) as temporary:
+    with ExitStack() as last, replacing(path) as temporary:
         writer = _call(path, _open_writer, temporary, fps)
         frames = 0
 
@@ -46,6 +46,7 @@ def video_writer(path: str | os.PathLike[str], fps: float) -> Iterator[Callable[
         except BaseException:
             writer.close()
             raise
+        last.enter_context(deferred_signals())  # until the film is in its place
         _call(path, writer.close)
         if frames == 0 or not temporary.is_file():
             raise ConfigError(
