@@ -166,4 +166,4 @@ def test_memory_that_runs_out_is_refused_and_leaks_nothing(monkeypatch, step):
     with pytest.raises(ConfigError, match=r"shape \(4,\)") as caught:
         SharedArray((4,))
     del caught
-    assert open_files() == before
+    assert open_files() <= before  # a thread of an earlier test may have closed its own meanwhile

@@ -9,6 +9,7 @@ from typing import Any
 from sac_dist.cli.given import refuse_rest, take_environment
 from sac_dist.cli.terminal import show
 from sac_dist.settings import ConfigError
+from sac_dist.system.signals import deferred_signals
 
 USAGE = "give NAME=VALUE,VALUE, such as friction=0.25,0.5,1,2,4"
 
@@ -38,8 +39,9 @@ def run_sweep(settings: dict[str, Any], given: str, episodes: int) -> int:
             policy, overrides, quantity, values, episodes, deterministic, show_value, show
         )
     try:
-        write_sweep(measured, quantity, values, folder / numbers)
-        draw_sweep(measured, quantity, values, folder / picture)
+        with deferred_signals():  # both files or neither
+            write_sweep(measured, quantity, values, folder / numbers)
+            draw_sweep(measured, quantity, values, folder / picture)
     except OSError as error:
         raise ConfigError(f"cannot write {picture}: {error.strerror}") from error
     show(f"picture {picture}, numbers {numbers}")
