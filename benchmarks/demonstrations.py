@@ -4,7 +4,7 @@
     python benchmarks/demonstrations.py sparse lift_demos     some
 
 Each trains with seeds 0, 1, 2 and evaluates 100 unseen episodes every 2,500 steps (environment steps and
-offline updates), or 1,000 in few_cql_then_online. Records its data, writes its runs in runs/demonstrations/
+offline updates), few_cql_then_online 400 every 1,000. Records its data, writes its runs in runs/demonstrations/
 over earlier ones, and all figures to benchmarks/results/demonstrations.json.
 """
 
@@ -52,6 +52,7 @@ class Experiment:
     recorded: tuple[tuple[str, int], ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
     eval_interval: int = 2500
+    eval_episodes: int = 100
     update_ratio: float = TrainConfig.update_ratio
 
     def config(self, seed: int, run_dir: Path) -> Config:
@@ -60,7 +61,7 @@ class Experiment:
             "eval_interval": self.eval_interval,
             "update_ratio": self.update_ratio,
         }
-        settings = TrainConfig(seed=seed, eval_episodes=100, run_dir=str(run_dir), **intervals)
+        settings = TrainConfig(seed=seed, eval_episodes=self.eval_episodes, run_dir=str(run_dir), **intervals)
         paths = tuple(str(self.recording(policy, episodes)) for policy, episodes in self.recorded)
         use = {"demos": paths} if self.steps else {"offline": paths}
         return Config(self.env, self.agent, settings, DataConfig(**use, **self.data), algorithms=CQL)
@@ -78,7 +79,7 @@ EXPERIMENTS = {
     "sparse_demos": Experiment(SPARSE, 20_000, AgentConfig(), EXPERT),
     "lift_demos": Experiment(LIFT, 40_000, AgentConfig(), EXPERT),
     "few_cql_then_online": Experiment(
-        GRASP, 15_000, FROM_DATA, FEW, THEN_ONLINE, eval_interval=1000, update_ratio=1.0
+        GRASP, 15_000, FROM_DATA, FEW, THEN_ONLINE, eval_interval=1000, eval_episodes=400, update_ratio=1.0
     ),
     "mixed_cql": Experiment(GRASP, None, FROM_DATA, MIXED),
     "mixed_sac": Experiment(GRASP, None, FROM_DATA, MIXED, {"algo": "sac"}),
