@@ -67,7 +67,7 @@ class Experiment:
         return Config(self.env, self.agent, settings, DataConfig(**use, **self.data), algorithms=CQL)
 
     def recording(self, policy: str, episodes: int) -> Path:
-        path = RUNS / f"{self.env.id}-{self.env.reward or 'augmented'}-{policy}-{episodes}.npz"
+        path = RUNS / f"{self.env.id}-{self.env.kwargs.get('reward', 'augmented')}-{policy}-{episodes}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             files.write(record(self.env, policy, episodes), path)
