@@ -15,13 +15,14 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from machine import machine
 from timed_grasp import times_of
 
 from sac_dist import AgentConfig, Config, DataConfig, EnvConfig, TrainConfig, train
-from sac_dist.engine.supervisor import Supervisor
+from sac_dist.engine.checkpointing import Checkpointing
 
 RESULTS = Path(__file__).parent / "results" / "checkpoint_stall.json"
 CAPACITY, EPISODE = 1_000_000, 50
@@ -49,17 +50,22 @@ def watch_checkpoints() -> list[tuple[float, float, float]]:
     on, when it is written.
     """
     seen: list[tuple[float, float, float]] = []
-    checkpoint = Supervisor._checkpoint
+    begun: list[float] = []
+    pause, write = Checkpointing.pause, Checkpointing.write
 
-    def timed(supervisor: Supervisor, reach_boundary) -> None:
-        resume, resumed = supervisor.control.resume, []
-        supervisor.control.resume = lambda: (resume(), resumed.append(time.monotonic()))
-        begin = time.monotonic()
-        checkpoint(supervisor, reach_boundary)
-        supervisor.control.resume = resume
-        seen.append((begin, resumed[0], time.monotonic()))
+    def timed_pause(checkpoints: Checkpointing, *arguments: Any) -> None:
+        begun.append(time.monotonic())
+        pause(checkpoints, *arguments)
 
-    Supervisor._checkpoint = timed
+    def timed_write(checkpoints: Checkpointing, *arguments: Any) -> int:
+        resume, resumed = checkpoints.control.resume, []
+        checkpoints.control.resume = lambda: (resume(), resumed.append(time.monotonic()))
+        clock = write(checkpoints, *arguments)
+        checkpoints.control.resume = resume
+        seen.append((begun[-1], resumed[0], time.monotonic()))
+        return clock
+
+    Checkpointing.pause, Checkpointing.write = timed_pause, timed_write
     return seen
 
 

@@ -40,7 +40,7 @@ class Bare:
 
     @staticmethod
     def step(play: Play, action: np.ndarray) -> tuple[float, bool, bool]:
-        observation, reward, terminated, truncated, play._info = play.env.step(action)
+        observation, reward, terminated, truncated, play.info = play.env.step(action)
         play.length += 1
         play.observation = np.array(observation, np.float32)
         reward, play._terminated = float(reward), bool(terminated)
@@ -49,9 +49,10 @@ class Bare:
         return reward, play._terminated, bool(truncated)
 
     @staticmethod
-    def fill(buffer: ReplayBuffer, target: np.ndarray, values: tuple) -> None:
-        for value, columns in zip(values, buffer.schema.columns.values(), strict=True):
-            target[..., columns] = np.asarray(value, np.float32)
+    def fill(buffer: ReplayBuffer, row: np.ndarray, *values) -> bool:
+        for column, value in zip(buffer._columns, values, strict=True):
+            row[column] = value
+        return True
 
     @staticmethod
     def update(worker: Worker, batch) -> None:
@@ -80,7 +81,7 @@ def in_turn(owner: type, name: str, bare) -> None:
 
 def take_turns() -> None:
     in_turn(Play, "step", Bare.step)
-    in_turn(ReplayBuffer, "_fill", Bare.fill)
+    in_turn(ReplayBuffer, "_fill_quickly", Bare.fill)
     in_turn(Worker, "update", Bare.update)
     in_turn(Worker, "choose", Bare.choose)
     in_turn(Control, "beat", lambda control, row: None)

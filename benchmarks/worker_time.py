@@ -60,6 +60,7 @@ from sac_dist.engine.phases import ONLINE, Phase
 from sac_dist.engine.processes import call_apart, settle_child
 from sac_dist.engine.start_method import quiet_start, start_context
 from sac_dist.engine.worker import Worker
+from sac_dist.execution.choose import COMPILED
 
 ENVIRONMENTS = ("SawyerGrasp-v0", "SawyerLift-v0", "Pendulum-v1")
 BATCHES = [64, 128, 256, 512]
@@ -97,7 +98,7 @@ def parts(config: Config, steps: int) -> dict[str, float]:
     worker = Worker(theirs, Task(0, 0, config, agent, buffer, None, control, None))
     worker.env = make_env(config.env)
     worker.enter(ONLINE)
-    assert worker.compiled[ONLINE] is not None, "the compiled update was not loaded"
+    assert worker.choices[ONLINE].how == COMPILED, "the compiled update was not loaded"
     watch = Stopwatch()
     watch.watch("env.step", worker.env, "step")
     watch.watch("env.reset", worker.env, "reset")
