@@ -416,6 +416,7 @@ def test_compiled_update_equals_the_eager_one(
 # learning
 
 
+@pytest.mark.slow
 def test_learns_to_walk_to_a_sparse_reward() -> None:
     """A point on [-1, 1] moves by 0.2 a and is paid only within 0.1 of 0: five steps away, so the values must
     travel through γ.

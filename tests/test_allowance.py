@@ -193,7 +193,16 @@ def test_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
 def test_a_command_for_the_user_works_when_it_is_pasted(tmp_path):
     words = command("--inspect", Path("my runs") / "it's.npz")
     assert shlex.split(words)[1:] == ["-m", "sac_dist", "--inspect", "my runs/it's.npz"]
-    done = subprocess.run(words, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # as in its environment
+    done = subprocess.run(
+        words,
+        shell=True,
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 2 and "my runs/it's.npz" in done.stderr and "No module" not in done.stderr
 
 

@@ -198,14 +198,15 @@ def test_the_array_by_hand_is_one(tmp_path):
         (b"F" + b"9" * 10**6 + b"\n.", "number of 1000000 characters"),
         (b"\x80\x02" + b"(" * 10**6, "nests deeper"),
         (b"\x80\x02" + b"]" * 10**6 + b".", "far more objects"),
-        (
+        pytest.param(
             b"\x80\x02" + b"]" * 10**6 + b"a" * (10**6 - 1) + b".",
-            "transition 0 is 1 values",
-        ),  # a million lists deep
+            "transition 0 is 1 values",  # a million lists deep
+            marks=pytest.mark.slow,
+        ),
         (b"\x80\x02N" + b"\x85" * 10**6 + b".", "far more objects"),
         (b"\x80\x02(" + b"}" * 10**6 + b"l.", "far more objects"),
         (b"\x80\x02}U\x01aq\x000}(" + b"h\x00N" * 10**6 + b"u.", "stops at"),  # an item a million times
-        (b"\x80\x02]." * 10**6, "no transitions"),  # as many pickles in one file
+        pytest.param(b"\x80\x02]." * 10**6, "no transitions", marks=pytest.mark.slow),  # as many in one file
         (b"\x80\x04]" + b"\x94" * 10**6 + b".", "far more objects"),
         (
             b"\x80\x02X\x00\x00\x10\x00"

@@ -78,6 +78,7 @@ def test_a_missing_compiler_and_the_wrong_pyrep_are_named_with_what_to_do(tmp_pa
     assert found["pictures"].startswith("no: none of nonsense draws") and "libegl1" in found["next pictures"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("root", "library", "found", "step"),
     [

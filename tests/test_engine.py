@@ -326,7 +326,9 @@ def test_a_batch_system_that_ends_the_whole_group_still_finds_it_saved(tmp_path)
     assert 0 < saved["counters"][0] <= sum(saved["replay"]["segments"][-1]["stop"])
 
 
-@pytest.mark.parametrize("victim", ["main", "main, while a worker is stopped"])
+@pytest.mark.parametrize(
+    "victim", ["main", pytest.param("main, while a worker is stopped", marks=pytest.mark.slow)]
+)
 def test_death_of_a_central_process_ends_all_within_seconds(tmp_path, victim):
     before = shared_memory()
     with tempfile.TemporaryDirectory(prefix="sac-") as temporary:

@@ -54,6 +54,7 @@ def test_a_run_changes_its_engine_and_leaves_the_other_ones_settings_behind():
     assert Config.from_dict(there.to_dict()) == there
 
 
+@pytest.mark.slow
 def test_without_ray_the_flag_says_what_to_install(tmp_path):
     program = "import sys; sys.modules['ray'] = None; from sac_dist.cli.main import main; sys.exit(main())"
     command = [
@@ -79,6 +80,7 @@ def test_without_ray_the_flag_says_what_to_install(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_local_engine_never_loads_ray():
     program = "import sys, sac_dist.cli, sac_dist.engine.train; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

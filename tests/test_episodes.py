@@ -161,6 +161,7 @@ def test_a_reader_finds_the_right_episode_while_others_write():
     assert looked > 5_000
 
 
+@pytest.mark.slow
 def test_snapshots_know_their_episodes_while_others_write_and_when_they_are_killed():
     buffer = ReplayBuffer(60, SCHEMA, 2)
     for _ in range(3):
@@ -300,6 +301,7 @@ def test_n_step_batches_of_data_and_replay():
             assert batch.next_observation[row, 1] == after
 
 
+@pytest.mark.slow
 def test_n_steps_are_right_while_others_write():
     buffer, rng = ReplayBuffer(40, SCHEMA, 2), np.random.default_rng(0)
     rows, discounts = np.empty((32, SCHEMA.row_width), np.float32), np.empty(32, np.float32)

@@ -92,7 +92,10 @@ def test_a_shipped_policy_succeeds_from_its_file_as_in_the_trainer(
     np.testing.assert_allclose(found.mean_return, expected.mean_return, rtol=0.01)
 
 
-@pytest.mark.parametrize("network", ["mlp", "simba", "crossq", "xqc", "flashsac"])
+@pytest.mark.parametrize(
+    "network",
+    ["mlp", "crossq", *(pytest.param(each, marks=pytest.mark.slow) for each in ("simba", "xqc", "flashsac"))],
+)
 def test_every_network_in_an_environment_with_a_goal(network: str, tmp_path: Path) -> None:
     checkpoint = untrained("toy_goals:Goal-v0", network=network, normalize_observations=True)
     found = export(checkpoint, tmp_path / "p.onnx").differences
@@ -117,7 +120,13 @@ def test_every_kind_of_space_in_its_own_shape_dtype_and_range(suffix: str, tmp_p
 
 
 @pytest.mark.parametrize("suffix", ["npz", "onnx", pytest.param("pt2", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("env", "stack"), [("Painted", 3), ("Photographed", None), ("Told", 2)])
+@pytest.mark.parametrize(
+    ("env", "stack"),
+    [
+        ("Told", 2),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("Painted", 3), ("Photographed", None))),
+    ],
+)
 def test_pictures_stacks_of_them_and_what_is_privileged(
     env: str, stack: int | None, suffix: str, tmp_path: Path
 ) -> None:

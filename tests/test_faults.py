@@ -208,6 +208,7 @@ def test_an_evaluator_whose_simulator_goes_wrong_is_replaced(tmp_path, capfd, en
     assert line in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_simulator_that_never_returns_numbers_is_given_up_saved_and_named(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(Child, "MAX_FAILURES", 2)
     with pytest.raises(
@@ -423,6 +424,7 @@ def test_the_message_shows_the_batch_and_whether_smaller_steps_would_help(tmp_pa
     assert_sound(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_at_once_says_so_and_leaves_its_row(tmp_path):
     with pytest.raises(
         TrainingFailed,

@@ -339,6 +339,7 @@ class StartsProcess(Habit):
         self.helper.join()
 
 
+@pytest.mark.slow
 def test_an_environment_may_start_processes(tmp_path):
     schema = engine._try_environment(config(tmp_path, "test_habits:StartsProcess-v0")).schema
     assert schema.observation_size == 2

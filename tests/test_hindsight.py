@@ -186,6 +186,7 @@ def write(buffer: ReplayBuffer) -> None:
         play(buffer, episode, 1 + episode % 7)
 
 
+@pytest.mark.slow
 def test_a_ring_that_is_overwritten_meanwhile_gives_goals_of_the_same_episode() -> None:
     buffer, ends = ReplayBuffer(40, SCHEMA, 2), {number: 1 + number % 7 for number in range(1000)}
     writers = [

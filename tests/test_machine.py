@@ -283,10 +283,12 @@ def test_a_run_that_cannot_be_made_leaves_no_folder(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_is_met_before_the_start(tmp_path, temporary):
     assert "cannot write the run folder /proc/run" in refused(tmp_path, temporary, "--run-dir", "/proc/run")
 
 
+@pytest.mark.slow
 def test_a_socket_that_cannot_be_made_is_met_before_the_start(tmp_path, temporary):
     deep = temporary / ("x" * 100)
     deep.mkdir()

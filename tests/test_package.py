@@ -151,6 +151,7 @@ def test_an_installed_wheel_finds_its_folders_and_runs(wheel, tmp_path):
     assert "--train" in run(command, "--help", cwd=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_editable_install_uses_the_checkouts_folders(source, tmp_path):
     python = new_environment(tmp_path / "venv")

@@ -298,6 +298,7 @@ def write_for_ever(buffer: ReplayBuffer) -> None:
             writer.episode = 0
 
 
+@pytest.mark.slow
 def test_a_reader_never_sees_a_frame_that_a_writer_wrote_over() -> None:
     buffer = ReplayBuffer(12, schema_of(2))
     process = CONTEXT.Process(target=write_for_ever, args=(buffer.for_shard(0),), daemon=True)

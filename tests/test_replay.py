@@ -402,6 +402,7 @@ def test_snapshots_are_whole_while_others_write():
             assert (segment.stop - segment.start == np.minimum(segment.stop, 100)).all()
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_whole_rows_and_its_successor_goes_on():
     buffer = ReplayBuffer(30, Schema.vector(100, 10), shards=2)
     rng = random.Random(0)

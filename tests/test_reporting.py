@@ -509,6 +509,7 @@ def history(path: Path) -> list[dict]:
     return [row for row in rows if row]
 
 
+@pytest.mark.slow
 def test_wandb_where_nobody_is_logged_in_leaves_no_folder(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
     for name in ("WANDB_API_KEY", "WANDB_MODE"):

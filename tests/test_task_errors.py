@@ -219,7 +219,16 @@ def trained(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("what", ["no gripper", "a missing mesh", "no object", "a card against its model"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "no gripper",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("a missing mesh", "no object", "a card against its model")
+        ),
+    ],
+)
 def test_a_training_says_it_before_it_has_a_folder(
     what: str, card_text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
