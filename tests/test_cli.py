@@ -402,6 +402,33 @@ def test_ctrl_c_keeps_the_film_and_the_measure_of_what_was_played(tmp_path, time
         assert lines[-1] == "video v.mp4"
 
 
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_episodes_that_were_recorded(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "sac_dist",
+        "--record-demos",
+        "5000",
+        "--env",
+        "Reach-v0",
+        "--out",
+        "d.npz",
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        next(line for line in iter(process.stdout.readline, "") if line.startswith("episode 3"))
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stdout.read()
+        process.wait(60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and " of 5,000 episodes are kept" in said
+    assert len(files.read(tmp_path / "d.npz").ends) >= 3
+
+
 def test_a_policy_that_cannot_be_seen_is_measured_all_the_same(capsys, tmp_path, monkeypatch):
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(variable, raising=False)

@@ -18,7 +18,7 @@ from sac_dist.acting import recording
 from sac_dist.acting.episode import TRAINING_SEEDS, Episode
 from sac_dist.acting.evaluation import evaluation_seed
 from sac_dist.acting.playback import find_policy, play
-from sac_dist.acting.recording import demonstration_seed, record
+from sac_dist.acting.recording import RecordingInterrupted, demonstration_seed, record
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.data.schema import Schema
 from sac_dist.data.transitions import Transitions
@@ -369,6 +369,16 @@ def test_the_environment_is_closed_after_a_crash_an_interrupt_and_at_the_end(mad
     with pytest.raises(KeyboardInterrupt):
         record(POINT, "random", 1, on_episode=interrupt)
     assert [env.closed for env in made] == [True] * 3
+
+
+def test_ctrl_c_gives_the_whole_episodes_before_it():
+    def interrupt(index: int, episode: Episode) -> None:
+        if index == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(RecordingInterrupted) as interrupted:
+        record(POINT, "random", 5, on_episode=interrupt)
+    assert episodes_of(interrupted.value.demos) == episodes_of(record(POINT, "random", 2))
 
 
 def test_a_policy_that_rarely_succeeds_is_given_up_after_ten_tries_per_episode():

@@ -42,6 +42,14 @@ SCRIPT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:Name
 Act = Callable[[np.ndarray], np.ndarray]  # (O,) float32 → (A,) float32 in [-1, 1]
 
 
+class RecordingInterrupted(KeyboardInterrupt):
+    """Ctrl-C, after the whole episodes of ``demos``."""
+
+    def __init__(self, demos: Transitions) -> None:
+        super().__init__()
+        self.demos = demos
+
+
 def demonstration_seed(seed: int, index: int) -> int:
     """The reset seed, in [2**31, 2**31 + 2**30), of try ``index`` (0, 1, …): never one of training's or of
     evaluation's.
@@ -79,7 +87,8 @@ def record(
 
     Raises ConfigError, in one line, for an environment or policy that is not there or does not work, a policy
     or a script's action that does not fit the environment, a number that is not finite, and where
-    max(20, 10 ``episodes``) tries do not hold enough successes.
+    max(20, 10 ``episodes``) tries do not hold enough successes. Ctrl-C raises RecordingInterrupted with the
+    episodes that were kept, if there are any.
     """
     if episodes < 1:
         raise ConfigError(f"episodes is {episodes}: it must be above 0")
@@ -121,25 +130,33 @@ def collect(
     """Play until ``episodes`` episodes are wanted, and return those. ``act_of(reset_seed)`` is asked before
     the reset for what acts in that episode; ``policy`` is the source's name.
 
-    Raises ConfigError as :func:`record` does.
+    Raises ConfigError and RecordingInterrupted as :func:`record` does.
     """
     kept: list[Transitions] = []
     tried: list[bool | None] = []  # the success of each try
     success: list[bool | None] = []  # of each kept one
-    while len(kept) < episodes:
-        if len(tried) == max(LEAST_TRIES, TRIES_PER_EPISODE * episodes):
-            raise ConfigError(_too_few(config.name, policy, episodes, tried))
-        reset_seed = demonstration_seed(seed, len(tried))
-        episode = run_episode(env, act_of(reset_seed), reset_seed, success=config.success)
-        if len(env.steps) != episode.length:
-            raise ConfigError(
-                f"the policy {policy} steps or resets the environment itself: it must only give actions"
-            )
-        on_episode(len(tried), episode)
-        tried.append(episode.success)
-        if is_wanted(episode.success):
-            kept.append(env.episode(config.name))
-            success.append(episode.success)
+    try:
+        while len(kept) < episodes:
+            if len(tried) == max(LEAST_TRIES, TRIES_PER_EPISODE * episodes):
+                raise ConfigError(_too_few(config.name, policy, episodes, tried))
+            reset_seed = demonstration_seed(seed, len(tried))
+            episode = run_episode(env, act_of(reset_seed), reset_seed, success=config.success)
+            if len(env.steps) != episode.length:
+                raise ConfigError(
+                    f"the policy {policy} steps or resets the environment itself: it must only give actions"
+                )
+            on_episode(len(tried), episode)
+            tried.append(episode.success)
+            if is_wanted(episode.success):
+                kept.append(env.episode(config.name))
+                success.append(episode.success)
+    except KeyboardInterrupt:
+        if not success:
+            raise
+        done = len(success)  # it may have come between the two lists
+        raise RecordingInterrupted(
+            of_episodes(kept[:done], success, config, policy, seed, len(tried))
+        ) from None
     return of_episodes(kept, success, config, policy, seed, len(tried))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +33,18 @@ def run_record(settings: dict[str, Any], episodes: int) -> int:
         raise ConfigError(f"--hand {settings['hand']} is for --policy human, and --policy is {policy}")
     seed, only_success = settings.pop("seed", 0), settings.pop("only_success", None)
     refuse_rest(settings, "record-demos")
-    from sac_dist.acting.recording import record
+    from sac_dist.acting.recording import RecordingInterrupted, record
     from sac_dist.reporting.describe import describe
 
-    file = Path(out).absolute()  # an environment may change the folder
-    demos = record(config, policy, episodes, seed, only_success, show_episode, show)
+    file, status = Path(out).absolute(), 0  # an environment may change the folder
+    try:
+        demos = record(config, policy, episodes, seed, only_success, show_episode, show)
+    except RecordingInterrupted as interrupt:
+        demos, status = interrupt.demos, 128 + signal.SIGINT
+        show(f"interrupted: {len(demos.ends):,} of {episodes:,} episodes are kept")
     files.write(demos, file)
     show(describe(demos, str(out)))
-    return 0
+    return status
 
 
 def run_multiply(settings: dict[str, Any], name: str) -> int:
