@@ -26,7 +26,8 @@ from sac_dist.settings.presets import GENERAL, GOALS, PLAIN, PRESETS
 from sac_dist.settings.resuming import as_settled, check_resumable
 from sac_dist.storage import checkpoint
 
-CROSSQ_C51 = PRESETS["crossq"] | {"distribution": "c51", "normalize_returns": True, "initial_alpha": 0.01}
+CROSSQ = PRESETS["crossq"] | {"critic_width": 256}
+C51 = {"distribution": "c51", "normalize_returns": True, "initial_alpha": 0.01}
 ARM = {"hidden_width": 128, "update_ratio": 1.0}
 MEASURED = {  # as they were when they lay in one table
     **dict.fromkeys(("Lift-v0", "Clutter-v0", "Push-v0", "PickAndPlace-v0", "Stack-v0", "Peg-v0"), ARM),
@@ -37,9 +38,8 @@ MEASURED = {  # as they were when they lay in one table
         [f"gymnasium_robotics:Fetch{task}-v4" for task in ("Push", "PickAndPlace", "Slide")],
         GOALS | {"hidden_width": 128, "batch_size": 256, "warmup_steps": 3000, "noise_repeat": 4},
     ),
-    **dict.fromkeys(
-        ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"), CROSSQ_C51 | {"critic_width": 256}
-    ),
+    "Hopper-v5": CROSSQ,
+    **dict.fromkeys(("HalfCheetah-v5", "Walker2d-v5", "Ant-v5"), CROSSQ | C51),
 }
 
 
