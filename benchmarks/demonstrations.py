@@ -4,8 +4,8 @@
     python benchmarks/demonstrations.py sparse lift_demos     some
 
 Each trains with seeds 0, 1, 2 and evaluates 100 unseen episodes every 2,500 steps (environment steps and
-offline updates), few_cql_then_online 400 every 1,000. Records its data, writes its runs in runs/demonstrations/
-over earlier ones, and all figures to benchmarks/results/demonstrations.json.
+offline updates), few_cql_then_online 400 every 1,000. Records its data, writes its runs in
+runs/demonstrations/ over earlier ones, and all figures to benchmarks/results/demonstrations.json.
 """
 
 import argparse
