@@ -12,6 +12,8 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete
 
+from sac_dist.acting.episode import TRAINING_SEEDS
+
 
 def tried_before_the_run() -> bool:
     """Whether this is the process that looks at an environment before a run begins."""
@@ -56,6 +58,31 @@ class Slow(Point):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         time.sleep(0.005)
         return super().step(action)
+
+
+class Timed(gymnasium.Env):
+    """Two steps of 5 ms to an episode; writes when each was taken to ``folder``/training or /evaluation.
+    Succeeds in all episodes but the evaluation's from number ``fails_from`` on.
+    """
+
+    observation_space = action_space = Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, folder: str, fails_from: int) -> None:
+        self.folder, self.fails_from = Path(folder), fails_from
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        self.number, self.steps = (seed or 0) - TRAINING_SEEDS, 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        time.sleep(0.005)
+        self.steps += 1
+        kind = "training" if self.number < 0 else "evaluation"
+        if not tried_before_the_run():
+            with open(self.folder / kind, "a") as file:
+                file.write(f"{time.monotonic()}\n")
+        info = {"success": self.number < self.fails_from}
+        return np.zeros(1, np.float32), 0.0, False, self.steps == 2, info
 
 
 class Helped(Point):
@@ -376,6 +403,6 @@ class Photographed(Painted):
 
 TOYS = [
     value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, Point)
-] + [Pattern, LongPattern, EndlessPattern]
+] + [Pattern, LongPattern, EndlessPattern, Timed]
 for toy in TOYS:
     gymnasium.register(f"{toy.__name__}-v0", entry_point=toy)

@@ -27,6 +27,7 @@ class Evaluations:
         self.last: Evaluation | None = None
         self.target_reached = False
         self.pending = False
+        self.confirming = False  # what is pending has come to the episodes that confirm the target
         self.obstacle = ""  # why the last request was not answered by a result
         self._asked = 0  # the evaluator's generation when it got the request
         self._told_of_no_success = False
@@ -38,7 +39,8 @@ class Evaluations:
         request = Request(self.control.clock(), episodes, max(SHORTEST_LIMIT, trained_s), offline)
         with contextlib.suppress(OSError):
             self.engine.ask(self.evaluator, request)
-            self.pending, self.obstacle, self._asked = True, "", self.evaluator.generation
+            self.pending, self.confirming, self.obstacle = True, False, ""
+            self._asked = self.evaluator.generation
 
     @property
     def waiting(self) -> bool:
@@ -49,7 +51,7 @@ class Evaluations:
         return self.pending
 
     def take(self, result: Result) -> None:
-        self.pending = False
+        self.pending = self.confirming = False
         self.last, self.evaluated = result.evaluation, result.steps
         if result.is_best:
             self.best_score = result.score
@@ -72,7 +74,7 @@ class Evaluations:
 
     def give_up(self, obstacle: str) -> None:
         """The request will have no result."""
-        self.pending, self.obstacle = False, obstacle
+        self.pending, self.confirming, self.obstacle = False, False, obstacle
 
     def measure_final(self, children: Children, trained_s: float) -> None:
         """``last`` becomes the final policy's evaluation, or None and a line why it was not measured."""

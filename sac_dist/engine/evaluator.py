@@ -41,6 +41,14 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Confirming:
+    """So few episodes reached the success target: ``TARGET_EPISODES`` of the same policy come next."""
+
+    successes: int
+    episodes: int
+
+
+@dataclass(frozen=True)
 class Result:
     steps: int
     evaluation: Evaluation
@@ -139,6 +147,7 @@ def serve(connection: Connection, task: EvaluatorTask) -> None:
             evaluation = measure(asked_for)
             rate = evaluation.success_rate
             if target is not None and rate is not None and rate >= target and asked_for < TARGET_EPISODES:
+                connection.send(Confirming(round(rate * len(evaluation.returns)), len(evaluation.returns)))
                 asked_for = TARGET_EPISODES
                 evaluation = measure(asked_for)
         except NoEpisodeEnded:

@@ -22,7 +22,7 @@ from sac_dist.engine.corrected import CorrectionsFile
 from sac_dist.engine.divergence import Diverged, all_finite, explain, origin
 from sac_dist.engine.ends import EndWatch
 from sac_dist.engine.evaluations import Evaluations
-from sac_dist.engine.evaluator import NotFinite, NotWritten, OutOfTime, Result
+from sac_dist.engine.evaluator import TARGET_EPISODES, Confirming, NotFinite, NotWritten, OutOfTime, Result
 from sac_dist.engine.guard import Guard
 from sac_dist.engine.member import Boundary, EpisodeDone, Failure, NotCompiled, Note, UpdatesDone
 from sac_dist.engine.outcome import Outcome, TrainingFailed
@@ -34,6 +34,7 @@ from sac_dist.engine.watching import watcher
 from sac_dist.formats.check import digest
 from sac_dist.reporting.reporter import Reporter
 from sac_dist.settings import Config
+from sac_dist.settings.allowance import usable_processors
 from sac_dist.storage import checkpoint
 from sac_dist.storage.checkpoint import Checkpoint
 from sac_dist.storage.run_folder import RunFolder
@@ -83,6 +84,12 @@ class Supervisor:
             EngineInputs(config, self.agent, self.control, data, stored, reporter.note, self.reels, self.hand)
         )
         self.evaluations = Evaluations(config, self.control, self.engine, reporter.note)
+        # the evaluator has no processor to itself; nobody who steers may be held up
+        self.crowded = (
+            config.train.engine == "local"
+            and config.train.members >= usable_processors()
+            and not config.train.interventions
+        )
         try:
             if saved is not None:
                 self._restore(saved)
@@ -217,6 +224,8 @@ class Supervisor:
             self._show_progress()
             if evaluations.target_reached:
                 break
+            if evaluations.confirming and self.crowded:
+                self._make_way()
             if self.compile_at is not None and self.reporter.wall_time_s >= self.compile_at:
                 self._start_compiler()
             clock = self.control.clock()
@@ -240,6 +249,16 @@ class Supervisor:
                 info = {"steps": clock - offline, "offline_updates": offline}
                 checkpoint.save_policy(self.folder.kept(clock), self.agent, self.config, info)
                 next_kept = after(clock, train.keep_interval)
+
+    def _make_way(self) -> None:
+        """Have the members stand still while a success target is confirmed. Beside them that takes several
+        times as long; and if it is confirmed, nothing that they train meanwhile is of use.
+        """
+        self.checkpoints.pause(self.children)
+        while self.evaluations.waiting and self._reason_to_stop() is None:
+            self.children.receive(0.1)
+            self.children.look_after()
+        self.control.resume()
 
     def _reason_to_stop(self) -> str | None:
         """What ends the run from here; step and episode budgets end it in the workers."""
@@ -328,6 +347,13 @@ class Supervisor:
                     self.reporter.note(f"{self.config.env.name}: {line}")
             if message.metrics:
                 self.reporter.update(self.control.clock(), message.metrics)
+        elif isinstance(message, Confirming):
+            self.evaluations.confirming = True
+            if self.crowded:
+                self.reporter.note(
+                    f"success {message.successes}/{message.episodes}: training waits while "
+                    f"{TARGET_EPISODES} episodes of this policy are measured"
+                )
         elif isinstance(message, Result):
             self.reporter.evaluation(message.steps, message.evaluation)
             self.evaluations.take(message)
