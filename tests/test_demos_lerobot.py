@@ -275,6 +275,11 @@ def without(folder: Path, key: str) -> None:
     described(folder, features=features)
 
 
+def named_alike(folder: Path) -> None:
+    features = json.loads((folder / "meta/info.json").read_text())["features"]
+    described(folder, features=features | {"observation.wrist": features[f"{KEY}.wrist"]})
+
+
 def cell(folder: Path, column: str, *first) -> None:
     """Give the first rows of the first file other values."""
 
@@ -332,6 +337,7 @@ def playlist(folder: Path) -> None:
             "lacks the column action",
         ),
         (lambda folder: (folder / f"videos/{KEY}.wrist/chunk-000/file-001.mp4").unlink(), "is missing"),
+        (named_alike, "observation.wrist are both pictures of wrist: rename one"),
         (shortened, "shorter than its episodes: it has no picture at 0.033 s"),
         (unlisted, "does not list the 3 episodes"),
         (playlist, "no mp4 film"),

@@ -73,6 +73,7 @@ def read(name: str) -> Transitions:
         raise ConfigError(f"{name} has no pictures")
     if not vectors and not shown:
         raise ConfigError(f"{name} has no numbers as observations: add {PICTURES} to its name if it has some")
+    _check_cameras(name, shown)
     marks = [key for key in (DONE, TRUNCATED, SUCCESS, BY_PERSON) if key in folder.features]
     rows = _rows(folder, [*IN_ORDER, *vectors, "action", REWARD, *marks])
     begins = _begins(folder, rows)
@@ -157,6 +158,14 @@ def _shape(feature: dict[str, Any]) -> tuple[int, ...]:
 
 def _camera(key: str) -> str:
     return key.removeprefix(OBSERVATION).removeprefix("images.")
+
+
+def _check_cameras(name: str, keys: list[str]) -> None:
+    of_camera: dict[str, str] = {}
+    for key in keys:
+        other = of_camera.setdefault(_camera(key), key)
+        if other != key:
+            raise ConfigError(f"{name}: {other} and {key} are both pictures of {_camera(key)}: rename one")
 
 
 def _table(path: Path, keys: list[str]) -> dict[str, Array]:
