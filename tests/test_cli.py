@@ -125,6 +125,7 @@ def test_policy_that_does_not_fit_the_environment_is_refused(capsys, tmp_path):
     assert not (tmp_path / "v.mp4").exists()
 
 
+@pytest.mark.slow
 def test_run_folder_that_is_full_or_unwritable_is_refused_untouched(capsys, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").write_text("precious")
@@ -364,6 +365,7 @@ def test_preset_of_the_book_and_flags_over_it():
     assert parse(["--train", "--preset", "book", "--hidden-depth", "2"])["hidden_depth"] == 2
 
 
+@pytest.mark.slow
 def test_shows_a_policy_with_a_line_per_episode_and_a_video(capsys, tmp_path):
     pytest.importorskip("pygame", reason="gymnasium draws the pendulum with pygame")
     pendulum_policy(tmp_path / "p.safetensors")

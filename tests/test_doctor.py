@@ -38,6 +38,7 @@ def lines(**variables: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_this_machine():
     found = lines()
     assert found["MuJoCo"][0].isdigit() and found["torch"][0].isdigit()

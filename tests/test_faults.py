@@ -181,6 +181,7 @@ def test_a_simulator_that_goes_wrong_is_reported_and_replaced(tmp_path, capfd, e
     )
 
 
+@pytest.mark.slow
 def test_a_simulator_that_hangs_at_once_ends_the_start_in_a_line(tmp_path):
     with pytest.raises(ConfigError, match="starting toy_envs:HangsAtOnce-v0 did not finish in 3 s"):
         train(config(tmp_path, "HangsAtOnce", step_timeout=HANG))

@@ -22,6 +22,7 @@ from sac_dist.storage.segments import ReplayFiles
 pytestmark = pytest.mark.timeout(120)
 
 
+@pytest.mark.slow
 def test_resumed_run_gives_the_bits_of_one_that_never_stopped(tmp_path):
     whole = train(config(tmp_path / "whole", steps=400))
     half = train(config(tmp_path / "half", steps=200))

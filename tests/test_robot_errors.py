@@ -100,6 +100,7 @@ def test_two_arms_are_refused(tmp_path):
     assert "two.xml has several arms, at base and other_base" in line.replace("pan_link", "base")
 
 
+@pytest.mark.slow
 def test_a_table_out_of_reach(tmp_path):
     text = arm_xml().replace('range="-2.6 2.6"', 'range="-0.2 0.2"')
     (tmp_path / "stiff.xml").write_text(text)

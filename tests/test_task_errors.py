@@ -266,6 +266,7 @@ def test_a_folder_that_is_called_as_a_robot_or_an_object_is_none(card_text: str)
     assert env.kwargs["robot"] == f"{arm}+{Path('hand.xml').resolve()}@flange"
 
 
+@pytest.mark.slow
 def test_a_picture_of_a_robot_of_a_file_needs_no_variable() -> None:
     """mujoco asks once which OpenGL to use, and guessing a card imports it before the simulator starts."""
     try:
