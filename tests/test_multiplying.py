@@ -7,8 +7,9 @@ import pytest
 
 from envs.tasks.moved import Moved, path_of
 from sac_dist.acting.environment import make_env
+from sac_dist.acting.episode import Episode
 from sac_dist.acting.multiplying import multiply
-from sac_dist.acting.recording import record
+from sac_dist.acting.recording import RecordingInterrupted, record
 from sac_dist.cli import main as cli
 from sac_dist.data.schema import Field, Schema
 from sac_dist.data.transitions import Transitions
@@ -51,6 +52,22 @@ def test_three_demonstrations_make_ten(config):
     assert ended[made.ends - 1].all() and ended.sum() == 10
     again = multiply(demos, "x.npz", config, 10)
     np.testing.assert_array_equal(again.rows, made.rows)
+
+
+def test_ctrl_c_keeps_what_has_been_moved():
+    config = task("SawyerGrasp-v0")
+    demos, successes = record(config, "expert", 3), []
+
+    def interrupt(index: int, episode: Episode) -> None:
+        if sum(successes) == 2:
+            raise KeyboardInterrupt
+        successes.append(episode.success)
+
+    with pytest.raises(RecordingInterrupted) as interrupted:
+        multiply(demos, "x.npz", config, 10, on_episode=interrupt)
+    made = interrupted.value.demos
+    assert len(made.starts) == 5 and made.success.all()
+    np.testing.assert_array_equal(made.rows, multiply(demos, "x.npz", config, 5).rows)
 
 
 @pytest.mark.parametrize(

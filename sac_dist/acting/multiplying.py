@@ -11,7 +11,7 @@ from envs.tasks.moved import Moved, Path, path_of, task_of
 from sac_dist.acting.environment import close, make_env
 from sac_dist.acting.episode import Episode
 from sac_dist.acting.playback import silent
-from sac_dist.acting.recording import Act, Recorder, collect, resolved
+from sac_dist.acting.recording import Act, Recorder, RecordingInterrupted, collect, resolved
 from sac_dist.data.transitions import Transitions
 from sac_dist.formats.check import check_fits
 from sac_dist.settings import ConfigError, EnvConfig
@@ -34,7 +34,7 @@ def multiply(
 
     Raises ConfigError, in one line, for a task that this is not for (envs/tasks/moved.py), demonstrations
     that are not of it or hold no grasp, and where max(20, 10 for each new episode) tries do not hold enough
-    successes.
+    successes. Ctrl-C raises RecordingInterrupted with the source's episodes and the moved ones, if any.
     """
     if seed is None:
         before = demos.source.get("seed")
@@ -42,6 +42,7 @@ def multiply(
     config = resolved(config)
     env = Recorder(make_env(config))
     tried: list[bool] = []
+    interrupted = False
 
     def told(index: int, episode: Episode) -> None:
         tried.append(bool(episode.success))
@@ -65,13 +66,19 @@ def multiply(
             return act
 
         policy = f"moved from {len(paths)}"
-        made = collect(env, config, to - len(paths), seed, act_of, bool, policy, told)
+        try:
+            made = collect(env, config, to - len(paths), seed, act_of, bool, policy, told)
+        except RecordingInterrupted as interrupt:
+            made, interrupted = interrupt.demos, True
     finally:
         close(env)
     note(f"{sum(tried)} of {len(tried)} moved episodes succeeded ({sum(tried) / len(tried):.0%})")
     kept = replace(demos.pick(list(paths)), schema=made.schema)
     joined = Transitions.concatenate([kept, made])
-    return replace(joined, success=np.ones(len(joined.starts), bool), source=made.source)
+    whole = replace(joined, success=np.ones(len(joined.starts), bool), source=made.source)
+    if interrupted:
+        raise RecordingInterrupted(whole)
+    return whole
 
 
 def paths_of(env: Recorder, demos: Transitions, name: str) -> dict[int, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,22 @@ def run_record(settings: dict[str, Any], episodes: int) -> int:
         raise ConfigError(f"--hand {settings['hand']} is for --policy human, and --policy is {policy}")
     seed, only_success = settings.pop("seed", 0), settings.pop("only_success", None)
     refuse_rest(settings, "record-demos")
-    from sac_dist.acting.recording import RecordingInterrupted, record
+    from sac_dist.acting.recording import record
+
+    return write_made(
+        lambda: record(config, policy, episodes, seed, only_success, show_episode, show), episodes, out
+    )
+
+
+def write_made(make: Callable[[], Transitions], episodes: int, out: str) -> int:
+    """Write the ``episodes`` that ``make`` makes, or after Ctrl-C those that are whole; the exit status."""
+    from sac_dist.acting.recording import RecordingInterrupted
+    from sac_dist.formats import files
     from sac_dist.reporting.describe import describe
 
     file, status = Path(out).absolute(), 0  # an environment may change the folder
     try:
-        demos = record(config, policy, episodes, seed, only_success, show_episode, show)
+        demos = make()
     except RecordingInterrupted as interrupt:
         demos, status = interrupt.demos, 128 + signal.SIGINT
         show(f"interrupted: {len(demos.ends):,} of {episodes:,} episodes are kept")
@@ -56,17 +67,12 @@ def run_multiply(settings: dict[str, Any], name: str) -> int:
     from sac_dist.acting.multiplying import multiply
     from sac_dist.engine.settling import recorded_env
     from sac_dist.formats import files
-    from sac_dist.reporting.describe import describe
 
     files.check_new(out)
-    file = Path(out).absolute()  # an environment may change the folder
     demos = files.read(name)
     recorded = recorded_env(demos)
     config = given if recorded is None else given.over(recorded)
-    made = multiply(demos, name, config, to, seed, show_episode, show)
-    files.write(made, file)
-    show(describe(made, str(out)))
-    return 0
+    return write_made(lambda: multiply(demos, name, config, to, seed, show_episode, show), to, out)
 
 
 def run_edit(settings: dict[str, Any], name: str) -> int:
