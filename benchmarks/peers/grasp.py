@@ -14,7 +14,7 @@ from envs.tasks.grasp import GraspEnv
 
 class NotedGrasp(GraspEnv):
     def __init__(self, backend: str = "mujoco", **options: Any) -> None:
-        super().__init__(backend, **options)
+        super().__init__(backend=backend, **options)
         self.noted = False
 
     def step(self, action: np.ndarray) -> Any:
