@@ -181,7 +181,7 @@ def work(agent: SACAgent, done: Event, go_on: Event) -> None:
     )
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("method", [pytest.param("spawn", marks=pytest.mark.slow), "forkserver"])
 @pytest.mark.timeout(90)
 def test_an_update_in_another_process_is_seen_here_and_the_other_way_round(method: str) -> None:
     agent = SACAgent(SCHEMA, SMALL)

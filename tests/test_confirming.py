@@ -10,7 +10,7 @@ from sac_dist.engine import supervisor
 from sac_dist.engine.train import train
 from sac_dist.settings import EnvConfig
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 FEW, STEPS = 5, 2  # episodes of an evaluation, steps of an episode
 
 

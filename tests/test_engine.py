@@ -269,6 +269,7 @@ def test_environment_that_never_works_ends_the_run_saved(tmp_path, capfd):
     assert shared_memory() <= before
 
 
+@pytest.mark.slow
 def test_killed_worker_is_replaced_and_training_goes_on(tmp_path):
     process = start(tmp_path, "--workers", "2", "--steps", "1500")
     os.kill(worker_ids(tmp_path, process, 2)[0], signal.SIGKILL)
