@@ -38,7 +38,7 @@ def test_training_waits_for_the_episodes_that_confirm_the_target(
 
 
 def test_training_goes_on_where_they_do_not_confirm_it(tmp_path, monkeypatch, capfd):
-    outcome, training, confirming = run(tmp_path, monkeypatch, 1, 50, 100)
-    assert outcome.reason == "steps" and outcome.steps == 100
+    outcome, training, confirming = run(tmp_path, monkeypatch, 1, 50, 40)
+    assert outcome.reason == "steps" and outcome.steps == 40
     assert "success 50/100" in capfd.readouterr().err
     assert np.any(training > confirming[-1])
