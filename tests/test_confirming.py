@@ -15,7 +15,9 @@ FEW, STEPS = 5, 2  # episodes of an evaluation, steps of an episode
 
 
 def run(folder, monkeypatch, processors: int, fails_from: int, steps: int):
-    """The outcome, and when each step was taken, s: in training, and in the first evaluation's last 90 episodes."""
+    """The outcome, and when each step was taken, s: in training, and in the first evaluation's last 90
+    episodes.
+    """
     monkeypatch.setattr(supervisor, "usable_processors", lambda: processors)
     budget = {"steps": steps, "eval_interval": 10, "eval_episodes": FEW, "success_target": 1.0}
     env = EnvConfig("toy_envs:Timed-v0", {"folder": str(folder), "fails_from": fails_from})
