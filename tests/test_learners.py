@@ -15,7 +15,7 @@ from sac_dist.algorithms.sac import AVERAGE, CRITICS, POLICY, TARGETS
 from sac_dist.cli.given import parse
 from sac_dist.data.batch import Batch
 from sac_dist.execution.choose import COMPILED, choose
-from sac_dist.execution.compiled import compile_obstacle, compile_update
+from sac_dist.execution.compiled import compile_obstacle, compile_update, compiled_paths
 from sac_dist.networks.blocks import Linear
 from sac_dist.networks.distribution import sample_action
 from sac_dist.networks.network import Network
@@ -203,6 +203,9 @@ def test_a_compiled_learner_is_the_recorded_one(name, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     recorded, compiled = SACAgent(SCHEMA, LEARNERS[name]), SACAgent(SCHEMA, LEARNERS[name])
     compile_update(compiled, 32)
+    made = [path.stat().st_mtime_ns for path in compiled_paths(compiled, 32)]
+    compile_update(compiled, 32)  # as where a run ended between two variants
+    assert [path.stat().st_mtime_ns for path in compiled_paths(compiled, 32)] == made
     compiled.set_rng_state(recorded.rng_state())
     choice = choose(compiled, 32, compiled=True)
     assert choice.how == COMPILED, choice.obstacle

@@ -105,15 +105,18 @@ def classes(value: Any) -> set[type]:
 
 def compile_update(agent: SACAgent, batch_size: int) -> None:
     """Compile the algorithm in use for batches from the replay buffer and keep it, each variant at its
-    ``compiled_path``. Changes nothing in the agent but the state of its generator.
+    ``compiled_path``; one that lies there, as a run may end between two, is left. Changes nothing in the agent
+    but the state of its generator.
 
     Ask :func:`compile_obstacle` first; raises whatever torch raises where that was too hopeful.
     """
     for algorithm in agent.variants:
-        _compile(agent, algorithm, batch_size)
+        path = compiled_path(agent, batch_size, algorithm)
+        if not path.exists():
+            _compile(agent, algorithm, batch_size, path)
 
 
-def _compile(agent: SACAgent, algorithm: Algorithm, batch_size: int) -> None:
+def _compile(agent: SACAgent, algorithm: Algorithm, batch_size: int, path: Path) -> None:
     def function(tensors, batch, noise, lrs):  # type: ignore[no-untyped-def]  # Dynamo wants a function, not a callable object
         return algorithm(tensors, batch, noise, lrs)
 
@@ -129,7 +132,6 @@ def _compile(agent: SACAgent, algorithm: Algorithm, batch_size: int) -> None:
         except torch._inductor.exc.InductorError:
             forget_processor()
             compiled = compile_with(CPP)
-    path = compiled_path(agent, batch_size, algorithm)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with replacing(path) as temporary:
         compiled.save_compiled_function(str(temporary))
