@@ -55,6 +55,7 @@ EXTRAS = {
 TOOLS = [
     "pytest",
     "pytest-timeout",
+    "pytest-xdist",  # two processes of tests
     "psutil",  # the fault harness finds processes by it
     "hypothesis",
     "ruff",

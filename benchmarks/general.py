@@ -17,6 +17,7 @@ their environment (docs/suites.md); tasks whose package this Python lacks are sk
 Each run is added to benchmarks/results/general.json when it has ended, so a search that was interrupted goes
 on where it was: give the same command. The table has (score - random) / (best - random) for each task, where
 random is what uniform actions get, and best the best candidate's mean so far, or where a task has a top, that.
+A second table has the seconds after which a run was as good as SBX's in the end.
 """
 
 import argparse
@@ -115,11 +116,12 @@ def run(candidate: str, name: str, seed: int, steps: int, workers: int) -> dict[
     if outcome.evaluation is None:
         raise SystemExit(f"{folder} ended by {outcome.reason}: give the same command to go on")
     with open(folder / "metrics.csv") as file:
-        evaluations = [float(row["eval_return"]) for row in csv.DictReader(file) if row["eval_step"]]
+        rows = [row for row in csv.DictReader(file) if row["eval_step"]]
+    curve = [(round(float(row["wall_time_s"]), 1), float(row["eval_return"])) for row in rows]
     return {
         **{"candidate": candidate, "task": name, "seed": seed, "steps": steps},
-        **{"score": outcome.evaluation.mean_return, "area": mean(evaluations)},
-        **{"success": outcome.evaluation.success_rate, "seconds": round(outcome.seconds, 1)},
+        **{"score": outcome.evaluation.mean_return, "area": mean(value for _, value in curve)},
+        **{"success": outcome.evaluation.success_rate, "seconds": round(outcome.seconds, 1), "curve": curve},
     }
 
 
@@ -192,6 +194,21 @@ def report(steps: int | None) -> str:
     return table(("candidate", "mean", "worst", *tasks), rounded)
 
 
+def races(steps: int | None) -> str:
+    """When an evaluation of each run was first as good as SBX's final policy of the same seed, beside the
+    seconds of all of SBX's run.
+    """
+    rows = []
+    for name, runs in results().items():
+        runs = [each for each in runs if each["steps"] == (steps or TASKS[name].steps)]
+        peers = {each["seed"]: each for each in runs if each["candidate"] == "sbx"}
+        for one in runs:
+            if "curve" in one and (peer := peers.get(one["seed"])):
+                passed = next((second for second, value in one["curve"] if value >= peer["score"]), None)
+                rows.append((name, one["seed"], one["candidate"], peer["score"], passed, peer["seconds"]))
+    return table(("task", "seed", "candidate", "SBX's score", "reached after s", "SBX's s"), rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -226,8 +243,9 @@ def main() -> None:
                 else:
                     result = run(candidate, name, seed, steps, arguments.workers)
                 record(RESULTS, task.suite, [result], same)
-                print(*result.values(), flush=True)
+                print(*(value for key, value in result.items() if key != "curve"), flush=True)
     print(report(arguments.steps))
+    print(races(arguments.steps))
 
 
 if __name__ == "__main__":
