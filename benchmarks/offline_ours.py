@@ -33,9 +33,11 @@ def train(
     run: Path,
 ) -> dict:
     """``python -m sac_dist --offline`` into the folder ``run``: updates per second after the first row of its
-    log, and the command's seconds in all, with a compilation if these sizes are new, and the final video.
+    log, and the command's seconds in all, with a compilation if these sizes are new, and the final video. The
+    compilation comes first: else a short run would end before it.
     """
     flags = [
+        *("--compile", "on"),
         "--offline",
         str(data),
         "--env",
