@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -147,19 +148,20 @@ def test_without_a_home_the_cache_is_temporary_and_its_owners_alone(tmp_path, mo
 
 @pytest.mark.slow
 def test_a_run_without_a_home_trains_and_says_so_once(tmp_path):
-    environment = {**os.environ, "HOME": "/proc/nowhere", "TMPDIR": str(tmp_path)}
-    environment.pop("XDG_CACHE_HOME", None)
     flags = (
         "--train --env toy_envs:Point-v0 --workers 2 --steps 200 --eval-interval 0 --no-video --run-dir run"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "sac_dist", *flags.split()],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment,
-    )
+    with tempfile.TemporaryDirectory() as temporary:  # of a name that is short enough for a socket
+        environment = {**os.environ, "HOME": "/proc/nowhere", "TMPDIR": temporary}
+        environment.pop("XDG_CACHE_HOME", None)
+        done = subprocess.run(
+            [sys.executable, "-m", "sac_dist", *flags.split()],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment,
+        )
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert done.stderr.count("cannot be written: compiled code is kept in") == 1, done.stderr
 
