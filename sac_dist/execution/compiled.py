@@ -105,8 +105,8 @@ def classes(value: Any) -> set[type]:
 
 def compile_update(agent: SACAgent, batch_size: int) -> None:
     """Compile the algorithm in use for batches from the replay buffer and keep it, each variant at its
-    ``compiled_path``; one that lies there, as a run may end between two, is left. Changes nothing in the agent
-    but the state of its generator.
+    ``compiled_path``; one that lies there, as a run may end between two, is left. Changes nothing in the
+    agent but the state of its generator.
 
     Ask :func:`compile_obstacle` first; raises whatever torch raises where that was too hopeful.
     """
