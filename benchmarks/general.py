@@ -16,8 +16,8 @@ their environment (docs/suites.md); tasks whose package this Python lacks are sk
 
 Each run is added to benchmarks/results/general.json when it has ended, so a search that was interrupted goes
 on where it was: give the same command. The table has (score - random) / (best - random) for each task, where
-random is what uniform actions get, and best the best candidate's mean so far, or where a task has a top, that.
-A second table has the seconds after which a run was as good as SBX's in the end.
+random is what uniform actions get, and best the best candidate's mean so far, or where a task has a top,
+that. A second table has the seconds after which a run was as good as SBX's in the end.
 """
 
 import argparse

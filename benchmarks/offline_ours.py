@@ -1,4 +1,6 @@
-"""sac_dist's side of offline_cql.py and offline_learners.py: training by the command line, and the time of one update by itself."""
+"""sac_dist's side of offline_cql.py and offline_learners.py: training by the command line, and the time of
+one update by itself.
+"""
 
 import csv
 import subprocess

@@ -117,7 +117,8 @@ def compile_update(agent: SACAgent, batch_size: int) -> None:
 
 
 def _compile(agent: SACAgent, algorithm: Algorithm, batch_size: int, path: Path) -> None:
-    def function(tensors, batch, noise, lrs):  # type: ignore[no-untyped-def]  # Dynamo wants a function, not a callable object
+    # Dynamo wants a function, not a callable object
+    def function(tensors, batch, noise, lrs):  # type: ignore[no-untyped-def]
         return algorithm(tensors, batch, noise, lrs)
 
     arguments = (agent.tensors, example_batch(agent, batch_size), agent.noise(batch_size), agent.lrs)
