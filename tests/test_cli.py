@@ -423,7 +423,9 @@ def test_ctrl_c_keeps_the_episodes_that_were_recorded(tmp_path):
     try:
         next(line for line in iter(process.stdout.readline, "") if line.startswith("episode 3"))
         os.killpg(process.pid, signal.SIGINT)
-        said = process.stdout.read()
+        said = next(line for line in iter(process.stdout.readline, "") if line.startswith("interrupted"))
+        os.killpg(process.pid, signal.SIGINT)  # impatient, while the file is written
+        process.stdout.read()
         process.wait(60)
     finally:
         process.kill()

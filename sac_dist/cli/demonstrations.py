@@ -11,6 +11,7 @@ from sac_dist.cli.given import refuse_rest, take_environment
 from sac_dist.cli.terminal import show
 from sac_dist.cli.test import show_episode
 from sac_dist.settings import ConfigError
+from sac_dist.system.signals import deferred_signals
 
 if TYPE_CHECKING:
     from sac_dist.data.transitions import Transitions
@@ -52,8 +53,10 @@ def write_made(make: Callable[[], Transitions], episodes: int, out: str) -> int:
         demos = make()
     except RecordingInterrupted as interrupt:
         demos, status = interrupt.demos, 128 + signal.SIGINT
-        show(f"interrupted: {len(demos.ends):,} of {episodes:,} episodes are kept")
-    files.write(demos, file)
+    with deferred_signals():  # a second Ctrl-C would lose them
+        if status:
+            show(f"interrupted: {len(demos.ends):,} of {episodes:,} episodes are kept")
+        files.write(demos, file)
     show(describe(demos, str(out)))
     return status
 
