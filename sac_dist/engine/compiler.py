@@ -7,22 +7,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+import torch
+
 from sac_dist.algorithms.agent import SACAgent
 from sac_dist.engine.member import NotCompiled
 from sac_dist.engine.phases import Phase
 from sac_dist.engine.processes import settle_child
 from sac_dist.execution.choose import EXPLICIT, choose, worth_compiling
 from sac_dist.execution.compiled import compile_obstacle, compile_update
+from sac_dist.execution.threads import torch_threads
 
 
 @dataclass(frozen=True)
 class CompilerTask:
     agent: SACAgent
     phases: tuple[Phase, ...]
+    threads: int  # of the updates
 
 
-def not_compiled(agent: SACAgent, phases: Iterable[Phase]) -> tuple[Phase, ...]:
-    """Those whose update would gain from being compiled and is not in the cache.
+def not_compiled(agent: SACAgent, phases: Iterable[Phase], threads: int) -> tuple[Phase, ...]:
+    """Those whose update would gain from being compiled for so many threads and is not in the cache.
 
     This one and the next leave the agent with the algorithm of the last phase in use.
     """
@@ -31,7 +35,8 @@ def not_compiled(agent: SACAgent, phases: Iterable[Phase]) -> tuple[Phase, ...]:
         agent.use(phase.algorithm)
         return worth_compiling(agent, phase.batch_size)
 
-    return tuple(filter(missing, phases))
+    with torch_threads(threads):
+        return tuple(filter(missing, phases))
 
 
 def quick_uncompiled(agent: SACAgent, phase: Phase) -> bool:
@@ -43,6 +48,7 @@ def quick_uncompiled(agent: SACAgent, phase: Phase) -> bool:
 def compiler_main(connection: Connection, task: CompilerTask) -> None:
     """Entry point of the process: ends with the compiled updates in the cache, or after a NotCompiled."""
     settle_child()
+    torch.set_num_threads(task.threads)
     try:
         obstacle = compile_obstacle()
         if obstacle is None:

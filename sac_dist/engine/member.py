@@ -35,6 +35,7 @@ from sac_dist.engine.phases import ONLINE, due, phases, policy_share, step_size_
 from sac_dist.engine.processes import settle_child
 from sac_dist.engine.returns_watch import ReturnsWatch
 from sac_dist.execution.choose import Choice, choose
+from sac_dist.execution.threads import update_threads
 from sac_dist.settings import Config
 from sac_dist.storage.arrays_in_json import from_json, to_json
 
@@ -160,6 +161,8 @@ class Member:
         self.agent.updates_made = self.control.total(UPDATES)
         self.phases = phases(task.config, 0 if task.data is None else len(task.data))
         self.learns = self.rank == self.config.workers or not self.config.central  # a learner comes last
+        if self.learns:
+            torch.set_num_threads(update_threads(self.agent, self.config))
         self.choices: dict[str, Choice] = {}  # by phase
         self.compilations = -1  # those announced when ``choices`` was begun
         self.phase: str | None = None

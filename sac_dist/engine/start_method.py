@@ -16,10 +16,13 @@ from multiprocessing.context import BaseContext
 from sac_dist.system.files import cache_folder
 from sac_dist.system.signals import deferred_signals
 
-# One thread each, and freed memory is kept: giving an update's tensors back to the system and faulting them
-# in again costs up to a quarter of a large update. (32 MiB is the C library's largest mmap threshold.)
+# One thread each. Those of a learner that takes more (execution/threads.py) soon go to sleep where they wait
+# for each other: on a busy machine they would else be twice as slow as one. Freed memory is kept: giving an
+# update's tensors back to the system and faulting them in again costs up to a quarter of a large update. (32
+# MiB is the C library's largest mmap threshold.)
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "GOMP_SPINCOUNT": "1000",
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
 }

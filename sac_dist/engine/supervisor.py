@@ -27,10 +27,11 @@ from sac_dist.engine.guard import Guard
 from sac_dist.engine.member import Boundary, EpisodeDone, Failure, NotCompiled, Note, UpdatesDone
 from sac_dist.engine.outcome import Outcome, TrainingFailed
 from sac_dist.engine.parts import Engine, EngineInputs, Part
-from sac_dist.engine.phases import phases
+from sac_dist.engine.phases import Phase, phases
 from sac_dist.engine.processes import Child
 from sac_dist.engine.start_method import start_context
 from sac_dist.engine.watching import watcher
+from sac_dist.execution.threads import update_threads
 from sac_dist.formats.check import digest
 from sac_dist.reporting.reporter import Reporter
 from sac_dist.settings import Config
@@ -70,6 +71,7 @@ class Supervisor:
         self.watches = EndWatch(), RewardWatch(config.agent)
         self.printed_failures: set[str] = set()
         self.phases = phases(config, 0 if demos is None else len(demos))
+        self.threads = update_threads(self.agent, config.train)
         self.checkpoints = Checkpointing(
             config, folder, self.agent, self.control, reporter.note, self._more_of_state
         )
@@ -181,14 +183,17 @@ class Supervisor:
     # Compiled updates
 
     def _compiler_task(self, start: int) -> tuple[CompilerTask]:
-        return (CompilerTask(self.agent, not_compiled(self.agent, self.phases.values())),)
+        return (CompilerTask(self.agent, self._not_compiled(), self.threads),)
+
+    def _not_compiled(self) -> tuple[Phase, ...]:
+        return not_compiled(self.agent, self.phases.values(), self.threads)
 
     def _compile(self) -> None:
         """Have the updates compiled: before a single worker starts, so that it repeats a run bit for bit;
         beside more processes, which begin with uncompiled ones, at once, or later where those are quick.
         """
         train = self.config.train
-        missing = not_compiled(self.agent, self.phases.values()) if train.compiles else ()
+        missing = self._not_compiled() if train.compiles else ()
         if not missing:
             return
         if train.compile == "auto" and train.members > 1:

@@ -17,10 +17,11 @@ from sac_dist.acting.half_played import EpisodeRecord, NotRepeated, exactness, g
 from sac_dist.acting.interventions import Corrections, TakenOver
 from sac_dist.acting.reels import Filming
 from sac_dist.engine.control import DONE, EPISODES, OFFLINE_UPDATES, STEPS
-from sac_dist.engine.member import EpisodeDone, Member, Note, Task
+from sac_dist.engine.member import WAIT_POLL, EpisodeDone, Member, Note, Task
 from sac_dist.engine.phases import ONLINE
 
 LEAD = 2  # steps of each worker that a central learner may be behind before they wait for it
+LONGEST_PAUSE = 0.001  # s between two looks at it
 
 
 class Worker(Member):
@@ -192,6 +193,7 @@ class Worker(Member):
 
     def await_learner(self) -> None:
         """Let the learner catch up, unless it is parked or has been told to stop."""
-        lead = self.lead * self.config.workers * self.config.update_ratio
+        lead, pause = self.lead * self.config.workers * self.config.update_ratio, WAIT_POLL
         while self.owed() - 1 > lead and not self.control.paused() and not self.control.stopped():
-            self.wait()
+            self.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)  # whoever looks all the time takes the processor from it

@@ -1,8 +1,8 @@
 """The update fused ahead of time by torch.compile and kept on disk, so that workers load it in a second
 instead of compiling it.
 
-Compiling takes about ten seconds, once per machine, network sizes, batch size and version of this code and of
-torch.
+Compiling takes about ten seconds, once per machine, network sizes, batch size, number of threads, and version
+of this code and of torch.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def compiled_paths(agent: SACAgent, batch_size: int) -> list[Path]:
 
 def compiled_path(agent: SACAgent, batch_size: int, algorithm: Algorithm | None = None) -> Path:
     """Where the update compiled for the algorithm in use (or ``algorithm``, a variant of it), and agents and
-    batches of these sizes, is kept for this machine's processor.
+    batches of these sizes, is kept for this machine's processor and torch's present number of threads.
     """
     algorithm, config = algorithm or agent.algorithm, agent.config
     fixed_alpha = None if config.alpha is None else 1.0
@@ -78,6 +78,7 @@ def compiled_path(agent: SACAgent, batch_size: int, algorithm: Algorithm | None 
         platform.python_version(),
         processor(),
         torch.backends.cpu.get_cpu_capability(),
+        str(torch.get_num_threads()),
         repr(replace(algorithm, config=config)),
         repr((type(algorithm).__module__, agent.schema, list(agent.tensors.groups), batch_size)),
         *(path.read_text() for path in sources(agent)),
