@@ -176,15 +176,18 @@ def test_a_folder_that_is_removed_ends_the_run(tmp_path, temporary, begin):
 @pytest.mark.slow
 def test_a_folder_that_becomes_read_only_ends_the_run(tmp_path, temporary, begin):
     process = begin()
-    family, run = descendants(process.pid), str(tmp_path / "run")
-    if subprocess.run(["mount", "--bind", run, run], capture_output=True).returncode != 0:
+    family, run, side = descendants(process.pid), str(tmp_path / "run"), str(tmp_path / "side")
+    os.mkdir(side)
+    if subprocess.run(["mount", "--bind", run, side], capture_output=True).returncode != 0:
         pytest.skip("mounting is not allowed here")
-    try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", run], check=True)
+    try:  # nothing is open for writing in the side mount, and its copy is read-only from the start
+        subprocess.run(["mount", "-o", "remount,bind,ro", side], check=True)
+        subprocess.run(["mount", "--bind", side, run], check=True)
         line = assert_ends_in_order(temporary, process, family)
         assert "cannot write to run: " in line and "Read-only file system" in line
     finally:
-        subprocess.run(["umount", "-l", run], check=True)
+        subprocess.run(["umount", "-l", run], check=False)
+        subprocess.run(["umount", "-l", side], check=True)
     assert checkpoint.read(tmp_path / "run/checkpoints/last.safetensors").run["counters"][0] > 0
 
 
