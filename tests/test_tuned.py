@@ -39,7 +39,8 @@ MEASURED = {  # as they were when they lay in one table
         GOALS | {"hidden_width": 128, "batch_size": 256, "warmup_steps": 3000, "noise_repeat": 4},
     ),
     "Hopper-v5": CROSSQ,
-    **dict.fromkeys(("HalfCheetah-v5", "Walker2d-v5", "Ant-v5"), CROSSQ | C51),
+    **dict.fromkeys(("HalfCheetah-v5", "Ant-v5"), CROSSQ | C51),
+    "Walker2d-v5": CROSSQ | C51 | {"update_ratio": 0.5},
 }
 
 
