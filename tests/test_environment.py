@@ -1,3 +1,4 @@
+import importlib.util
 import pickle
 import re
 import threading
@@ -97,6 +98,21 @@ def test_parts_are_flattened_to_a_vector():
 )
 def test_an_environment_that_cannot_be_used_is_refused_in_one_line(name, reason):
     assert re.search(reason, refusal(EnvConfig(name))), refusal(EnvConfig(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "line"),
+    [
+        ("gymnasium_robotics:FetchReach-v4", "gymnasium_robotics", "gymnasium-robotics mujoco==3.3.7"),
+        ("FetchReach-v4", "gymnasium_robotics", "gymnasium-robotics mujoco==3.3.7"),
+        ("metaworld:Meta-World/MT1", "metaworld", "metaworld"),
+        ("examples.my_robosuite:Robosuite-v0", "robosuite", "robosuite==1.5.2 mujoco==3.3.7"),
+    ],
+)
+def test_a_suite_that_is_not_installed_is_refused_with_the_line_that_installs_it(name, module, line):
+    if importlib.util.find_spec(module) is not None:
+        pytest.skip(f"{module} is installed")
+    assert refusal(EnvConfig(name)).endswith(f": pip install {line}")
 
 
 def test_options_that_the_environment_does_not_have_are_refused():

@@ -22,7 +22,7 @@ from gymnasium.wrappers import DtypeObservation, RescaleAction, TimeLimit
 import envs
 from envs.options import PATHS
 from envs.tasks.arm import ArmEnv
-from sac_dist.acting.failures import NoPicture, reason
+from sac_dist.acting.failures import NoPicture, install_line, reason
 from sac_dist.acting.observation import FlatObservation
 from sac_dist.acting.shipping import unpacked
 from sac_dist.data.schema import is_picture, named_parts
@@ -205,7 +205,7 @@ def _suggestion(name: str) -> str:
     for starts, package in PACKAGES.items():
         if name.startswith(starts):
             missing = (
-                "" if importlib.util.find_spec(package) else f", once the package {package} is installed"
+                "" if importlib.util.find_spec(package) else f", once it is there: {install_line(package)}"
             )
             return f": it is {package}:{name}{missing}"
     names = {known.lower(): known for known in gymnasium.registry}

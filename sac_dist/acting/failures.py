@@ -21,6 +21,16 @@ PINS = {
     "dm_control": ("dm_control 1.0.50", "3.17.0"),
     "robosuite": ("robosuite 1.5.2", "3.3.7"),
 }
+# What pip calls the suites of docs/suites.md, by the name that they are imported by.
+DISTRIBUTIONS = {
+    "gymnasium_robotics": "gymnasium-robotics",
+    "shimmy": f"shimmy dm_control mujoco=={PINS['dm_control'][1]}",
+    "dm_control": "dm_control",
+    "metaworld": "metaworld",
+    "robosuite": "robosuite==1.5.2",
+    "mani_skill": "mani_skill",
+    "panda_gym": "panda-gym",
+}
 # Packages that only pass on what an environment does: the environment's own line is above theirs.
 BETWEEN = tuple(f"{os.sep}{package}{os.sep}" for package in ("gymnasium", "numpy", "mujoco"))
 HERE = str(Path(__file__).parents[1]) + os.sep
@@ -37,10 +47,19 @@ def reason(error: BaseException) -> str:
     """The first line of what went wrong, with the exception's name and place unless users are meant."""
     lines = str(error).strip().splitlines()
     if isinstance(error, WRITTEN_FOR_USERS) and lines:
-        return lines[0]
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        return lines[0] + (f": {install}" if missing and (install := install_line(missing)) else "")
     words = lines[0] if lines else _asserted(error)
     what = f"{type(error).__name__}: {words}" if words else type(error).__name__
     return f"{what}{_place(error)}{_pin(error)}"
+
+
+def install_line(package: str) -> str:
+    """How to install a suite, with the mujoco that it works with, or nothing for any other package."""
+    if package not in DISTRIBUTIONS:
+        return ""
+    mujoco = f" mujoco=={PINS[package][1]}" if package in PINS else ""
+    return f"pip install {DISTRIBUTIONS[package]}{mujoco}"
 
 
 def _asserted(error: BaseException) -> str:
